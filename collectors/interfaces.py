@@ -1,0 +1,94 @@
+"""The seams: what a collector must offer, and what reading and loading need of the stores.
+
+Store methods are synchronous: every driver the platform uses is, and the core calls them in threads.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel
+
+from collectors.models import Batch, Document, Json, Page, Quarantined, Record, Stage
+from collectors.outbound import Http
+from collectors.states import Desired, ShardState
+
+
+class Collector(Protocol):
+    """The plug-in that knows one kind of source. It keeps no state between calls but its HTTP session."""
+
+    Parameters: ClassVar[type[BaseModel]]
+
+    def __init__(self, parameters: Any, http: Http, page_size: int) -> None: ...
+
+    async def survey(self) -> Sequence[Stage]:
+        """Ask the source how much there is. Stages are read in this order, each finished before the next."""
+
+    async def fetch(self, stage: str, span: dict[str, Any], cursor: Json) -> Page:
+        """The page of `span` at `cursor` (None: its first page). One request, or few; no retries of its own."""
+
+    def map(self, stage: str, item: Any) -> Record:
+        """One raw item as a record. Raises Rejected, or whatever a malformed item makes it raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to work on one shard until the lease ends; every write carries its fence."""
+
+    run_id: str
+    shard_id: str
+    owner: str
+    fence: int
+    stage: str
+    span: dict[str, Any]
+    cursor: Json
+    page: int
+
+
+class Progress(Protocol):
+    """Where shards stand. A write with an outdated fence changes nothing and raises Fenced."""
+
+    def observe(self) -> int:
+        """The next observation number: larger than any before, taken before a request is sent."""
+
+    def checkpoint(
+        self, claim: Claim, cursor: Json, page: int, batches: Sequence[Batch], refused: Sequence[Quarantined], read: int
+    ) -> Desired:
+        """Make a page's progress durable in one transaction; answers what is desired of the shard now."""
+
+    def renew(self, claim: Claim) -> Desired:
+        """Prolong the lease; answers what is desired of the shard now."""
+
+    def release(self, claim: Claim, state: ShardState, error: str | None = None) -> None:
+        """End the lease and leave the shard in `state`."""
+
+
+class Rows(Protocol):
+    """Rows and ledger, kept in one database so that one transaction holds both."""
+
+    def apply(self, batch: Batch) -> list[Document]:
+        """Guarded upserts, counts and the ledger's stage, in one transaction.
+
+        Answers the documents that have to be written now, also when an earlier try stopped half-way.
+        """
+
+    def finish(self, batch: Batch) -> None:
+        """The ledger's last stage: the batch is in every store."""
+
+
+class Documents(Protocol):
+    """The full detail of records. The newest version wins; an older write changes nothing."""
+
+    def write(self, documents: Sequence[Document]) -> None: ...
+
+    def read(self, tenant: str, collection: str, kind: str, ids: Sequence[str]) -> dict[str, Document]: ...
+
+    def repath(self, tenant: str, collection: str, kind: str, paths: Iterable[tuple[str, str]]) -> None:
+        """Set the derived path of each (id, path), whatever the version."""
+
+
+class Queue(Protocol):
+    """Carries batches from reading to loading."""
+
+    async def publish(self, batch: Batch) -> None:
+        """Returns when the batch is safe: confirmed by a broker, or already applied."""

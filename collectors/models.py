@@ -1,0 +1,186 @@
+"""The values that travel between the rooms: definitions, plans, pages, records, batches, reports. All are frozen."""
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+Kind = Literal["directory", "case"]
+Json = dict[str, Any] | list[Any] | str | int | float | bool | None
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# ---- what a user writes ------------------------------------------------------------------------------------
+
+
+class Retry(Model):
+    """How often one request is tried, and how long the pauses grow (seconds, doubled each time, with jitter)."""
+
+    attempts: int = Field(6, ge=1, le=100, description="tries of one request, the first included")
+    initial: float = Field(0.5, gt=0, le=60, description="pause before the second try, in seconds")
+    maximum: float = Field(30.0, gt=0, le=600, description="longest pause between two tries, in seconds")
+
+
+class Strategy(Model):
+    """How a run is cut and how gently it treats its source."""
+
+    concurrency: int = Field(4, ge=1, le=64, description="shards read side by side")
+    shard_size: int = Field(10_000, ge=1, description="records of one shard")
+    page_size: int = Field(250, ge=1, le=10_000, description="records asked for in one request")
+    batch_size: int = Field(1_000, ge=1, le=10_000, description="most records of one message")
+    retry: Retry = Retry()
+    on_failure: Literal["continue", "stop"] = Field("continue", description="what a failed shard does to its siblings")
+    max_errors: int = Field(1_000, ge=0, description="quarantined records after which the run is failed")
+
+
+class Collection(Model):
+    """A registered definition: what to collect, from where, how often, how gently."""
+
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[^\s/\\:]+$")
+    collector: str = Field(min_length=1)
+    source: dict[str, Any] = Field(description="the collector's own parameters")
+    mode: Literal["full"] = "full"
+    strategy: Strategy = Strategy()
+    tenant: str = Field("default", min_length=1, max_length=64, pattern=r"^[^\s/\\:]+$")
+
+
+# ---- how a run is cut --------------------------------------------------------------------------------------
+
+
+class Offsets(Model):
+    """A stage the source serves as one numbered list; cut into windows of offsets, the last one open."""
+
+    total: int = Field(ge=0)
+
+
+class Keys(Model):
+    """A stage that consists of named parts, each with its number of records; cut into groups of keys."""
+
+    weights: tuple[tuple[int | str, int], ...]
+
+
+class Stage(Model):
+    """A part of a plan that must be finished before the next one starts."""
+
+    name: str
+    extent: Offsets | Keys
+
+    @property
+    def total(self) -> int:
+        return self.extent.total if isinstance(self.extent, Offsets) else sum(n for _, n in self.extent.weights)
+
+
+class ShardPlan(Model):
+    """One shard before it has run: `span` is what its collector will be asked for."""
+
+    shard_id: str
+    stage: str
+    label: str
+    span: dict[str, Any]
+    estimate: int
+
+
+# ---- what is read ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one request returned: raw items, and where the next page begins (None: the shard ends here)."""
+
+    items: list[Any]
+    cursor: Json
+
+
+class Record(Model):
+    """One thing of the source. `path` and `level` are derived from the parents and are no part of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    kind: Kind
+    id: str = Field(min_length=1, max_length=255)
+    parent_id: str | None = Field(None, min_length=1, max_length=255)
+    name: str = Field(min_length=1)
+    content: dict[str, Any] = Field(default_factory=dict)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    source_version: int = Field(0, ge=0, lt=2**63)
+    deleted: bool = False
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 over the canonical JSON of what the source says: parent, name, content, metadata."""
+        fields = [self.parent_id, self.name, self.content, self.metadata]
+        return hashlib.sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A refused record: where it stood, why, and what the source sent."""
+
+    position: int
+    reason: str
+    message: str
+    record_id: str | None
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The records of one message: published, applied and acknowledged together."""
+
+    tenant: str
+    collection: str
+    run_id: str
+    shard_id: str
+    page: str
+    observation: int
+    records: tuple[Record, ...]
+
+    @property
+    def origin(self) -> str:
+        """Run, shard and page: the same when the page is read again after a crash."""
+        return f"{self.run_id}/{self.shard_id}/{self.page}"
+
+    @property
+    def batch_id(self) -> str:
+        return f"{self.origin}/{self.observation}"
+
+
+def version(source_version: int, observation: int, epoch: int = 0) -> str:
+    """Fixed width, so that comparing text compares (epoch, source version, observation)."""
+    return f"{epoch:04x}{source_version:016x}{observation:016x}"
+
+
+# ---- what is stored ----------------------------------------------------------------------------------------
+
+
+class Verdict(StrEnum):
+    """What a record meant to the row it met."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    DELETED = "deleted"
+    SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The full detail of one record, as the document store keeps it."""
+
+    tenant: str
+    collection: str
+    kind: str
+    id: str
+    version: str
+    deleted: bool
+    name: str
+    path: str | None
+    content: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,200 @@
+"""The one HTTP client every collector uses: one origin, total timeouts, bounded bodies, retries with one owner."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+import httpx
+import orjson
+import stamina
+from pydantic import AfterValidator
+
+from collectors.errors import Misconfigured, Throttled, Transient
+from collectors.models import Json, Retry
+from collectors.pacing import LONGEST_PAUSE, Pace, retry_after
+
+TOTAL_TIMEOUT = 60.0
+STEP_TIMEOUT = httpx.Timeout(10.0, connect=5.0)
+LARGEST_BODY = 64 * 2**20
+MOST_REDIRECTS = 5
+MAINTENANCE_STATUSES = frozenset({409, 503})
+
+
+def checked_base_url(value: str) -> str:
+    """An absolute http(s) address without credentials, query or trailing slash."""
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError as error:
+        raise ValueError(f"is not an address: {error}") from None
+    if not usable:
+        raise ValueError("has to be an address like https://tests.example.com")
+    if parts.username or parts.password:
+        raise ValueError("must not carry a user name or password; the collector has parameters for them")
+    if parts.query or parts.fragment:
+        raise ValueError("must end with the path; leave out everything from ? or # on")
+    return value.rstrip("/")
+
+
+BaseUrl = Annotated[str, AfterValidator(checked_base_url)]
+
+
+class Http:
+    """Requests to one source, answered with decoded JSON.
+
+    Raises Misconfigured (address, credentials, not an API) at once, Transient after the last try.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        retry: Retry,
+        pace: Pace,
+        auth: tuple[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self.base_url = base_url
+        self._origin = httpx.URL(base_url)
+        self._retry, self._pace = retry, pace
+        self._client = httpx.AsyncClient(
+            auth=auth,
+            headers={"Accept": "application/json"} | (headers or {}),
+            timeout=STEP_TIMEOUT,
+            trust_env=False,
+        )
+        self.first_request_at: float | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def get(self, path: str) -> Any:
+        return await self._patiently(lambda: self._client.build_request("GET", self.same_origin(path)))
+
+    async def post(self, path: str, body: Json) -> Any:
+        content = orjson.dumps(body)
+        headers = {"Content-Type": "application/json"}
+        return await self._patiently(
+            lambda: self._client.build_request("POST", self.same_origin(path), content=content, headers=headers)
+        )
+
+    def same_origin(self, address: str) -> httpx.URL:
+        """`address` (a path below the base, or absolute) on the source's own host; anything else is refused."""
+        url = httpx.URL(address) if "://" in address.partition("?")[0] else httpx.URL(self.base_url + address)
+        if (url.scheme, url.host, url.port) != (self._origin.scheme, self._origin.host, self._origin.port):
+            raise Misconfigured(
+                f"the source at {self.base_url} points to another host, {url.host}",
+                "Only the address in the definition is followed; use the source's final address as base_url.",
+            )
+        return url
+
+    async def _patiently(self, build: Any) -> Any:
+        policy = stamina.retry_context(
+            on=lambda error: isinstance(error, Transient) and not isinstance(error, Throttled),
+            attempts=self._retry.attempts,
+            timeout=None,
+            wait_initial=self._retry.initial,
+            wait_max=self._retry.maximum,
+            wait_jitter=self._retry.initial,
+        )
+        async for attempt in policy:
+            with attempt:
+                return await self._unthrottled(build)
+        raise AssertionError("unreachable")
+
+    async def _unthrottled(self, build: Any) -> Any:
+        """Being asked to wait is no failure: wait as long as asked, an hour altogether at most."""
+        give_up = time.monotonic() + LONGEST_PAUSE
+        while True:
+            await self._pace.turn()
+            try:
+                return await self._once(build())
+            except Throttled as error:
+                if time.monotonic() + error.delay > give_up:
+                    raise
+                self._pace.hold(error.delay)
+
+    async def _once(self, request: httpx.Request) -> Any:
+        self.first_request_at = self.first_request_at or time.time()
+        try:
+            async with asyncio.timeout(TOTAL_TIMEOUT):
+                return await self._followed(request)
+        except TimeoutError:
+            raise Transient(f"{self.base_url} did not finish its answer within {TOTAL_TIMEOUT:.0f} s") from None
+        except httpx.TimeoutException:
+            raise Transient(f"{self.base_url} did not answer in time") from None
+        except httpx.TransportError as error:
+            raise Transient(
+                f"{self.base_url} cannot be reached ({error or type(error).__name__})",
+                "Check that the server runs and that base_url is right.",
+            ) from error
+
+    async def _followed(self, request: httpx.Request) -> Any:
+        for _ in range(MOST_REDIRECTS + 1):
+            response = await self._client.send(request, stream=True)
+            try:
+                body = await self._body(response)
+            finally:
+                await response.aclose()
+            if response.next_request is None:
+                return self._decoded(response, body)
+            self.same_origin(str(response.next_request.url))
+            request = response.next_request
+        raise Misconfigured(f"{self.base_url} redirects in circles", "Use the source's final address as base_url.")
+
+    async def _body(self, response: httpx.Response) -> bytes:
+        chunks, size = [], 0
+        async for chunk in response.aiter_bytes():
+            size += len(chunk)
+            if size > LARGEST_BODY:
+                raise Misconfigured(
+                    f"{self.base_url} answered with more than {LARGEST_BODY // 2**20} MiB in one page",
+                    "Ask for smaller pages: strategy.page_size.",
+                )
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _decoded(self, response: httpx.Response, body: bytes) -> Any:
+        if response.status_code != 200:
+            raise self._failure(response, body)
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            if body.lstrip()[:1] == b"<" or "html" in response.headers.get("content-type", ""):
+                raise Misconfigured(
+                    f"{self.base_url} answered with a web page instead of JSON",
+                    "Check base_url: it may lead to a log-in page, a proxy or another program.",
+                ) from None
+            raise Transient(f"{self.base_url} sent broken JSON ({error})") from None
+
+    def _failure(self, response: httpx.Response, body: bytes) -> Exception:
+        status, said = response.status_code, _said(body)
+        pause = response.headers.get("retry-after")
+        if status == 429 or (status in MAINTENANCE_STATUSES and pause):
+            delay = retry_after(pause, datetime.now(UTC))
+            return Throttled(f"{self.base_url} asked to wait {delay:.0f} s ({status}){said}", delay)
+        if status >= 500 or status in MAINTENANCE_STATUSES:
+            return Transient(f"{self.base_url} failed with {status}{said}")
+        if status in (401, 403):
+            return Misconfigured(
+                f"{self.base_url} refused the credentials ({status}){said}",
+                "Check the user name and the password or API key, and what that user may read.",
+            )
+        return Misconfigured(
+            f"{self.base_url} answered {status} to {response.request.url.path}{said}",
+            "Check base_url and the ids in the definition.",
+        )
+
+
+def _said(body: bytes) -> str:
+    """What the source gave as its reason, shortened to fit a line."""
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ""
+    reason = answer.get("error") if isinstance(answer, dict) else None
+    return f': "{reason[:200]}"' if isinstance(reason, str) else ""

@@ -1,0 +1,49 @@
+"""How gently a source is treated: pauses it asked for, shared by everybody who talks to it."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+LONGEST_PAUSE = 3600.0
+USUAL_PAUSE = 5.0
+
+
+def retry_after(value: str | None, now: datetime) -> float:
+    """The seconds a Retry-After header asks for, given as seconds or as a date; capped at an hour.
+
+    A missing or unreadable header means a usual pause, and nothing means less than a tenth of a second:
+    a source that says "0" while it refuses would be hammered otherwise.
+    """
+    seconds = USUAL_PAUSE if value is None else _seconds(value.strip(), now)
+    return min(max(seconds, 0.1), LONGEST_PAUSE)
+
+
+def _seconds(value: str, now: datetime) -> float:
+    if value.isascii() and value.isdigit():
+        return float(value[:12])
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return USUAL_PAUSE
+    return (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()
+
+
+class Pace:
+    """No request before the time the source named; one instance for all shards that share a source."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._open_at = 0.0
+
+    def hold(self, seconds: float) -> None:
+        self._open_at = max(self._open_at, self._clock() + seconds)
+
+    @property
+    def remaining(self) -> float:
+        return max(0.0, self._open_at - self._clock())
+
+    async def turn(self) -> None:
+        while (remaining := self.remaining) > 0:
+            await asyncio.sleep(remaining)

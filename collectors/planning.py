@@ -1,0 +1,55 @@
+"""A survey becomes stages of shards. Pure: the same survey and sizes give the same shards."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from collectors.models import Keys, Offsets, ShardPlan, Stage
+
+Cut = tuple[str, dict[str, Any], int]
+
+
+def plan(stages: Sequence[Stage], shard_size: int, page_size: int) -> list[ShardPlan]:
+    """The shards of all stages in order. An empty stage has none, so an empty source makes an empty plan."""
+    cuts = [(stage.name, cut) for stage in stages for cut in _cuts(stage, shard_size, page_size)]
+    width = max(2, len(str(len(cuts))))
+    return [
+        ShardPlan(shard_id=f"s{number:0{width}}", stage=stage, label=f"{stage} {label}", span=span, estimate=estimate)
+        for number, (stage, (label, span, estimate)) in enumerate(cuts, 1)
+    ]
+
+
+def _cuts(stage: Stage, shard_size: int, page_size: int) -> Iterator[Cut]:
+    match stage.extent:
+        case Offsets(total=total):
+            return _windows(total, shard_size, page_size)
+        case Keys(weights=weights):
+            return _groups(weights, shard_size)
+
+
+def _windows(total: int, shard_size: int, page_size: int) -> Iterator[Cut]:
+    """Windows that begin on a page. The last is open, so that records added meanwhile are read too."""
+    size = max(1, shard_size // page_size) * page_size
+    for start in range(0, total, size):
+        stop = start + size
+        last = stop >= total
+        span = {"start": start, "stop": None if last else stop}
+        yield f"{start}..{'' if last else stop - 1}", span, min(stop, total) - start
+
+
+def _groups(weights: Sequence[tuple[int | str, int]], shard_size: int) -> Iterator[Cut]:
+    """Neighbouring keys together until they hold `shard_size` records; a heavier key stands alone."""
+    group: list[int | str] = []
+    weight = 0
+    for key, records in weights:
+        if group and weight + records > shard_size:
+            yield _group(group, weight)
+            group, weight = [], 0
+        group.append(key)
+        weight += records
+    if group:
+        yield _group(group, weight)
+
+
+def _group(keys: list[int | str], weight: int) -> Cut:
+    label = str(keys[0]) if len(keys) == 1 else f"{keys[0]}..{keys[-1]}"
+    return label, {"keys": keys}, weight

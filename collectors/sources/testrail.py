@@ -1,0 +1,187 @@
+"""TestRail, API version 2: sections become directories, cases become cases.
+
+A page comes as an envelope `{offset, limit, size, _links, cases: [...]}` or, from old servers, as a bare list
+without paging. The server tells no total, and may serve fewer records than asked for.
+"""
+
+import re
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from collectors.errors import Misconfigured, Rejected
+from collectors.models import Json, Keys, Offsets, Page, Record, Stage
+from collectors.outbound import BaseUrl, Http
+
+WHOLE = "all"
+STAGES = {"directories": "sections", "cases": "cases"}
+STEP_FIELDS = frozenset(
+    {"custom_steps_separated", "custom_steps", "custom_expected", "custom_preconds", "custom_mission"}
+)
+METADATA_FIELDS = (
+    "type_id", "template_id", "milestone_id", "refs", "estimate", "created_by", "created_on", "updated_by", "updated_on"
+)  # fmt: skip
+
+
+class Parameters(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: BaseUrl = Field(description="address of the server", examples=["https://example.testrail.io"])
+    project_id: int = Field(ge=1, description="the project to collect")
+    suite_id: int | None = Field(None, ge=1, description="the suite, in projects that have several")
+    username: str = Field(description="a user who may read the project")
+    api_key: SecretStr = Field(description="that user's API key or password")
+
+
+class TestRail:
+    Parameters = Parameters
+
+    def __init__(self, parameters: Parameters, http: Http, page_size: int) -> None:
+        self._parameters, self._http = parameters, http
+        self._page_size = page_size
+
+    @staticmethod
+    def connection(parameters: Parameters) -> dict[str, Any]:
+        return {"auth": (parameters.username, parameters.api_key.get_secret_value())}
+
+    async def survey(self) -> list[Stage]:
+        return [Stage(name=stage, extent=await self._extent(stage)) for stage in STAGES]
+
+    async def fetch(self, stage: str, span: dict[str, Any], cursor: Json) -> Page:
+        if "keys" in span:
+            items, _ = await self._ask(stage, 0, self._page_size)
+            return Page(items, None)
+        offset = span["start"] if cursor is None else int(cursor)
+        limit = self._page_size if span["stop"] is None else min(self._page_size, span["stop"] - offset)
+        items, following = await self._ask(stage, offset, limit)
+        more = following is not None and (span["stop"] is None or following < span["stop"])
+        return Page(items, following if more else None)
+
+    def map(self, stage: str, item: Any) -> Record:
+        return _directory(item) if stage == "directories" else _case(item)
+
+    # ---- paging ----------------------------------------------------------------------------------------
+
+    async def _extent(self, stage: str) -> Offsets | Keys:
+        """How much there is, found by doubling and halving on page boundaries with requests for one record."""
+        items, _ = await self._ask(stage, 0, 1)
+        if len(items) > 1:
+            return Keys(weights=((WHOLE, len(items)),))
+        if not items:
+            return Offsets(total=0)
+        filled, empty = 0, 1
+        while await self._holds(stage, empty):
+            filled, empty = empty, empty * 2
+        while empty - filled > 1:
+            middle = (filled + empty) // 2
+            filled, empty = (middle, empty) if await self._holds(stage, middle) else (filled, middle)
+        start = filled * self._page_size
+        items, following = await self._ask(stage, start, self._page_size)
+        return Offsets(total=max(start + len(items), following or 0))
+
+    async def _holds(self, stage: str, page: int) -> bool:
+        return bool((await self._ask(stage, page * self._page_size, 1))[0])
+
+    async def _ask(self, stage: str, offset: int, limit: int) -> tuple[list[Any], int | None]:
+        """The records from `offset` on, and the offset after them (None: these were the last)."""
+        key = STAGES[stage]
+        suite = f"&suite_id={self._parameters.suite_id}" if self._parameters.suite_id else ""
+        query = f"get_{key}/{self._parameters.project_id}{suite}&limit={limit}&offset={offset}"
+        answer = await self._http.get(f"/index.php?/api/v2/{query}")
+        if isinstance(answer, list):
+            return answer, offset + limit if len(answer) == limit else None
+        if not isinstance(answer, dict) or not isinstance(answer.get(key), list):
+            raise Misconfigured(
+                f"{self._http.base_url} does not answer like TestRail: no list of {key}",
+                "Check base_url, and that the server offers API version 2.",
+            )
+        if answer.get("offset", offset) != offset:
+            raise Misconfigured(f"{self._http.base_url} ignores the offset it is asked for, so {key} cannot be paged")
+        return answer[key], self._following(answer, offset)
+
+    def _following(self, envelope: dict[str, Any], offset: int) -> int | None:
+        link = (envelope.get("_links") or {}).get("next")
+        if not link:
+            return None
+        if "://" in link:
+            self._http.same_origin(link)
+        found = re.search(r"[?&]offset=(\d+)", link)
+        if not found or int(found[1]) <= offset:
+            raise Misconfigured(
+                f"{self._http.base_url} links from offset {offset} to {link!r}, which leads nowhere new"
+            )
+        return int(found[1])
+
+
+# ---- mapping -------------------------------------------------------------------------------------------
+
+
+def _directory(section: dict[str, Any]) -> Record:
+    id = _id(section, "id")
+    return Record(
+        kind="directory",
+        id=id,
+        parent_id=_parent(section, "parent_id"),
+        name=_name(section, "name", id),
+        content={"description": section.get("description") or ""},
+        metadata={"suite_id": section.get("suite_id"), "display_order": section.get("display_order")},
+    )
+
+
+def _case(case: dict[str, Any]) -> Record:
+    id = _id(case, "id")
+    labels = case.get("labels") or []
+    return Record(
+        kind="case",
+        id=id,
+        parent_id=_parent(case, "section_id"),
+        name=_name(case, "title", id),
+        content=_content(case),
+        metadata={
+            "tags": [label["title"] if isinstance(label, dict) else label for label in labels],
+            "priority": case.get("priority_id"),
+        }
+        | {name: case[name] for name in METADATA_FIELDS if case.get(name) is not None},
+        source_version=case.get("updated_on") or 0,
+        deleted=bool(case.get("is_deleted")),
+    )
+
+
+def _content(case: dict[str, Any]) -> dict[str, Any]:
+    separated = case.get("custom_steps_separated")
+    if separated:
+        steps = [step.get("content") or "" for step in separated]
+        expected = [step.get("expected") or "" for step in separated]
+    else:
+        steps = [case["custom_steps"]] if case.get("custom_steps") else []
+        expected = [case["custom_expected"]] if case.get("custom_expected") else []
+    content = {
+        "description": case.get("custom_mission") or "",
+        "preconditions": case.get("custom_preconds") or "",
+        "steps": steps,
+        "expectedResults": expected,
+    }
+    custom = {
+        name: value
+        for name, value in case.items()
+        if name.startswith("custom_") and name not in STEP_FIELDS and value is not None
+    }
+    return content | {"custom": custom} if custom else content
+
+
+def _id(item: Any, field: str) -> str:
+    value = item.get(field) if isinstance(item, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
+        raise Rejected("missing-id", f"has no usable {field!r} (found {value!r:.60})")
+    return str(value)
+
+
+def _parent(item: dict[str, Any], field: str) -> str | None:
+    return None if item.get(field) in (None, 0) else _id(item, field)
+
+
+def _name(item: dict[str, Any], field: str, id: str) -> str:
+    value = item.get(field)
+    if not isinstance(value, str) or not value.strip():
+        raise Rejected("missing-name", f"has no {field!r}", id)
+    return value
