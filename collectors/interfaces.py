@@ -21,6 +21,10 @@ class Collector(Protocol):
 
     def __init__(self, parameters: Any, http: Http, page_size: int) -> None: ...
 
+    @staticmethod
+    def connection(parameters: Any) -> dict[str, Any]:
+        """What the HTTP client needs beside the parameters' base_url: `auth` (user, password) or `headers`."""
+
     async def survey(self) -> Sequence[Stage]:
         """Ask the source how much there is. Stages are read in this order, each finished before the next."""
 
@@ -29,6 +33,14 @@ class Collector(Protocol):
 
     def map(self, stage: str, item: Any) -> Record:
         """One raw item as a record. Raises Rejected, or whatever a malformed item makes it raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How things stand after a checkpoint: what is desired now, and how many records the run has refused so far."""
+
+    desired: Desired
+    quarantined: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +64,9 @@ class Progress(Protocol):
         """The next observation number: larger than any before, taken before a request is sent."""
 
     def checkpoint(
-        self, claim: Claim, cursor: Json, page: int, batches: Sequence[Batch], refused: Sequence[Quarantined], read: int
-    ) -> Desired:
-        """Make a page's progress durable in one transaction; answers what is desired of the shard now."""
+        self, claim: Claim, page: int, cursor: Json, batches: Sequence[Batch], refused: Sequence[Quarantined], read: int
+    ) -> Standing:
+        """Make a page's progress durable in one transaction: cursor, ledger and quarantine."""
 
     def renew(self, claim: Claim) -> Desired:
         """Prolong the lease; answers what is desired of the shard now."""
@@ -83,7 +95,7 @@ class Documents(Protocol):
 
     def read(self, tenant: str, collection: str, kind: str, ids: Sequence[str]) -> dict[str, Document]: ...
 
-    def repath(self, tenant: str, collection: str, kind: str, paths: Iterable[tuple[str, str]]) -> None:
+    def repath(self, tenant: str, collection: str, kind: str, paths: Iterable[tuple[str, str | None]]) -> None:
         """Set the derived path of each (id, path), whatever the version."""
 
 

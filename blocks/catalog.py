@@ -1,0 +1,267 @@
+"""Definitions and runs: what is registered, what runs, how far it has come, how it ended."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, and_, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from blocks import leases
+from blocks.database import Database, now
+from blocks.process import is_gone
+from blocks.tables import batch as ledger
+from blocks.tables import collection, counter, quarantine, run, shard
+from collectors.errors import Fenced, Misconfigured, Refused
+from collectors.models import Collection, ShardPlan, Verdict
+from collectors.states import OPEN_RUNS, RUN_MOVES, SHARD_MOVES, Desired, RunState, ShardState, sources_of
+
+
+@dataclass(frozen=True, slots=True)
+class RunClaim:
+    """The right to lead a run: plan it, start its shards, close it."""
+
+    run_id: str
+    owner: str
+    fence: int
+    superseded: str | None = None
+
+
+class Catalog:
+    def __init__(self, database: Database, lease_seconds: float = leases.LEASE_SECONDS) -> None:
+        self._database = database
+        self.lease_seconds = lease_seconds
+
+    # ---- definitions -------------------------------------------------------------------------------------
+
+    def register(self, definition: Collection) -> None:
+        """Keep the definition; a new version only when it differs from the newest one."""
+        text = definition.model_dump_json()
+        c = collection.c
+        with self._database.write() as connection:
+            newest = connection.execute(
+                select(c.version, c.definition)
+                .where(_named(definition.tenant, definition.name))
+                .order_by(c.version.desc())
+            ).first()
+            if newest is None or newest.definition != text:
+                connection.execute(
+                    insert(collection).values(
+                        tenant=definition.tenant,
+                        name=definition.name,
+                        version=newest.version + 1 if newest else 1,
+                        definition=text,
+                        created_at=now(),
+                    )
+                )
+
+    def definition(self, tenant: str, name: str) -> Collection | None:
+        c = collection.c
+        query = select(c.definition).where(_named(tenant, name)).order_by(c.version.desc()).limit(1)
+        with self._database.read() as connection:
+            text = connection.scalar(query)
+        return Collection.model_validate_json(text) if text else None
+
+    def definitions(self, tenant: str) -> list[Collection]:
+        """The newest version of each."""
+        c = collection.c
+        newest = (
+            select(c.name, func.max(c.version).label("version")).where(c.tenant == tenant).group_by(c.name).subquery()
+        )
+        query = (
+            select(c.definition)
+            .join(newest, and_(c.name == newest.c.name, c.version == newest.c.version))
+            .where(c.tenant == tenant)
+            .order_by(c.name)
+        )
+        with self._database.read() as connection:
+            return [Collection.model_validate_json(text) for text in connection.scalars(query)]
+
+    # ---- the life of a run -------------------------------------------------------------------------------
+
+    def begin(self, definition: Collection, owner: str) -> RunClaim:
+        """A new run of the collection. Raises Refused while another one is under way.
+
+        A run that was interrupted, or whose process died, gives way: it becomes CANCELLED.
+        """
+        run_id = secrets.token_hex(4)
+        with self._database.write() as connection:
+            superseded = self._give_way(connection, definition, run_id)
+            connection.execute(
+                insert(run).values(
+                    run_id=run_id,
+                    tenant=definition.tenant,
+                    collection=definition.name,
+                    mode=definition.mode,
+                    definition=definition.model_dump_json(),
+                    state=RunState.CREATED,
+                    desired=Desired.RUN,
+                    sweep=func.coalesce(
+                        select(counter.c.value).where(counter.c.name == "observation").scalar_subquery(), 0
+                    ),
+                    owner=owner,
+                    fence=1,
+                    lease_until=leases.until(self.lease_seconds),
+                    created_at=now(),
+                )
+            )
+        return RunClaim(run_id, owner, 1, superseded)
+
+    def _give_way(self, connection: Connection, definition: Collection, successor: str) -> str | None:
+        query = select(run.c.run_id).where(
+            run.c.tenant == definition.tenant, run.c.collection == definition.name, run.c.state.in_(OPEN_RUNS)
+        )
+        run_id = None
+        for run_id in connection.scalars(query).all():
+            if _seconds_held(connection, run_id):
+                raise Refused(
+                    f"collection {definition.name} is being collected by run {run_id}",
+                    f"Watch it with: collect status {run_id}",
+                )
+            reason = f"superseded by run {successor}"
+            ended = {"state": RunState.CANCELLED, "reason": reason, "ended_at": now()}
+            connection.execute(update(run).where(run.c.run_id == run_id).values(ended | {"fence": run.c.fence + 1}))
+            cancellable = sources_of(SHARD_MOVES, ShardState.CANCELLED) - {ShardState.FAILED}
+            connection.execute(
+                update(shard)
+                .where(shard.c.run_id == run_id, shard.c.state.in_(cancellable))
+                .values(state=ShardState.CANCELLED, fence=shard.c.fence + 1)
+            )
+        return run_id
+
+    def seconds_held(self, run_id: str) -> float:
+        """For how long the run or one of its shards is still held by a process that may be alive."""
+        with self._database.read() as connection:
+            return _seconds_held(connection, run_id)
+
+    def lead(self, run_id: str, owner: str) -> RunClaim:
+        """Take over a run that is led by nobody. Raises Refused while somebody does."""
+        with self._database.write() as connection:
+            fence = leases.take(
+                connection, run, run.c.run_id == run_id, owner, self.lease_seconds, desired=Desired.RUN, reason=None
+            )
+        if fence is None:
+            raise Refused(f"run {run_id} is under way", f"Watch it with: collect status {run_id}")
+        return RunClaim(run_id, owner, fence)
+
+    def renew(self, claim: RunClaim) -> Desired:
+        with self._database.write() as connection:
+            self._led(connection, claim, lease_until=leases.until(self.lease_seconds))
+            return Desired(connection.scalar(select(run.c.desired).where(run.c.run_id == claim.run_id)))
+
+    def start(self, claim: RunClaim, flow_run_id: str | None) -> None:
+        with self._database.write() as connection:
+            self._move(connection, claim, RunState.RUNNING, flow_run_id=flow_run_id, ended_at=None, error=None)
+
+    def save_plan(self, claim: RunClaim, plans: Sequence[ShardPlan], started_at: float) -> None:
+        """All shards in one transaction: a run is planned wholly or not at all. `started_at`: seconds since 1970."""
+        rows = [
+            {
+                "run_id": claim.run_id,
+                "shard_id": plan.shard_id,
+                "stage": plan.stage,
+                "label": plan.label,
+                "span": orjson.dumps(plan.span).decode(),
+                "estimate": plan.estimate,
+                "state": ShardState.PENDING,
+                "cursor": "null",
+            }
+            for plan in plans
+        ]
+        with self._database.write() as connection:
+            self._led(connection, claim, planned=True, started_at=int(started_at * 1_000_000))
+            if rows:
+                connection.execute(insert(shard), rows)
+
+    def desire(self, run_id: str, desired: Desired, reason: str | None = None) -> None:
+        with self._database.write() as connection:
+            connection.execute(update(run).where(run.c.run_id == run_id).values(desired=desired, reason=reason))
+
+    def end(self, claim: RunClaim, state: RunState, error: str | None = None) -> None:
+        """Leave the run in `state` and give up its lease."""
+        with self._database.write() as connection:
+            ended = None if state is RunState.PAUSED else now()
+            self._move(connection, claim, state, error=error, ended_at=ended, lease_until=0, owner=None)
+
+    def _move(self, connection: Connection, claim: RunClaim, state: RunState, **values: Any) -> None:
+        allowed = sources_of(RUN_MOVES, state) | ({RunState.RUNNING} if state is RunState.RUNNING else frozenset())
+        self._led(connection, claim, run.c.state.in_(allowed), state=state, **values)
+
+    def _led(self, connection: Connection, claim: RunClaim, *conditions: Any, **values: Any) -> None:
+        mine = and_(run.c.run_id == claim.run_id, run.c.fence == claim.fence, run.c.owner == claim.owner, *conditions)
+        if not connection.execute(update(run).where(mine).values(values)).rowcount:
+            raise Fenced(f"run {claim.run_id} was taken over by another process")
+
+    # ---- looking -----------------------------------------------------------------------------------------
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """The row of a run. Raises Misconfigured when there is none."""
+        with self._database.read() as connection:
+            row = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().first()
+        if row is None:
+            raise Misconfigured(f"there is no run {run_id}", "List them with: collect status")
+        return dict(row)
+
+    def runs(self, tenant: str, collection_name: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
+        """Newest first."""
+        query = select(run).where(run.c.tenant == tenant).order_by(run.c.created_at.desc()).limit(limit)
+        if collection_name:
+            query = query.where(run.c.collection == collection_name)
+        with self._database.read() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def collected(self, tenant: str) -> list[str]:
+        """The names of all collections that were ever run."""
+        query = select(run.c.collection).distinct().where(run.c.tenant == tenant).order_by(run.c.collection)
+        with self._database.read() as connection:
+            return list(connection.scalars(query))
+
+    def shards(self, run_id: str) -> list[dict[str, Any]]:
+        """In the order of the plan."""
+        query = select(shard).where(shard.c.run_id == run_id).order_by(func.length(shard.c.shard_id), shard.c.shard_id)
+        with self._database.read() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def applied(self, run_id: str) -> dict[str, Any]:
+        """What the confirmed batches of a run did, by verdict, and when the last one was done (microseconds)."""
+        sums = [func.coalesce(func.sum(ledger.c[verdict.value]), 0).label(verdict.value) for verdict in Verdict]
+        query = select(
+            *sums,
+            func.max(ledger.c.done_at).label("done_at"),
+            func.count().filter(ledger.c.stage != "done").label("unfinished"),
+        ).where(ledger.c.run_id == run_id, ledger.c.confirmed.is_(True))
+        with self._database.read() as connection:
+            return dict(connection.execute(query).mappings().one())
+
+    def quarantined(self, run_id: str | None = None, limit: int = 1000) -> list[dict[str, Any]]:
+        query = select(quarantine).order_by(quarantine.c.created_at.desc(), quarantine.c.page, quarantine.c.position)
+        if run_id:
+            query = query.where(quarantine.c.run_id == run_id)
+        with self._database.read() as connection:
+            return [dict(row) for row in connection.execute(query.limit(limit)).mappings()]
+
+    def reasons(self, run_id: str) -> dict[str, int]:
+        """Quarantined records of a run by reason."""
+        query = (
+            select(quarantine.c.reason, func.count()).where(quarantine.c.run_id == run_id).group_by(quarantine.c.reason)
+        )
+        with self._database.read() as connection:
+            return dict(tuple(row) for row in connection.execute(query))
+
+
+def _named(tenant: str, name: str) -> Any:
+    return and_(collection.c.tenant == tenant, collection.c.name == name)
+
+
+def _seconds_held(connection: Connection, run_id: str) -> float:
+    leased = [
+        *connection.execute(select(run.c.owner, run.c.lease_until - now()).where(run.c.run_id == run_id)),
+        *connection.execute(
+            select(shard.c.owner, shard.c.lease_until - now()).where(
+                shard.c.run_id == run_id, shard.c.lease_until > now()
+            )
+        ),
+    ]
+    return max((left / 1_000_000 for owner, left in leased if left > 0 and not is_gone(owner)), default=0.0)

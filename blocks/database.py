@@ -1,0 +1,84 @@
+"""SQLite as a store that several threads and processes share: WAL, one writer at a time, readers never wait."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, MetaData, create_engine, event
+from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from collectors.errors import Misconfigured
+
+PATIENCE_SECONDS = 30
+
+
+class now(FunctionElement[int]):
+    """Microseconds since 1970, by the database's clock: the only clock leases are measured with."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _sqlite_now(element: now, compiler: Any, **_: Any) -> str:
+    return "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
+
+
+class Database:
+    """One SQLite file. `write()` is a transaction that holds the write lock from its start."""
+
+    def __init__(self, path: Path, tables: MetaData, schema: int) -> None:
+        self.path = path
+        url = f"sqlite:///{path}"
+        self._reader = create_engine(url, hide_parameters=True)
+        # A pool of one makes writers of this process queue up here instead of polling SQLite's lock.
+        self._writer = create_engine(url, hide_parameters=True, pool_size=1, max_overflow=0)
+        for engine, begin in ((self._reader, "BEGIN"), (self._writer, "BEGIN IMMEDIATE")):
+            event.listen(engine, "connect", _prepare)
+            event.listen(engine, "begin", lambda connection, begin=begin: connection.exec_driver_sql(begin))
+        self._create(tables, schema)
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        with self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        with self._reader.connect() as connection:
+            yield connection
+
+    def close(self) -> None:
+        self._reader.dispose()
+        self._writer.dispose()
+
+    def _create(self, tables: MetaData, schema: int) -> None:
+        try:
+            with self.write() as connection:
+                found = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+                if found == 0:
+                    tables.create_all(connection)
+                    connection.exec_driver_sql(f"PRAGMA user_version = {schema}")
+        except OperationalError as error:
+            raise Misconfigured(f"{self.path} cannot be opened ({error.orig})", "Check its folder's rights.") from error
+        except DatabaseError as error:
+            raise Misconfigured(
+                f"{self.path} is not a database of this platform ({error.orig})", "Move it away."
+            ) from None
+        if found > schema:
+            self.close()
+            raise Misconfigured(f"{self.path} was made by a newer version of platform-collect", "Install that version.")
+
+
+def _prepare(connection: Any, _: Any) -> None:
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout = {PATIENCE_SECONDS * 1000}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "cache_size = -16000",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()

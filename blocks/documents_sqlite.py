@@ -1,0 +1,68 @@
+"""Documents as JSON in a SQLite file of their own: the embedded stand-in for a document database."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import and_, bindparam, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from blocks.database import Database
+from blocks.tables import document
+from collectors.models import Document
+
+CHUNK = 1000
+COLUMNS = ("tenant", "collection", "kind", "id", "version", "deleted", "path")
+IN_BODY = ("name", "content", "metadata")
+
+
+class SqliteDocuments:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def write(self, documents: Sequence[Document]) -> None:
+        statement = insert(document)
+        guarded = statement.on_conflict_do_update(
+            index_elements=list(document.primary_key),
+            set_={name: statement.excluded[name] for name in ("path", "body", "deleted", "version")},
+            where=statement.excluded["version"] >= document.c.version,
+        )
+        with self._database.write() as connection:
+            connection.execute(guarded, [_row(each) for each in documents])
+
+    def read(self, tenant: str, collection: str, kind: str, ids: Sequence[str]) -> dict[str, Document]:
+        found: dict[str, Document] = {}
+        with self._database.read() as connection:
+            for start in range(0, len(ids), CHUNK):
+                query = select(document).where(
+                    _of(tenant, collection, kind), document.c.id.in_(ids[start : start + CHUNK])
+                )
+                for row in connection.execute(query).mappings():
+                    found[row["id"]] = _document(row)
+        return found
+
+    def repath(self, tenant: str, collection: str, kind: str, paths: Iterable[tuple[str, str | None]]) -> None:
+        statement = (
+            update(document)
+            .where(_of(tenant, collection, kind), document.c.id == bindparam("key"))
+            .values(path=bindparam("new_path"))
+        )
+        rows = [{"key": id, "new_path": path} for id, path in paths]
+        for start in range(0, len(rows), CHUNK):
+            with self._database.write() as connection:
+                connection.execute(statement, rows[start : start + CHUNK])
+
+
+def _of(tenant: str, collection: str, kind: str) -> Any:
+    c = document.c
+    return and_(c.tenant == tenant, c.collection == collection, c.kind == kind)
+
+
+def _row(each: Document) -> dict[str, Any]:
+    row = {name: getattr(each, name) for name in COLUMNS}
+    return row | {"body": orjson.dumps({name: getattr(each, name) for name in IN_BODY}).decode()}
+
+
+def _document(row: Any) -> Document:
+    fields = dict(row)
+    return Document(**fields | orjson.loads(fields.pop("body")))

@@ -1,0 +1,123 @@
+"""What a run did, put together from its shards and its ledger: the one source of every count that is shown."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from blocks.catalog import Catalog
+from collectors.states import OPEN_RUNS, ShardState
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    shard_id: str
+    state: str
+    stage: str
+    label: str
+    estimate: int
+    fetched: int
+    quarantined: int
+    attempts: int
+    seconds: float
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    run_id: str
+    collection: str
+    state: str
+    mode: str
+    records: dict[str, int]
+    shards: tuple[ShardReport, ...]
+    reasons: dict[str, int]
+    seconds: float
+    started_at: float | None
+    error: str | None
+    flow_run_id: str | None
+
+    @property
+    def rate(self) -> float:
+        """Records a second, from the first request to the source until the last batch was done."""
+        return self.records["fetched"] / self.seconds if self.seconds else 0.0
+
+    @property
+    def total(self) -> int:
+        """The estimate, or what was found where that is more already."""
+        return sum(
+            max(shard.estimate, shard.fetched) if shard.state != "COMPLETED" else shard.fetched for shard in self.shards
+        )
+
+    @property
+    def percent(self) -> float:
+        return 100.0 * self.records["fetched"] / self.total if self.total else 0.0
+
+    @property
+    def phase(self) -> str:
+        """What is being done now: planning, the stage that is read, closing, or nothing any more."""
+        if self.state not in OPEN_RUNS:
+            return "ended"
+        if not self.shards:
+            return "planning"
+        return next((shard.stage for shard in self.shards if shard.state != ShardState.COMPLETED), "closing")
+
+
+def report(catalog: Catalog, run_id: str) -> Report:
+    run, applied = catalog.run(run_id), catalog.applied(run_id)
+    shards = tuple(_shard(row) for row in catalog.shards(run_id))
+    quarantined = sum(shard.quarantined for shard in shards)
+    return Report(
+        run_id=run_id,
+        collection=run["collection"],
+        state=run["state"],
+        mode=run["mode"],
+        records={
+            "fetched": sum(shard.fetched for shard in shards),
+            "new": applied["new"],
+            "changed": applied["changed"],
+            "unchanged": applied["unchanged"] + applied["superseded"],
+            "quarantined": quarantined,
+            "deleted": applied["deleted"],
+        },
+        shards=shards,
+        reasons=catalog.reasons(run_id) if quarantined else {},
+        seconds=_seconds(run["started_at"], applied["done_at"]),
+        started_at=run["started_at"] and run["started_at"] / 1_000_000,
+        error=run["error"],
+        flow_run_id=run["flow_run_id"],
+    )
+
+
+def as_json(done: Report) -> dict[str, Any]:
+    """The shape `collect run --json` prints."""
+    return {
+        "run_id": done.run_id,
+        "collection": done.collection,
+        "state": done.state,
+        "mode": done.mode,
+        "records": done.records,
+        "shards": dict(Counter(shard.state for shard in done.shards)),
+        "seconds": round(done.seconds, 3),
+        "rate": round(done.rate, 1),
+        "error": done.error,
+    }
+
+
+def _shard(row: dict[str, Any]) -> ShardReport:
+    return ShardReport(
+        shard_id=row["shard_id"],
+        state=row["state"],
+        stage=row["stage"],
+        label=row["label"],
+        estimate=row["estimate"],
+        fetched=row["fetched"],
+        quarantined=row["quarantined"],
+        attempts=row["attempts"],
+        seconds=_seconds(row["started_at"], row["ended_at"] or int(time.time() * 1_000_000)),
+        error=row["error"],
+    )
+
+
+def _seconds(start: int | None, end: int | None) -> float:
+    return max(0.0, (end - start) / 1_000_000) if start and end else 0.0

@@ -1,0 +1,300 @@
+"""Rows and ledger in the catalog's database: guarded upserts, the newest version wins."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Table, and_, bindparam, case, func, literal, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from blocks.database import Database, now
+from blocks.tables import RECORDS, test_case, test_directory
+from blocks.tables import batch as ledger
+from collectors.loading import Judgement, Stored, judge, newest
+from collectors.models import Batch, Document, Record, Verdict, version
+from collectors.paths import Place, below, derive
+
+CHUNK = 1000
+KEPT_AT_UPDATE = frozenset({"tenant", "collection", "id", "create_time", "first_batch"})
+
+
+class Rows:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # ---- loading -----------------------------------------------------------------------------------------
+
+    def apply(self, batch: Batch) -> list[Document]:
+        records = newest(batch.records)
+        with self._database.write() as connection:
+            unfinished = self._unfinished(connection, batch)
+            judged = [
+                (record, judgement)
+                for kind, group in _by_kind(records).items()
+                for record, judgement in self._judged(connection, kind, group, batch, unfinished)
+            ]
+            places = _places(connection, batch, [record for record, judgement in judged if judgement.write_document])
+            moment = connection.scalar(select(now()))
+            for kind, table in RECORDS.items():
+                of_kind = [(record, judgement) for record, judgement in judged if record.kind == kind]
+                _write(connection, table, batch, of_kind, places, moment)
+            counts = Counter(judgement.verdict for _, judgement in judged)
+            counts[Verdict.SUPERSEDED] += len(batch.records) - len(records)
+            _enter(connection, batch, "rows", moment, counts)
+        return [
+            _document(batch, record, places.get((record.kind, record.id)))
+            for record, judgement in judged
+            if judgement.write_document
+        ]
+
+    def finish(self, batch: Batch) -> None:
+        with self._database.write() as connection:
+            connection.execute(
+                update(ledger).where(ledger.c.batch_id == batch.batch_id).values(stage="done", done_at=now())
+            )
+
+    def _unfinished(self, connection: Connection, batch: Batch) -> frozenset[str]:
+        query = select(ledger.c.batch_id).where(
+            ledger.c.tenant == batch.tenant, ledger.c.collection == batch.collection, ledger.c.stage != "done"
+        )
+        return frozenset(connection.scalars(query))
+
+    def _judged(
+        self, connection: Connection, kind: str, records: Sequence[Record], batch: Batch, unfinished: frozenset[str]
+    ) -> Iterator[tuple[Record, Judgement]]:
+        stored = _stored(connection, RECORDS[kind], batch, [record.id for record in records])
+        for record in records:
+            yield record, judge(stored.get(record.id), record, batch, unfinished)
+
+    # ---- closing -----------------------------------------------------------------------------------------
+
+    def directories(self, tenant: str, collection: str) -> list[tuple[str, str | None, str, str | None, int | None]]:
+        """All (id, parent id, name, path, level), gone ones included: their children still hang below them."""
+        t = test_directory
+        query = select(t.c.id, t.c.parent_id, t.c.name, t.c.path, t.c.level).where(_of(t, tenant, collection))
+        with self._database.read() as connection:
+            return [tuple(row) for row in connection.execute(query)]
+
+    def misplaced_cases(self, tenant: str, collection: str) -> list[tuple[str, str | None, str, str | None]]:
+        """The (id, directory id, name, path) of cases whose path is not their directory's path and their name.
+
+        Shortened paths are always among them: only the caller can tell whether they are right.
+        """
+        c, d = test_case.c, test_directory.c
+        above = case((c.parent_id.is_(None), literal("")), else_=d.path)
+        name = func.replace(func.replace(c.name, "\\", "\\\\"), "/", "\\/")
+        query = (
+            select(c.id, c.parent_id, c.name, c.path)
+            .select_from(
+                test_case.outerjoin(
+                    test_directory, and_(d.tenant == c.tenant, d.collection == c.collection, d.id == c.parent_id)
+                )
+            )
+            .where(_of(test_case, tenant, collection), c.path.is_distinct_from(above + "/" + name))
+        )
+        with self._database.read() as connection:
+            return [tuple(row) for row in connection.execute(query)]
+
+    def replace(self, tenant: str, collection: str, kind: str, places: Iterable[tuple[str, Place | None]]) -> None:
+        """Set the derived path (and level) of each id, in chunks, so that readers and loaders go on meanwhile."""
+        table = RECORDS[kind]
+        values = {"path": bindparam("new_path")} | ({"level": bindparam("new_level")} if kind == "directory" else {})
+        statement = update(table).where(_of(table, tenant, collection), table.c.id == bindparam("key")).values(values)
+        rows = [
+            {"key": id, "new_path": place and place.path, "new_level": place and place.level} for id, place in places
+        ]
+        for start in range(0, len(rows), CHUNK):
+            with self._database.write() as connection:
+                connection.execute(statement, rows[start : start + CHUNK])
+
+    # ---- reading -----------------------------------------------------------------------------------------
+
+    def live(self, tenant: str, collection: str, kind: str) -> Iterator[list[dict[str, Any]]]:
+        """All live rows of a kind in chunks, by id."""
+        table, after = RECORDS[kind], ""
+        while True:
+            query = (
+                select(table)
+                .where(_of(table, tenant, collection), table.c.deleted.is_(False), table.c.id > after)
+                .order_by(table.c.id)
+                .limit(CHUNK)
+            )
+            with self._database.read() as connection:
+                rows = [dict(row) for row in connection.execute(query).mappings()]
+            if not rows:
+                return
+            yield rows
+            after = rows[-1]["id"]
+
+    def cases_by_directory(self, tenant: str, collection: str) -> dict[str | None, int]:
+        c = test_case.c
+        query = (
+            select(c.parent_id, func.count())
+            .where(_of(test_case, tenant, collection), c.deleted.is_(False))
+            .group_by(c.parent_id)
+        )
+        with self._database.read() as connection:
+            return dict(tuple(row) for row in connection.execute(query))
+
+    def count(self, tenant: str, collection: str) -> dict[str, int]:
+        """Live rows by kind."""
+        with self._database.read() as connection:
+            return {
+                kind: connection.scalar(
+                    select(func.count()).where(_of(table, tenant, collection), table.c.deleted.is_(False))
+                )
+                or 0
+                for kind, table in RECORDS.items()
+            }
+
+
+def _of(table: Table, tenant: str, collection: str) -> Any:
+    return and_(table.c.tenant == tenant, table.c.collection == collection)
+
+
+def _by_kind(records: Sequence[Record]) -> dict[str, list[Record]]:
+    return {kind: group for kind in RECORDS if (group := [record for record in records if record.kind == kind])}
+
+
+def _stored(connection: Connection, table: Table, batch: Batch, ids: Sequence[str]) -> dict[str, Stored]:
+    c = table.c
+    query = select(c.id, c.version, c.content_hash, c.deleted, c.first_batch, c.last_batch).where(
+        _of(table, batch.tenant, batch.collection), c.id.in_(ids)
+    )
+    return {id: Stored(*rest) for id, *rest in connection.execute(query)}
+
+
+def _places(connection: Connection, batch: Batch, records: Sequence[Record]) -> dict[tuple[str, str], Place | None]:
+    """Where the records hang, as far as their parents are known by now; closing the run puts right what is not."""
+    directories = [(r.id, r.parent_id, r.name) for r in records if r.kind == "directory"]
+    own = {id for id, _, _ in directories}
+    parents = {r.parent_id for r in records if r.parent_id is not None and r.parent_id not in own}
+    t = test_directory.c
+    query = select(t.id, t.path, t.level).where(
+        _of(test_directory, batch.tenant, batch.collection), t.id.in_(parents), t.path.is_not(None)
+    )
+    known = {id: Place(path, level) for id, path, level in connection.execute(query)} if parents else {}
+    places: dict[tuple[str, str], Place | None] = {
+        ("directory", id): place for id, place in derive(directories, known).items()
+    }
+    for record in records:
+        if record.kind != "directory":
+            parent = places.get(("directory", record.parent_id or ""), known.get(record.parent_id or ""))
+            places[record.kind, record.id] = below(parent, record.name) if parent or record.parent_id is None else None
+    return places
+
+
+def _write(
+    connection: Connection,
+    table: Table,
+    batch: Batch,
+    judged: Sequence[tuple[Record, Judgement]],
+    places: dict[tuple[str, str], Place | None],
+    moment: int,
+) -> None:
+    written = [
+        _row(table, batch, record, places.get((record.kind, record.id)), moment)
+        for record, judgement in judged
+        if judgement.write_row
+    ]
+    if written:
+        connection.execute(_upsert(table), written)
+    touched = [
+        {
+            "key": record.id,
+            "new_version": version(record.source_version, batch.observation),
+            "new_batch": batch.batch_id if judgement.write_document else None,
+        }
+        for record, judgement in judged
+        if not judgement.write_row and judgement.verdict is not Verdict.SUPERSEDED
+    ]
+    if touched:
+        connection.execute(_touch(table, batch), touched)
+
+
+def _row(table: Table, batch: Batch, record: Record, place: Place | None, moment: int) -> dict[str, Any]:
+    own = (
+        {"level": place and place.level}
+        if table is test_directory
+        else {"status": status if isinstance(status := record.metadata.get("status"), int) else None}
+    )
+    return own | {
+        "tenant": batch.tenant,
+        "collection": batch.collection,
+        "id": record.id,
+        "parent_id": record.parent_id,
+        "name": record.name,
+        "path": place and place.path,
+        "create_time": moment,
+        "update_time": moment,
+        "version": version(record.source_version, batch.observation),
+        "content_hash": record.content_hash,
+        "seen": batch.observation,
+        "deleted": record.deleted,
+        "first_batch": batch.batch_id,
+        "last_batch": batch.batch_id,
+    }
+
+
+def _upsert(table: Table) -> Any:
+    statement = insert(table)
+    new = statement.excluded
+    changes = [(column, new[column.key]) for column in table.c if column.key not in KEPT_AT_UPDATE | {"version"}]
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key),
+        # The guard compares with the stored version: elsewhere assignments run left to right, so it is set last.
+        set_=dict([*changes, (table.c.version, new["version"])]),
+        where=new["version"] > table.c.version,
+    )
+
+
+def _touch(table: Table, batch: Batch) -> Any:
+    """Raise `seen` and version of a record that is as it was, or a late older change would win over it."""
+    c = table.c
+    return (
+        update(table)
+        .where(_of(table, batch.tenant, batch.collection), c.id == bindparam("key"))
+        .values(
+            seen=func.max(c.seen, batch.observation),
+            last_batch=func.coalesce(bindparam("new_batch"), c.last_batch),
+            version=func.max(c.version, bindparam("new_version")),
+        )
+    )
+
+
+def _enter(connection: Connection, batch: Batch, stage: str, moment: int, counts: Counter[Verdict]) -> None:
+    values = {
+        "batch_id": batch.batch_id,
+        "tenant": batch.tenant,
+        "collection": batch.collection,
+        "run_id": batch.run_id,
+        "shard_id": batch.shard_id,
+        "observation": batch.observation,
+        "size": len(batch.records),
+        "record_ids": orjson.dumps([[record.kind, record.id] for record in batch.records]).decode(),
+        "published_at": moment,
+        "stage": stage,
+    } | {verdict.value: counts[verdict] for verdict in Verdict}
+    statement = insert(ledger).values(values)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[ledger.c.batch_id],
+            set_={verdict.value: statement.excluded[verdict.value] for verdict in Verdict},
+        )
+    )
+
+
+def _document(batch: Batch, record: Record, place: Place | None) -> Document:
+    return Document(
+        tenant=batch.tenant,
+        collection=batch.collection,
+        kind=record.kind,
+        id=record.id,
+        version=version(record.source_version, batch.observation),
+        deleted=record.deleted,
+        name=record.name,
+        path=place and place.path,
+        content=record.content,
+        metadata=record.metadata,
+    )

@@ -1,0 +1,158 @@
+"""Where shards stand: claims, checkpoints and releases, each write guarded by the fence."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, and_, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from blocks import leases
+from blocks.database import Database, now
+from blocks.tables import batch as ledger
+from blocks.tables import counter, quarantine, run, shard
+from collectors.errors import Fenced, Refused
+from collectors.interfaces import Claim, Standing
+from collectors.models import Batch, Json, Quarantined
+from collectors.states import SHARD_MOVES, Desired, ShardState, sources_of
+
+
+class Shards:
+    def __init__(self, database: Database, lease_seconds: float = leases.LEASE_SECONDS) -> None:
+        self._database = database
+        self.lease_seconds = lease_seconds
+
+    def observe(self) -> int:
+        with self._database.write() as connection:
+            statement = insert(counter).values(name="observation", value=1)
+            statement = statement.on_conflict_do_update(
+                index_elements=[counter.c.name], set_={"value": counter.c.value + 1}
+            )
+            return connection.execute(statement.returning(counter.c.value)).scalar_one()
+
+    def claim(self, run_id: str, shard_id: str, owner: str) -> Claim:
+        """Take the shard's lease. Raises Refused while another worker renews it, or when the shard has ended."""
+        key = _key(run_id, shard_id)
+        with self._database.write() as connection:
+            connection.execute(
+                update(shard).where(key, shard.c.state == ShardState.FAILED).values(state=ShardState.RETRYING)
+            )
+            allowed = sources_of(SHARD_MOVES, ShardState.RUNNING) | {ShardState.RUNNING}
+            fence = leases.take(
+                connection,
+                shard,
+                and_(key, shard.c.state.in_(allowed)),
+                owner,
+                self.lease_seconds,
+                state=ShardState.RUNNING,
+                attempts=shard.c.attempts + 1,
+                started_at=func.coalesce(shard.c.started_at, now()),
+                ended_at=None,
+                error=None,
+            )
+            row = connection.execute(select(shard).where(key)).mappings().one()
+        if fence is None:
+            raise Refused(f"shard {run_id}/{shard_id} is {row['state']} and held by {row['owner']}")
+        return Claim(
+            run_id=run_id,
+            shard_id=shard_id,
+            owner=owner,
+            fence=fence,
+            stage=row["stage"],
+            span=orjson.loads(row["span"]),
+            cursor=orjson.loads(row["cursor"]),
+            page=row["page"],
+        )
+
+    def checkpoint(
+        self,
+        claim: Claim,
+        page: int,
+        cursor: Json,
+        batches: Sequence[Batch],
+        refused: Sequence[Quarantined],
+        read: int,
+    ) -> Standing:
+        with self._database.write() as connection:
+            self._guarded(
+                connection,
+                claim,
+                cursor=orjson.dumps(cursor).decode(),
+                page=page + 1,
+                fetched=shard.c.fetched + read,
+                quarantined=shard.c.quarantined + len(refused),
+                lease_until=leases.until(self.lease_seconds),
+            )
+            _confirm(connection, batches)
+            _set_aside(connection, claim, page, refused)
+            return Standing(_desired(connection, claim), _quarantined(connection, claim.run_id))
+
+    def renew(self, claim: Claim) -> Desired:
+        with self._database.write() as connection:
+            self._guarded(connection, claim, lease_until=leases.until(self.lease_seconds))
+            return _desired(connection, claim)
+
+    def release(self, claim: Claim, state: ShardState, error: str | None = None) -> None:
+        ended = now() if state in (ShardState.COMPLETED, ShardState.FAILED) else None
+        with self._database.write() as connection:
+            self._guarded(connection, claim, state=state, error=error, ended_at=ended, lease_until=0, owner=None)
+
+    def _guarded(self, connection: Connection, claim: Claim, **values: Any) -> None:
+        written = connection.execute(
+            update(shard)
+            .where(_key(claim.run_id, claim.shard_id), shard.c.fence == claim.fence, shard.c.owner == claim.owner)
+            .values(values)
+        )
+        if not written.rowcount:
+            raise Fenced(f"shard {claim.run_id}/{claim.shard_id} was taken over by another worker")
+
+
+def _key(run_id: str, shard_id: str) -> Any:
+    return and_(shard.c.run_id == run_id, shard.c.shard_id == shard_id)
+
+
+def _desired(connection: Connection, claim: Claim) -> Desired:
+    return Desired(connection.scalar(select(run.c.desired).where(run.c.run_id == claim.run_id)))
+
+
+def _quarantined(connection: Connection, run_id: str) -> int:
+    return connection.scalar(select(func.sum(shard.c.quarantined)).where(shard.c.run_id == run_id)) or 0
+
+
+def _confirm(connection: Connection, batches: Sequence[Batch]) -> None:
+    """Enter the batches as confirmed; the loader may have entered them before, and come further."""
+    for each in batches:
+        statement = insert(ledger).values(
+            batch_id=each.batch_id,
+            tenant=each.tenant,
+            collection=each.collection,
+            run_id=each.run_id,
+            shard_id=each.shard_id,
+            observation=each.observation,
+            size=len(each.records),
+            record_ids=orjson.dumps([[record.kind, record.id] for record in each.records]).decode(),
+            confirmed=True,
+            stage="published",
+            published_at=now(),
+        )
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=[ledger.c.batch_id], set_={"confirmed": True})
+        )
+
+
+def _set_aside(connection: Connection, claim: Claim, page: int, refused: Sequence[Quarantined]) -> None:
+    if refused:
+        rows = [
+            {
+                "run_id": claim.run_id,
+                "shard_id": claim.shard_id,
+                "page": page,
+                "position": each.position,
+                "reason": each.reason,
+                "message": each.message,
+                "record_id": each.record_id,
+                "payload": each.payload,
+            }
+            for each in refused
+        ]
+        connection.execute(insert(quarantine).values(created_at=now()), rows)

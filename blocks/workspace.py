@@ -1,0 +1,45 @@
+"""What the steps of a run work with: its row, its stores, its collector. Opened once in a process, shared by its shards."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from blocks.process import this_process
+from blocks.settings import Settings, secret
+from blocks.storage import Storage, open_storage
+from collectors.interfaces import Collector
+from collectors.models import Collection
+from collectors.outbound import Http
+from collectors.registry import connected
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    run_id: str
+    owner: str
+    collection: Collection
+    storage: Storage
+    collector: Collector
+    http: Http
+
+
+_current: ContextVar[Workspace | None] = ContextVar("workspace", default=None)
+
+
+@asynccontextmanager
+async def workspace(run_id: str) -> AsyncIterator[Workspace]:
+    """The workspace of the run: the one its parent opened in this process, else one of its own."""
+    present = _current.get()
+    if present and present.run_id == run_id:
+        yield present
+        return
+    with open_storage(Settings.load()) as storage:
+        collection = Collection.model_validate_json(storage.catalog.run(run_id)["definition"])
+        async with connected(collection, secret) as (collector, http):
+            opened = Workspace(run_id, this_process(), collection, storage, collector, http)
+            token = _current.set(opened)
+            try:
+                yield opened
+            finally:
+                _current.reset(token)

@@ -1,0 +1,75 @@
+"""The end of a run: paths that changed above are put right, and the run gets the state it deserves."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from collectors.interfaces import Documents
+from collectors.models import Strategy
+from collectors.paths import Place, below, derive
+from collectors.states import RunState, ShardState
+
+
+class Tree(Protocol):
+    """What closing needs of the rows."""
+
+    def directories(
+        self, tenant: str, collection: str
+    ) -> list[tuple[str, str | None, str, str | None, int | None]]: ...
+
+    def misplaced_cases(self, tenant: str, collection: str) -> list[tuple[str, str | None, str, str | None]]: ...
+
+    def replace(self, tenant: str, collection: str, kind: str, places: Iterable[tuple[str, Place | None]]) -> None: ...
+
+
+def repair_paths(tree: Tree, documents: Documents, tenant: str, collection: str) -> int:
+    """Derive every path anew from names and parents, and correct what differs. Returns how many were corrected.
+
+    Documents are corrected before rows: the rows are what is compared, so an interruption leaves work to be found.
+    """
+    stored = tree.directories(tenant, collection)
+    places = derive((id, parent, name) for id, parent, name, _, _ in stored)
+    directories = [(id, places[id]) for id, _, _, *found in stored if tuple(found) != (places[id] or (None, None))]
+    _correct(tree, documents, tenant, collection, "directory", directories)
+    cases = []
+    for id, parent, name, found in tree.misplaced_cases(tenant, collection):
+        place = _case_place(places, parent, name)
+        if found != (place and place.path):
+            cases.append((id, place))
+    _correct(tree, documents, tenant, collection, "case", cases)
+    return len(directories) + len(cases)
+
+
+def _correct(
+    tree: Tree, documents: Documents, tenant: str, collection: str, kind: str, places: list[tuple[str, Place | None]]
+) -> None:
+    documents.repath(tenant, collection, kind, [(id, place and place.path) for id, place in places])
+    tree.replace(tenant, collection, kind, places)
+
+
+def _case_place(places: dict[str, Place | None], parent: str | None, name: str) -> Place | None:
+    above = places.get(parent) if parent else None
+    return below(above, name) if above or parent is None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    state: RunState
+    error: str | None = None
+
+
+def outcome(
+    shards: Sequence[tuple[ShardState, str | None]], read: int, quarantined: int, strategy: Strategy
+) -> Outcome:
+    """How a run ends whose shards stand like this, as (state, error)."""
+    states = [state for state, _ in shards]
+    error = next((error for state, error in shards if state is ShardState.FAILED), None)
+    if quarantined > strategy.max_errors:
+        return Outcome(RunState.FAILED, error)
+    if ShardState.FAILED in states and (not read or strategy.on_failure == "stop"):
+        return Outcome(RunState.FAILED, error)
+    if any(state not in (ShardState.COMPLETED, ShardState.FAILED) for state in states):
+        return Outcome(RunState.PAUSED)
+    if error or quarantined:
+        return Outcome(RunState.PARTIALLY_COMPLETED, error)
+    return Outcome(RunState.COMPLETED)

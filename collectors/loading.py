@@ -1,0 +1,76 @@
+"""One batch: rows with the ledger, then documents, then the ledger's last stage. Any step may be repeated."""
+
+from collections.abc import Set
+from dataclasses import dataclass
+
+from collectors.interfaces import Documents, Rows
+from collectors.models import Batch, Record, Verdict, version
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the row of a record says before the batch is applied."""
+
+    version: str
+    content_hash: str
+    deleted: bool
+    first_batch: str
+    last_batch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a record means, and what has to be done: write the row, or only raise its version; write the document."""
+
+    verdict: Verdict
+    write_row: bool
+    write_document: bool
+
+
+def judge(stored: Stored | None, record: Record, batch: Batch, unfinished: Set[str]) -> Judgement:
+    """Newest version wins. `unfinished` names batches whose documents may be missing: theirs are written again.
+
+    A page that is read or delivered again counts as what it was the first time, so that counts stay true.
+    """
+    if stored is None:
+        return Judgement(Verdict.DELETED if record.deleted else Verdict.NEW, True, True)
+    if version(record.source_version, batch.observation) < stored.version:
+        return Judgement(Verdict.SUPERSEDED, False, False)
+    if (record.content_hash, record.deleted) == (stored.content_hash, stored.deleted):
+        return Judgement(_repeated(stored, record, batch), False, stored.last_batch in unfinished)
+    return Judgement(Verdict.DELETED if record.deleted else Verdict.CHANGED, True, True)
+
+
+def _repeated(stored: Stored, record: Record, batch: Batch) -> Verdict:
+    if _origin(stored.last_batch) != batch.origin:
+        return Verdict.UNCHANGED
+    if record.deleted:
+        return Verdict.DELETED
+    return Verdict.NEW if _origin(stored.first_batch) == batch.origin else Verdict.CHANGED
+
+
+def _origin(batch_id: str) -> str:
+    return batch_id.rpartition("/")[0]
+
+
+def newest(records: tuple[Record, ...]) -> list[Record]:
+    """One record an identity, sorted by it: of several the one with the highest source version, then the last."""
+    best: dict[tuple[str, str], Record] = {}
+    for record in records:
+        known = best.get((record.kind, record.id))
+        if known is None or record.source_version >= known.source_version:
+            best[record.kind, record.id] = record
+    return [best[key] for key in sorted(best)]
+
+
+class Loader:
+    """Applies batches to the stores, in the order that makes every interruption repairable."""
+
+    def __init__(self, rows: Rows, documents: Documents) -> None:
+        self._rows, self._documents = rows, documents
+
+    def apply(self, batch: Batch) -> None:
+        documents = self._rows.apply(batch)
+        if documents:
+            self._documents.write(documents)
+        self._rows.finish(batch)

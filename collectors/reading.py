@@ -1,0 +1,165 @@
+"""One shard: claim, fetch, validate, publish, checkpoint, page after page.
+
+The cursor is committed after the batch is durable, so whatever interrupts a shard costs at most one page read again.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import orjson
+from anyio import to_thread
+from pydantic import ValidationError
+
+from collectors.errors import CollectError, Fenced, Misconfigured, Rejected
+from collectors.interfaces import Claim, Collector, Progress, Queue
+from collectors.models import Batch, Collection, Page, Quarantined, Record
+from collectors.states import Desired, ShardState
+
+LONGEST_PAYLOAD = 64 * 1024
+Result = TypeVar("Result")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads shards of one collection: from its collector, into the queue, leaving checkpoints."""
+
+    collection: Collection
+    collector: Collector
+    progress: Progress
+    queue: Queue
+    renew_every: float
+
+    async def read(self, claim: Claim) -> ShardState:
+        """Read the shard to its end, or to a pause. Leaves it COMPLETED, PAUSED or FAILED, and says which.
+
+        Raises Fenced when another worker took the shard over; that worker has it now.
+        """
+        try:
+            state = await self._pages(claim)
+        except Fenced:
+            raise
+        except asyncio.CancelledError:
+            await asyncio.shield(self._release(claim, ShardState.PAUSED, "stopped"))
+            raise
+        except CollectError as error:
+            return await self._release(claim, ShardState.FAILED, str(error))
+        except Exception as error:
+            log.exception("shard %s/%s: the collector failed", claim.run_id, claim.shard_id)
+            return await self._release(claim, ShardState.FAILED, f"the collector failed: {error!r}")
+        return await self._release(claim, state)
+
+    async def _release(self, claim: Claim, state: ShardState, error: str | None = None) -> ShardState:
+        await to_thread.run_sync(self.progress.release, claim, state, error)
+        return state
+
+    async def _pages(self, claim: Claim) -> ShardState:
+        number, cursor = claim.page, claim.cursor
+        if number and cursor is None:
+            return ShardState.COMPLETED
+        async with self._lease(claim) as stop:
+            while True:
+                observation = await to_thread.run_sync(self.progress.observe)
+                page = await until_stopped(stop, self.collector.fetch(claim.stage, claim.span, cursor))
+                if page is None:
+                    return ShardState.PAUSED
+                if page.cursor is not None and page.cursor == cursor:
+                    raise Misconfigured(f"the source's paging does not advance: page {number + 1} leads to itself")
+                desired = await self._keep(claim, number, observation, page)
+                number, cursor = number + 1, page.cursor
+                if cursor is None:
+                    return ShardState.COMPLETED
+                if desired is Desired.PAUSE:
+                    return ShardState.PAUSED
+
+    async def _keep(self, claim: Claim, number: int, observation: int, page: Page) -> Desired:
+        records, refused = sift(self.collector, claim.stage, page.items)
+        batches = self._batches(claim, number, observation, records)
+        for batch in batches:
+            await self.queue.publish(batch)
+        standing = await to_thread.run_sync(
+            self.progress.checkpoint, claim, number, page.cursor, batches, refused, len(page.items)
+        )
+        if standing.quarantined > self.collection.strategy.max_errors:
+            raise CollectError(
+                f"{standing.quarantined} records are quarantined, more than max_errors allows"
+                f" ({self.collection.strategy.max_errors})",
+                f"See why with: collect quarantine {claim.run_id}",
+            )
+        return standing.desired
+
+    def _batches(self, claim: Claim, number: int, observation: int, records: Sequence[Record]) -> list[Batch]:
+        size = self.collection.strategy.batch_size
+        return [
+            Batch(
+                tenant=self.collection.tenant,
+                collection=self.collection.name,
+                run_id=claim.run_id,
+                shard_id=claim.shard_id,
+                page=f"{number}.{part}",
+                observation=observation,
+                records=tuple(records[start : start + size]),
+            )
+            for part, start in enumerate(range(0, len(records), size))
+        ]
+
+    @asynccontextmanager
+    async def _lease(self, claim: Claim) -> AsyncIterator[asyncio.Event]:
+        """Keeps the lease while pages are slow; the event is set when somebody wants the shard to stop."""
+        stop = asyncio.Event()
+        keeper = asyncio.create_task(self._renew(claim, stop))
+        try:
+            yield stop
+        finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+
+    async def _renew(self, claim: Claim, stop: asyncio.Event) -> None:
+        try:
+            while await to_thread.run_sync(self.progress.renew, claim) is Desired.RUN:
+                await asyncio.sleep(self.renew_every)
+        finally:
+            # Paused, fenced off or failing: stop reading; the next checkpoint or release finds out which.
+            stop.set()
+
+
+def sift(collector: Collector, stage: str, items: Sequence[Any]) -> tuple[list[Record], list[Quarantined]]:
+    """Each item as a record, or refused with its reason; one bad item never costs its neighbours."""
+    records: list[Record] = []
+    refused: list[Quarantined] = []
+    for position, item in enumerate(items):
+        try:
+            record = collector.map(stage, item)
+            record.content_hash  # noqa: B018 - computed here, so that what cannot be stored is refused here
+            records.append(record)
+        except Rejected as error:
+            refused.append(_refused(position, item, error.reason, error.what, error.record_id))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            refused.append(_refused(position, item, f"invalid-{where}", f"{where}: {first['msg']}", None))
+        except Exception as error:  # noqa: BLE001 - a malformed item may make a mapping raise anything
+            refused.append(_refused(position, item, "malformed", f"cannot be mapped: {error!r}", None))
+    return records, refused
+
+
+def _refused(position: int, item: Any, reason: str, message: str, record_id: str | None) -> Quarantined:
+    found = record_id or (item.get("id") if isinstance(item, dict) else None)
+    payload = orjson.dumps(item, default=repr)[:LONGEST_PAYLOAD]
+    return Quarantined(position, reason, message, None if found is None else str(found), payload)
+
+
+async def until_stopped(stop: asyncio.Event, work: Awaitable[Result]) -> Result | None:
+    """What `work` gives, or None when a stop is asked for first; a request on its way is dropped then."""
+    working, waiting = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        return await working if working.done() else None
+    finally:
+        for task in (working, waiting):
+            task.cancel()
+        await asyncio.gather(working, waiting, return_exceptions=True)

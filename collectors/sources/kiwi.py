@@ -1,0 +1,297 @@
+"""Kiwi TCMS over JSON-RPC: plans become directories, cases become cases below the lowest plan they are in.
+
+The API neither pages nor counts, but takes any Django look-up, and many calls in one request. Cases are read in
+windows of their ids, so that each is read once wherever it is placed meanwhile. The offsets of that stage are ids:
+a window begins after `start` and ends with `stop`.
+"""
+
+import asyncio
+import html
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from collectors.errors import CollectError, Misconfigured, Rejected, Transient
+from collectors.models import Json, Keys, Offsets, Page, Record, Stage
+from collectors.outbound import BaseUrl, Http
+
+ENDPOINT = "/json-rpc/"
+MOST_CALLS = 100  # of one request: the server answers when the last is done, and has ten seconds
+ID_BITS = 28
+INTERNAL_ERROR = -32603
+
+PLAN_METADATA = {
+    "product": "product__name",
+    "version": "product_version__value",
+    "type": "type__name",
+    "is_active": "is_active",
+    "author": "author__username",
+    "create_date": "create_date",
+    "extra_link": "extra_link",
+}
+CASE_METADATA = {
+    "priority": "priority__value",
+    "status": "case_status",
+    "status_name": "case_status__name",
+    "category": "category__name",
+    "is_automated": "is_automated",
+    "author": "author__username",
+    "default_tester": "default_tester__username",
+    "reviewer": "reviewer__username",
+    "requirement": "requirement",
+    "setup_duration": "setup_duration",
+    "testing_duration": "testing_duration",
+    "create_date": "create_date",
+    "extra_link": "extra_link",
+}
+CASE_CONTENT = {"description": "text", "notes": "notes", "script": "script", "arguments": "arguments"}
+
+HEADING = re.compile(r"\s*\*\*(?P<word>[\w ]+):?\*\*:?(?P<rest>.*)")
+MARKER = re.compile(r"\s*(?:\d+[.)]|[-*+])\s+")
+SECTIONS = {
+    "when": "steps",
+    "actions": "steps",
+    "steps to reproduce": "steps",
+    "then": "expectedResults",
+    "expected result": "expectedResults",
+    "expected results": "expectedResults",
+}
+
+Call = tuple[str, list[Any]]
+
+
+class NotAllowed(Misconfigured):
+    """The session has ended, or the user lacks a permission: the server says the same to both."""
+
+
+class Parameters(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: BaseUrl = Field(description="address of the server", examples=["https://kiwi.example.com"])
+    username: str = Field(min_length=1, description="a user who may view plans, cases and tags", examples=["collector"])
+    password: SecretStr = Field(description="that user's password")
+
+
+class Kiwi:
+    Parameters = Parameters
+
+    def __init__(self, parameters: Parameters, http: Http, page_size: int) -> None:
+        self._parameters, self._http = parameters, http
+        self._page_size = page_size
+        self._log_ins, self._logging_in = 0, asyncio.Lock()
+
+    @staticmethod
+    def connection(parameters: Parameters) -> dict[str, Any]:
+        server = urlsplit(parameters.base_url)
+        return {"headers": {"Referer": f"{parameters.base_url}/", "Origin": f"{server.scheme}://{server.netloc}"}}
+
+    async def survey(self) -> list[Stage]:
+        (plans,) = await self._ask([("TestPlan.filter", [{}])])
+        directories = Keys(weights=(("all", len(plans)),) if plans else ())
+        return [
+            Stage(name="directories", extent=directories),
+            Stage(name="cases", extent=Offsets(total=await self._highest_id())),
+        ]
+
+    async def fetch(self, stage: str, span: dict[str, Any], cursor: Json) -> Page:
+        if stage == "directories":
+            return await self._plans()
+        after = span["start"] if cursor is None else int(cursor)
+        return await self._cases(after, span["stop"])
+
+    def map(self, stage: str, item: Any) -> Record:
+        return _directory(**item) if stage == "directories" else _case(**item)
+
+    # ---- pages -----------------------------------------------------------------------------------------
+
+    async def _plans(self) -> Page:
+        plans, tags = await self._ask([("TestPlan.filter", [{}]), ("Tag.filter", [{"plan__isnull": False}])])
+        named = _grouped((tag["plan"], tag["name"]) for tag in tags)
+        return Page([{"row": plan, "tags": named[plan.get("id")]} for plan in plans], None)
+
+    async def _cases(self, after: int, stop: int | None) -> Page:
+        until = after + self._page_size if stop is None else min(after + self._page_size, stop)
+        cases, tags, plans = await self._ask(
+            [
+                ("TestCase.filter", [_window("id", after, until)]),
+                ("Tag.filter", [_window("case__id", after, until)]),
+                ("TestPlan.filter", [_window("cases__id", after, until)]),
+            ]
+        )
+        placed = await self._placements([plan["id"] for plan in plans], after, until)
+        named = _grouped((tag["case"], tag["name"]) for tag in tags)
+        items = [{"row": case, "plans": placed[case.get("id")], "tags": named[case.get("id")]} for case in cases]
+        if until == stop:
+            return Page(items, None)
+        return Page(items, until if items else await self._next_window(until, stop))
+
+    async def _placements(self, plans: Sequence[int], after: int, until: int) -> dict[int, list[int]]:
+        """The plans of each case. An answer tells only its cases, so every plan is a call of its own."""
+        window = _window("case__id", after, until)
+        sortkeys = await self._ask([("TestCase.sortkeys", [{"plan": plan} | window]) for plan in plans])
+        return _grouped((int(case), plan) for plan, cases in zip(plans, sortkeys, strict=True) for case in cases)
+
+    # ---- where cases are -------------------------------------------------------------------------------
+
+    async def _highest_id(self) -> int:
+        """Found by narrowing the range of all ids to a sixteenth with each request."""
+        low, step = 0, 2**ID_BITS
+        while step > 1:
+            step //= 16
+            holding = await self._holding(range(low, low + 17 * step, step))
+            if not holding:
+                return low
+            low = holding[-1]
+        return low + 1
+
+    async def _next_window(self, after: int, stop: int | None) -> int | None:
+        """Where to go on behind an empty window: one request crosses a gap of any length, or finds the end."""
+        end = after + 2**ID_BITS if stop is None else stop
+        leaps = (after + 2**bit for bit in range(ID_BITS))
+        holding = await self._holding([after, *(leap for leap in leaps if leap < end), end])
+        return holding[0] if holding else None
+
+    async def _holding(self, edges: Sequence[int]) -> list[int]:
+        """The edges behind which, up to the next edge, there are cases; asked of the statuses, which are few."""
+        windows = [_window("testcase__id", low, high) for low, high in pairwise(edges)]
+        found = await self._ask([("TestCaseStatus.filter", [window]) for window in windows])
+        return [edge for edge, statuses in zip(edges, found, strict=False) if statuses]
+
+    # ---- calls -----------------------------------------------------------------------------------------
+
+    async def _ask(self, calls: Sequence[Call]) -> list[Any]:
+        if not self._log_ins:
+            await self._log_in(0)
+        log_ins = self._log_ins
+        try:
+            return await self._answers(calls)
+        except NotAllowed:
+            await self._log_in(log_ins)
+            return await self._answers(calls)
+
+    async def _log_in(self, known: int) -> None:
+        """Begin a session, unless a neighbour has begun one since `known`."""
+        async with self._logging_in:
+            if self._log_ins == known:
+                password = self._parameters.password.get_secret_value()
+                await self._answers([("Auth.login", [self._parameters.username, password])])
+                self._log_ins += 1
+
+    async def _answers(self, calls: Sequence[Call]) -> list[Any]:
+        answers = []
+        for first in range(0, len(calls), MOST_CALLS):
+            answers += await self._request(calls[first : first + MOST_CALLS])
+        return answers
+
+    async def _request(self, calls: Sequence[Call]) -> list[Any]:
+        body = [
+            {"jsonrpc": "2.0", "id": number, "method": method, "params": parameters}
+            for number, (method, parameters) in enumerate(calls, 1)
+        ]
+        replies = await self._http.post(ENDPOINT, body)
+        by_number = {reply.get("id"): reply for reply in (replies if isinstance(replies, list) else [replies])}
+        refused = by_number.get(None, {})
+        return [self._result(method, by_number.get(number, refused)) for number, (method, _) in enumerate(calls, 1)]
+
+    def _result(self, method: str, reply: dict[str, Any]) -> Any:
+        if "error" in reply:
+            raise self._failure(method, reply["error"])
+        if reply.get("result") is None:
+            raise Transient(f"{self._http.base_url} gave no result for {method}")
+        return _unescaped(reply["result"])
+
+    def _failure(self, method: str, error: dict[str, Any]) -> CollectError:
+        server, user, said = self._http.base_url, self._parameters.username, html.unescape(str(error.get("message")))
+        if "Authentication failed" in said:
+            return NotAllowed(f"{server} does not let {user} call {method}", "Give that user the permission to view.")
+        if method == "Auth.login" and "password" in said:
+            return Misconfigured(f'{server} refused to log in {user}: "{said}"', "Check user name and password.")
+        kind = Transient if error.get("code") == INTERNAL_ERROR else Misconfigured
+        return kind(f'{server} failed at {method}: "{said[:200]}"', "Its API has to be that of Kiwi TCMS 12 or later.")
+
+
+def _window(field: str, after: int, until: int) -> dict[str, int]:
+    return {f"{field}__gt": after, f"{field}__lte": until}
+
+
+def _grouped(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, list[Any]]:
+    groups = defaultdict(set)
+    for key, value in pairs:
+        groups[key].add(value)
+    return defaultdict(list, {key: sorted(values) for key, values in groups.items()})
+
+
+def _unescaped(value: Any) -> Any:
+    """Kiwi escapes all text for web pages, even here; a record holds what its author wrote."""
+    match value:
+        case str():
+            return html.unescape(value)
+        case list():
+            return [_unescaped(part) for part in value]
+        case dict():
+            return {key: _unescaped(part) for key, part in value.items()}
+    return value
+
+
+# ---- records -----------------------------------------------------------------------------------------------
+
+
+def _directory(row: dict[str, Any], tags: list[str]) -> Record:
+    plan_id, name = _identity(row, "name")
+    return Record(
+        kind="directory",
+        id=plan_id,
+        parent_id=None if row["parent"] is None else str(row["parent"]),
+        name=name,
+        content={"description": row["text"] or ""},
+        metadata={"tags": tags} | {name: row.get(field) for name, field in PLAN_METADATA.items()},
+    )
+
+
+def _case(row: dict[str, Any], plans: list[int], tags: list[str]) -> Record:
+    case_id, name = _identity(row, "summary")
+    parent, *others = map(str, plans) if plans else (None,)
+    return Record(
+        kind="case",
+        id=case_id,
+        parent_id=parent,
+        name=name,
+        content={name: row.get(field) or "" for name, field in CASE_CONTENT.items()} | _sections(row.get("text") or ""),
+        metadata={"tags": tags, "plans": others} | {name: row.get(field) for name, field in CASE_METADATA.items()},
+    )
+
+
+def _identity(row: dict[str, Any], field: str) -> tuple[str, str]:
+    if row.get("id") is None:
+        raise Rejected("missing-id", "The record has no id")
+    if not row.get(field):
+        raise Rejected("missing-name", f"Record {row['id']} has no {field}", str(row["id"]))
+    return str(row["id"]), row[field]
+
+
+def _sections(text: str) -> dict[str, list[str]]:
+    """Steps and expected results of a text that follows one of Kiwi's templates. The description keeps all of it."""
+    found: dict[str, list[str]] = {"steps": [], "expectedResults": []}
+    for section, line, begins in _lines(text):
+        if begins or not found[section]:
+            found[section].append(line)
+        else:
+            found[section][-1] += f"\n{line}"
+    return found
+
+
+def _lines(text: str) -> Iterator[tuple[str, str, bool]]:
+    """Each line below a known heading, with its section and whether it begins an item of it."""
+    section = None
+    for line in text.splitlines():
+        heading = HEADING.fullmatch(line)
+        if heading and (word := heading["word"].strip().lower()) not in ("and", "but"):
+            section = SECTIONS.get(word)
+        content = heading["rest"] if heading else MARKER.sub("", line, count=1)
+        if section and content.strip():
+            yield section, content.strip(), heading is not None or MARKER.match(line) is not None

@@ -1,0 +1,50 @@
+"""The command `collect`. Commands are named here and imported when they are called, so that help answers at once."""
+
+import sys
+from importlib.metadata import version
+
+from cyclopts import App
+
+from collectors.errors import CollectError, Misconfigured, Refused, Unreachable
+
+COMMANDS = {
+    "run": ("running:run", "Collect a collection: a YAML file, or the name of a known one."),
+    "resume": ("running:resume", "Go on with a run that was interrupted, from its last checkpoints."),
+    "status": ("looking:status", "Show runs, newest first, or one run."),
+    "shards": ("looking:shards", "Show the shards of a run."),
+    "quarantine": ("looking:quarantine", "Show the records that were refused, and why."),
+    "list": ("looking:list_", "List the known collections."),
+    "tree": ("browsing:tree", "Show the directories of a collection and how many cases they hold."),
+    "export": ("browsing:export", "Write every live record of a collection, one JSON object a line."),
+    "collectors": ("looking:collectors", "List the kinds of sources that can be collected."),
+    "sample": ("serving:sample", "Serve a made-up test-management system to try things on."),
+    "up": ("serving:up", "Start this folder's Prefect server; it stays until collect down."),
+    "down": ("serving:down", "End this folder's Prefect server."),
+}
+EXIT_CODES: dict[type[CollectError], int] = {Misconfigured: 2, Refused: 4, Unreachable: 5}
+
+app = App(
+    name="collect",
+    version=lambda: version("platform-collect"),
+    help="Collect data at scale that people can trust.",
+    help_format="plaintext",
+    help_on_error=False,
+)
+for _name, (_target, _help) in COMMANDS.items():
+    app.command(f"deployments.cli.{_target}", name=_name, help=_help)
+
+
+def main() -> None:
+    """Exit codes: 0 done, 1 failed, 2 wrong usage, 3 partly done, 4 refused, 5 server unreachable, 130 interrupted."""
+    try:
+        sys.exit(app())
+    except CollectError as error:
+        print(f"error: {error.what}", file=sys.stderr)
+        if error.remedy:
+            print(f"  fix: {error.remedy}", file=sys.stderr)
+        sys.exit(EXIT_CODES.get(type(error), 1))
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except KeyboardInterrupt:
+        sys.exit(130)

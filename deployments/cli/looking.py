@@ -1,0 +1,271 @@
+"""`status`, `shards`, `quarantine`, `list`, `collectors`: what there is and how it stands."""
+
+from typing import Any
+
+from blocks.catalog import Catalog
+from blocks.reports import Report, report
+from blocks.settings import Settings
+from blocks.storage import open_storage
+from collectors import registry
+from collectors.errors import CollectError
+from deployments.cli.output import duration, moment, print_columns, print_json, say
+from deployments.definitions import shipped
+
+
+def status(
+    run_id: str | None = None, *, collection: str | None = None, tenant: str = "default", json: bool = False
+) -> int:
+    """Show runs, newest first, or one run.
+
+    Parameters
+    ----------
+    run_id
+        show this run only
+    collection
+        only runs of this collection
+    tenant
+        whose runs
+    json
+        print an array of objects; one object with RUN_ID
+    """
+    with open_storage(Settings.load()) as storage:
+        catalog = storage.catalog
+        if run_id:
+            row = catalog.run(run_id)
+            return _status_of_one(_status(catalog, row), report(catalog, run_id), json)
+        found = [_status(catalog, row) for row in catalog.runs(tenant, collection)]
+    if json:
+        print_json(found)
+        return 0
+    print_columns(
+        ["RUN", "COLLECTION", "STATE", "MODE", "DONE", "STARTED", "TOOK"],
+        [
+            [
+                each["run_id"],
+                each["collection"],
+                each["state"],
+                each["mode"],
+                f"{each['progress']['current']:,}/{each['progress']['total']:,}",
+                each["created_at"],
+                duration(each["seconds"]),
+            ]
+            for each in found
+        ],
+    )
+    if not found:
+        say("nothing was collected yet; try: collect run demo")
+    return 0
+
+
+def _status_of_one(found: dict[str, Any], done: Report, json: bool) -> int:
+    if json:
+        print_json(found)
+        return 0
+    progress = found["progress"]
+    lines = {
+        "run": found["run_id"],
+        "collection": found["collection"],
+        "state": found["state"] + (f" ({found['reason']})" if found["reason"] else ""),
+        "mode": found["mode"],
+        "progress": f"{progress['current']:,} of {progress['total']:,} read, {progress['success']:,} applied, "
+        f"{progress['failure']:,} quarantined, {progress['phase']}",
+        "shards": ", ".join(f"{count} {state}" for state, count in found["shards"].items()),
+        "rate": f"{done.rate:,.0f}/s over {duration(done.seconds)}",
+        "began": found["created_at"],
+    }
+    for name, text in lines.items():
+        print(f"{name:<11} {text}")
+    for error in found["errors"]:
+        print(f"{'error':<11} {error}")
+    say(f"shard by shard: collect shards {found['run_id']}")
+    return 0
+
+
+def _status(catalog: Catalog, row: dict[str, Any]) -> dict[str, Any]:
+    done = report(catalog, row["run_id"])
+    states: dict[str, int] = {}
+    for shard in done.shards:
+        states[shard.state] = states.get(shard.state, 0) + 1
+    records = done.records
+    return {
+        "run_id": done.run_id,
+        "collection": done.collection,
+        "state": done.state,
+        "mode": done.mode,
+        "reason": row["reason"],
+        "progress": {
+            "total": done.total,
+            "current": records["fetched"],
+            "success": records["fetched"] - records["quarantined"],
+            "failure": records["quarantined"],
+            "phase": done.phase,
+        },
+        "shards": states,
+        "errors": [error for error in (done.error, *(shard.error for shard in done.shards)) if error],
+        "seconds": round(done.seconds, 3),
+        "created_at": moment(row["created_at"]),
+        "ended_at": moment(row["ended_at"]),
+        "flow_run_id": done.flow_run_id,
+    }
+
+
+def shards(run_id: str, *, json: bool = False) -> int:
+    """Show the shards of a run.
+
+    Parameters
+    ----------
+    run_id
+        the run, as collect status shows it
+    json
+        print an array of objects
+    """
+    with open_storage(Settings.load()) as storage:
+        found = report(storage.catalog, run_id).shards
+    if json:
+        print_json([_shard(each) for each in found])
+        return 0
+    print_columns(
+        ["SHARD", "STATE", "RANGE", "DONE", "TOOK", "TRY", "WHY"],
+        [
+            [
+                each.shard_id,
+                each.state,
+                each.label,
+                f"{each.fetched:,}/{each.estimate:,}",
+                duration(each.seconds),
+                each.attempts,
+                each.error,
+            ]
+            for each in found
+        ],
+    )
+    return 0
+
+
+def _shard(each: Any) -> dict[str, Any]:
+    return {
+        "shard_id": each.shard_id,
+        "state": each.state,
+        "stage": each.stage,
+        "range": each.label,
+        "progress": {"current": each.fetched, "total": each.estimate},
+        "quarantined": each.quarantined,
+        "attempts": each.attempts,
+        "seconds": round(each.seconds, 3),
+        "error": each.error,
+    }
+
+
+def quarantine(run_id: str | None = None, *, limit: int = 1000, json: bool = False) -> int:
+    """Show the records that were refused, and why.
+
+    Parameters
+    ----------
+    run_id
+        only those of this run
+    limit
+        the most to show
+    json
+        print an array of objects, each with what the source sent
+    """
+    with open_storage(Settings.load()) as storage:
+        if run_id:
+            storage.catalog.run(run_id)
+        found = storage.catalog.quarantined(run_id, limit)
+    if json:
+        print_json([_refused(each) for each in found])
+        return 0
+    print_columns(
+        ["RUN", "SHARD", "PAGE", "AT", "ID", "REASON", "WHAT"],
+        [
+            [
+                each["run_id"],
+                each["shard_id"],
+                each["page"] + 1,
+                each["position"],
+                each["record_id"],
+                each["reason"],
+                each["message"],
+            ]
+            for each in found
+        ],
+    )
+    if not found:
+        say("nothing is quarantined")
+    return 0
+
+
+def _refused(each: dict[str, Any]) -> dict[str, Any]:
+    return each | {"payload": each["payload"].decode(errors="replace"), "created_at": moment(each["created_at"])}
+
+
+def list_(*, tenant: str = "default", json: bool = False) -> int:
+    """List the known collections: those collected before, and those that are shipped.
+
+    Parameters
+    ----------
+    tenant
+        whose collections
+    json
+        print an array of objects
+    """
+    with open_storage(Settings.load()) as storage:
+        known = {each.name: each for each in [*shipped(), *storage.catalog.definitions(tenant)]}
+        rows = [_collection(storage, each) for each in known.values()]
+    if json:
+        print_json(rows)
+        return 0
+    print_columns(
+        ["COLLECTION", "COLLECTOR", "SOURCE", "DIRECTORIES", "CASES", "LAST RUN", "STATE"],
+        [
+            [each[name] for name in ("name", "collector", "source", "directories", "cases", "last_run", "state")]
+            for each in rows
+        ],
+    )
+    return 0
+
+
+def _collection(storage: Any, each: Any) -> dict[str, Any]:
+    counts = storage.rows.count(each.tenant, each.name)
+    last = next(iter(storage.catalog.runs(each.tenant, each.name, limit=1)), None)
+    return {
+        "name": each.name,
+        "collector": each.collector,
+        "source": each.source.get("base_url"),
+        "directories": counts["directory"],
+        "cases": counts["case"],
+        "last_run": last and last["run_id"],
+        "state": last and last["state"],
+    }
+
+
+def collectors(*, json: bool = False) -> int:
+    """List the kinds of sources that can be collected.
+
+    Parameters
+    ----------
+    json
+        print an array of objects
+    """
+    rows = [_collector(name) for name in registry.names()]
+    if json:
+        print_json(rows)
+        return 0
+    print_columns(
+        ["COLLECTOR", "WHAT", "SOURCE KEYS"],
+        [[each["name"], each["error"] or each["summary"], ", ".join(each["parameters"])] for each in rows],
+    )
+    return 0
+
+
+def _collector(name: str) -> dict[str, Any]:
+    try:
+        found = registry.load(name)
+    except CollectError as error:
+        return {"name": name, "summary": None, "parameters": [], "error": str(error)}
+    return {
+        "name": name,
+        "summary": (found.__doc__ or "").partition("\n")[0],
+        "parameters": list(found.Parameters.model_fields),
+        "error": None,
+    }

@@ -1,0 +1,57 @@
+"""How a run shows that it moves: a bar on a terminal, a plain line now and then elsewhere. Always on stderr."""
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from blocks.reports import Report
+from deployments.cli.output import duration, say
+
+SECONDS_BETWEEN_LOOKS = 0.5
+LOOKS_BETWEEN_LINES = 10
+
+
+@contextmanager
+def shown(look: Callable[[], Report]) -> Iterator[None]:
+    """Show what `look` reports until the block is left."""
+    ended = threading.Event()
+    follow = _bar if sys.stderr.isatty() else _lines
+    watcher = threading.Thread(target=follow, args=(look, ended), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _bar(look: Callable[[], Report], ended: threading.Event) -> None:
+    columns = [TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[text]}")]
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=100, text="planning")
+        while not ended.wait(SECONDS_BETWEEN_LOOKS):
+            now = look()
+            bar.update(task, completed=now.percent, description=f"{now.run_id}  {now.collection}", text=_text(now))
+
+
+def _lines(look: Callable[[], Report], ended: threading.Event) -> None:
+    looks = 0
+    while not ended.wait(SECONDS_BETWEEN_LOOKS):
+        looks += 1
+        if looks % LOOKS_BETWEEN_LINES == 1:
+            now = look()
+            say(f"{now.run_id}  {now.collection}  {_text(now)}")
+
+
+def _text(now: Report) -> str:
+    if not now.shards:
+        return "planning"
+    counts = f"{now.percent:3.0f}%  {now.records['fetched']:,}/{now.total:,}"
+    if not now.rate:
+        return f"{counts}  {now.phase}"
+    remaining = (now.total - now.records["fetched"]) / now.rate
+    return f"{counts}  {now.rate:,.0f}/s  {now.phase}  {duration(remaining)} left"

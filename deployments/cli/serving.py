@@ -1,0 +1,87 @@
+"""`up`, `down`, `sample`: what is started for trying things and for running them on one machine."""
+
+import sys
+
+from blocks.settings import Settings
+from deployments import prefect_server
+from deployments.cli.output import say
+
+
+def up(*, port: int | None = None) -> int:
+    """Start this folder's Prefect server; it stays until collect down.
+
+    Parameters
+    ----------
+    port
+        where it listens; 4200 when that is free, else another
+    """
+    settings = Settings.load()
+    before = prefect_server.running(settings)
+    if not before:
+        say("starting the Prefect server …")
+    api = prefect_server.up(settings, port)
+    print(f"Prefect server {'runs already' if before else 'started'}: {prefect_server.ui(api)}")
+    say("end it with: collect down")
+    return 0
+
+
+def down() -> int:
+    """End this folder's Prefect server."""
+    ended = prefect_server.down(Settings.load())
+    print("Prefect server ended" if ended else "no Prefect server runs for this folder")
+    return 0
+
+
+def sample(
+    *,
+    port: int = 8765,
+    cases: int = 20_000,
+    directories: int = 800,
+    seed: int = 1,
+    latency: float = 0.0,
+    error_rate: float = 0.0,
+    rate_limit: int = 0,
+    page_size: int = 250,
+    api_key: str = "",
+) -> int:
+    """Serve a made-up test-management system that speaks TestRail's API, until Ctrl-C.
+
+    Parameters
+    ----------
+    port
+        where it listens on 127.0.0.1; 0 takes any free one
+    cases
+        number of test cases
+    directories
+        number of directories, nested to ten levels
+    seed
+        the same seed and numbers give the same tree
+    latency
+        seconds before each answer
+    error_rate
+        share of requests that fail with a 500, such as 0.01
+    rate_limit
+        requests a minute, above it 429 with Retry-After; 0 is unlimited
+    page_size
+        the most records one page holds
+    api_key
+        the only password that is let in; any is when left empty
+    """
+    from collectors.testing.sample import Settings as Sample
+    from collectors.testing.sample import serve
+
+    serve(
+        Sample(
+            port=port,
+            cases=cases,
+            directories=directories,
+            seed=seed,
+            latency=latency,
+            error_rate=error_rate,
+            rate_limit=rate_limit,
+            page_size=page_size,
+            api_key=api_key,
+        )
+    )
+    sys.stdout.flush()
+    return 0

@@ -1,0 +1,153 @@
+"""The Prefect server of one machine: started once, shared by all commands, ended by `collect down`."""
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from blocks.process import identity, is_gone
+from blocks.settings import Settings
+from collectors.errors import Unreachable
+
+USUAL_PORT = 4200
+SECONDS_TO_START = 90.0
+SECONDS_TO_STOP = 15.0
+QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+
+
+def running(settings: Settings) -> str | None:
+    """The API address of this folder's server, if it runs."""
+    noted = _noted(settings)
+    return noted["api"] if noted and not is_gone(noted["process"]) else None
+
+
+def up(settings: Settings, port: int | None = None) -> str:
+    """Start the server unless it runs; answers its API address once it is ready. Raises Unreachable."""
+    settings.make_home()
+    with _alone(settings):
+        return running(settings) or _start(settings, port)
+
+
+def down(settings: Settings) -> bool:
+    """End the server. False when none ran."""
+    settings.make_home()
+    with _alone(settings):
+        noted = _noted(settings)
+        if noted is None or is_gone(noted["process"]):
+            return False
+        pid = int(noted["process"].split(":")[1])
+        os.kill(pid, signal.SIGTERM)
+        if not _until(lambda: is_gone(noted["process"]), SECONDS_TO_STOP):
+            os.kill(pid, signal.SIGKILL)
+        _note(settings).unlink(missing_ok=True)
+        return True
+
+
+def use(settings: Settings) -> str:
+    """Make Prefect in this process talk to the configured server, or to this folder's, which is started when needed.
+
+    Has to come before Prefect is imported. Raises Unreachable.
+    """
+    os.environ.update(QUIET | {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"})
+    if settings.prefect_api_url:
+        if not _healthy(settings.prefect_api_url):
+            raise Unreachable(
+                f"the Prefect server at PREFECT_API_URL={settings.prefect_api_url} does not answer",
+                "Start it, or unset PREFECT_API_URL to use a server of your own machine.",
+            )
+        return settings.prefect_api_url
+    api = up(settings)
+    os.environ.update({"PREFECT_API_URL": api, "PREFECT_HOME": str(settings.prefect_home)})
+    return api
+
+
+def ui(api: str) -> str:
+    return api.removesuffix("/api")
+
+
+def _start(settings: Settings, port: int | None) -> str:
+    port = port or _free_port()
+    api = f"http://127.0.0.1:{port}/api"
+    log = settings.home / "prefect-server.log"
+    with log.open("ab") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+            env=_environment(settings, api),
+            cwd=settings.home,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    if not _until(lambda: server.poll() is not None or _healthy(api), SECONDS_TO_START) or server.poll() is not None:
+        server.kill()
+        server.wait()
+        raise Unreachable(f"the Prefect server did not start on port {port}", f"See {log}")
+    _note(settings).write_text(json.dumps({"api": api, "process": identity(server.pid)}))
+    return api
+
+
+def _environment(settings: Settings, api: str) -> dict[str, str]:
+    own = {
+        "PREFECT_HOME": str(settings.prefect_home),
+        "PREFECT_UI_API_URL": api,
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    }
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return inherited | QUIET | own
+
+
+def _free_port() -> int:
+    for port in (USUAL_PORT, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return probe.getsockname()[1]
+    raise Unreachable("no port of 127.0.0.1 is free for the Prefect server")
+
+
+def _healthy(api: str) -> bool:
+    try:
+        with urlopen(f"{api}/health", timeout=3) as answer:
+            return answer.status == 200
+    except (URLError, OSError):
+        return False
+
+
+def _until(condition, seconds: float) -> bool:
+    give_up = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def _note(settings: Settings) -> Path:
+    return settings.home / "prefect-server.json"
+
+
+def _noted(settings: Settings) -> dict[str, str] | None:
+    try:
+        return json.loads(_note(settings).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Two commands that find no server start one, not two."""
+    with (settings.home / "prefect-server.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

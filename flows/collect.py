@@ -1,0 +1,159 @@
+"""A run as a flow: plan, read the stages one after another, close, report."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import groupby
+from typing import Any, Literal
+
+from anyio import to_thread
+from prefect import flow, runtime, tags
+from prefect.logging import get_run_logger
+from prefect.states import Cancelled, Completed, Failed, State
+
+from blocks.catalog import RunClaim
+from blocks.process import this_process
+from blocks.settings import Settings
+from blocks.storage import open_storage
+from blocks.workspace import Workspace, workspace
+from collectors.closing import Outcome
+from collectors.errors import CollectError, Fenced, Misconfigured
+from collectors.reading import until_stopped
+from collectors.states import Desired, RunState, ShardState
+from flows.shard import RENEWALS_PER_LEASE, shard
+from tasks.closing import close_run
+from tasks.planning import plan_run
+from tasks.reporting import report_run, show_progress
+
+
+@flow(name="collect", flow_run_name="{collection} {mode} {run_id}", retries=0, persist_result=False)
+async def collect(
+    collection: str, mode: Literal["full"] = "full", tenant: str = "default", run_id: str | None = None
+) -> State:
+    """Collect a registered collection.
+
+    Args:
+        collection: name of the collection
+        mode: what to read: everything
+        tenant: owner of the collection
+        run_id: a run to go on with; a new one begins when left empty
+    """
+    run_id = run_id or _begin(tenant, collection)
+    async with workspace(run_id) as here:
+        claim = here.storage.catalog.lead(run_id, here.owner)
+        with tags(*labels(collection, mode, tenant)):
+            return await _led(here, claim)
+
+
+def labels(collection: str, mode: str, tenant: str) -> list[str]:
+    return [f"collection:{collection}", f"mode:{mode}", f"tenant:{tenant}"]
+
+
+def _begin(tenant: str, name: str) -> str:
+    with open_storage(Settings.load()) as storage:
+        definition = storage.catalog.definition(tenant, name)
+        if definition is None:
+            raise Misconfigured(f"there is no collection {name!r}", "List them with: collect list")
+        return storage.catalog.begin(definition, this_process()).run_id
+
+
+async def _led(here: Workspace, claim: RunClaim) -> State:
+    catalog = here.storage.catalog
+    catalog.start(claim, runtime.flow_run.id)
+    try:
+        async with _lead(here, claim) as stop:
+            end = await _stages(here, claim, stop)
+    except Fenced as error:
+        return Cancelled(name="TakenOver", message=str(error))
+    except CollectError as error:
+        end = Outcome(RunState.FAILED, str(error))
+        catalog.end(claim, end.state, end.error)
+    except BaseException as error:
+        catalog.end(claim, *_torn(error))
+        raise
+    await report_run(here.run_id)
+    return _mirrored(here.run_id, end)
+
+
+def _torn(error: BaseException) -> tuple[RunState, str | None]:
+    """A run that was stopped from outside can go on; one that met a defect of ours has failed."""
+    if isinstance(error, Exception):
+        return RunState.FAILED, f"unexpected: {error!r}"
+    return RunState.PAUSED, None
+
+
+async def _stages(here: Workspace, claim: RunClaim, stop: asyncio.Event) -> Outcome:
+    catalog = here.storage.catalog
+    if not catalog.run(claim.run_id)["planned"] and await until_stopped(stop, plan_run(claim)) is None:
+        catalog.end(claim, RunState.PAUSED)
+        return Outcome(RunState.PAUSED)
+    showing = asyncio.create_task(show_progress(here))
+    try:
+        for stage, rows in groupby(catalog.shards(claim.run_id), key=lambda row: row["stage"]):
+            get_run_logger().info("stage %s", stage)
+            await _read(here, [row["shard_id"] for row in rows if row["state"] != ShardState.COMPLETED], stop)
+            if stop.is_set():
+                break
+    finally:
+        showing.cancel()
+        await asyncio.gather(showing, return_exceptions=True)
+    return await close_run(claim)
+
+
+async def _read(here: Workspace, shard_ids: list[str], stop: asyncio.Event) -> None:
+    """Shards side by side up to the strategy's concurrency, started one after another."""
+    places = asyncio.Semaphore(here.collection.strategy.concurrency)
+    running: list[asyncio.Task[Any]] = []
+    for shard_id in shard_ids:
+        await until_stopped(stop, places.acquire())
+        if stop.is_set():
+            break
+        started = asyncio.Event()
+        running.append(asyncio.create_task(_one(here, shard_id, started, places)))
+        await asyncio.wait([running[-1], asyncio.ensure_future(started.wait())], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.gather(*running)
+
+
+async def _one(here: Workspace, shard_id: str, started: asyncio.Event, places: asyncio.Semaphore) -> None:
+    def on_running(*_: Any) -> None:
+        started.set()
+
+    try:
+        inline = shard.with_options(on_running=[on_running])
+        state = await inline(here.run_id, shard_id, return_state=True)
+        if state.is_failed() and here.collection.strategy.on_failure == "stop":
+            here.storage.catalog.desire(here.run_id, Desired.PAUSE, f"shard {shard_id} failed")
+    finally:
+        places.release()
+
+
+@asynccontextmanager
+async def _lead(here: Workspace, claim: RunClaim) -> AsyncIterator[asyncio.Event]:
+    """Keeps the run's lease; the event is set when somebody wants the run to stop, or took it over."""
+    stop = asyncio.Event()
+
+    async def renew() -> None:
+        try:
+            while await to_thread.run_sync(here.storage.catalog.renew, claim) is Desired.RUN:
+                await asyncio.sleep(here.storage.catalog.lease_seconds / RENEWALS_PER_LEASE)
+        finally:
+            stop.set()
+
+    keeper = asyncio.create_task(renew())
+    try:
+        yield stop
+    finally:
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
+
+
+def _mirrored(run_id: str, end: Outcome) -> State:
+    match end.state:
+        case RunState.COMPLETED:
+            return Completed()
+        case RunState.PARTIALLY_COMPLETED:
+            return Completed(name="PartiallyCompleted", message=end.error or "records were quarantined")
+        case RunState.PAUSED:
+            return Cancelled(name="Paused", message=f"go on with: collect resume {run_id}")
+        case _:
+            return Failed(message=end.error)
