@@ -115,7 +115,7 @@ class Rows:
         table, after = RECORDS[kind], ""
         while True:
             query = (
-                select(table)
+                select(*(column.label(column.key) for column in table.c))
                 .where(_of(table, tenant, collection), table.c.deleted.is_(False), table.c.id > after)
                 .order_by(table.c.id)
                 .limit(CHUNK)

@@ -1,8 +1,8 @@
 """Kiwi TCMS over JSON-RPC: plans become directories, cases become cases below the lowest plan they are in.
 
 The API neither pages nor counts, but takes any Django look-up, and many calls in one request. Cases are read in
-windows of their ids, so that each is read once wherever it is placed meanwhile. The offsets of that stage are ids:
-a window begins after `start` and ends with `stop`.
+windows of their ids ("0-250": after 0, up to 250; the last is open, "2000-"). The windows cover all ids, so that
+each case is read once, in no plan or many, and wherever it is put meanwhile.
 """
 
 import asyncio
@@ -17,50 +17,34 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from collectors.errors import CollectError, Misconfigured, Rejected, Transient
-from collectors.models import Json, Keys, Offsets, Page, Record, Stage
+from collectors.models import Json, Keys, Page, Record, Stage
 from collectors.outbound import BaseUrl, Http
 
 ENDPOINT = "/json-rpc/"
 MOST_CALLS = 100  # of one request: the server answers when the last is done, and has ten seconds
-ID_BITS = 28
+EVERYTHING = "all"
+LARGEST_ID = 2**31
 INTERNAL_ERROR = -32603
 
 PLAN_METADATA = {
-    "product": "product__name",
-    "version": "product_version__value",
-    "type": "type__name",
-    "is_active": "is_active",
-    "author": "author__username",
-    "create_date": "create_date",
-    "extra_link": "extra_link",
-}
+    "product": "product__name", "version": "product_version__value", "type": "type__name", "is_active": "is_active",
+    "author": "author__username", "create_date": "create_date", "extra_link": "extra_link",
+}  # fmt: skip
 CASE_METADATA = {
-    "priority": "priority__value",
-    "status": "case_status",
-    "status_name": "case_status__name",
-    "category": "category__name",
-    "is_automated": "is_automated",
-    "author": "author__username",
-    "default_tester": "default_tester__username",
-    "reviewer": "reviewer__username",
-    "requirement": "requirement",
-    "setup_duration": "setup_duration",
-    "testing_duration": "testing_duration",
-    "create_date": "create_date",
-    "extra_link": "extra_link",
-}
+    "priority": "priority__value", "status": "case_status", "status_name": "case_status__name",
+    "category": "category__name", "is_automated": "is_automated", "requirement": "requirement",
+    "author": "author__username", "default_tester": "default_tester__username", "reviewer": "reviewer__username",
+    "setup_duration": "setup_duration", "testing_duration": "testing_duration",
+    "create_date": "create_date", "extra_link": "extra_link",
+}  # fmt: skip
 CASE_CONTENT = {"description": "text", "notes": "notes", "script": "script", "arguments": "arguments"}
 
 HEADING = re.compile(r"\s*\*\*(?P<word>[\w ]+):?\*\*:?(?P<rest>.*)")
 MARKER = re.compile(r"\s*(?:\d+[.)]|[-*+])\s+")
 SECTIONS = {
-    "when": "steps",
-    "actions": "steps",
-    "steps to reproduce": "steps",
-    "then": "expectedResults",
-    "expected result": "expectedResults",
-    "expected results": "expectedResults",
-}
+    "when": "steps", "actions": "steps", "steps to reproduce": "steps",
+    "then": "expectedResults", "expected result": "expectedResults", "expected results": "expectedResults",
+}  # fmt: skip
 
 Call = tuple[str, list[Any]]
 
@@ -92,17 +76,15 @@ class Kiwi:
 
     async def survey(self) -> list[Stage]:
         (plans,) = await self._ask([("TestPlan.filter", [{}])])
-        directories = Keys(weights=(("all", len(plans)),) if plans else ())
-        return [
-            Stage(name="directories", extent=directories),
-            Stage(name="cases", extent=Offsets(total=await self._highest_id())),
-        ]
+        directories = Keys(weights=((EVERYTHING, len(plans)),) if plans else ())
+        cases = Keys(weights=await self._weights())
+        return [Stage(name="directories", extent=directories), Stage(name="cases", extent=cases)]
 
     async def fetch(self, stage: str, span: dict[str, Any], cursor: Json) -> Page:
         if stage == "directories":
             return await self._plans()
-        after = span["start"] if cursor is None else int(cursor)
-        return await self._cases(after, span["stop"])
+        position, after = cursor or (0, None)
+        return await self._cases(span["keys"], position, after)
 
     def map(self, stage: str, item: Any) -> Record:
         return _directory(**item) if stage == "directories" else _case(**item)
@@ -114,8 +96,16 @@ class Kiwi:
         named = _grouped((tag["plan"], tag["name"]) for tag in tags)
         return Page([{"row": plan, "tags": named[plan.get("id")]} for plan in plans], None)
 
-    async def _cases(self, after: int, stop: int | None) -> Page:
-        until = after + self._page_size if stop is None else min(after + self._page_size, stop)
+    async def _cases(self, keys: Sequence[str], position: int, after: int | None) -> Page:
+        start, stop = _bounds(keys[position])
+        after = start if after is None else after
+        until = min(after + self._page_size, stop)
+        items = await self._placed_cases(after, until)
+        if (onward := await self._onward(until, stop)) is not None:
+            return Page(items, [position, onward])
+        return Page(items, [position + 1, None] if position + 1 < len(keys) else None)
+
+    async def _placed_cases(self, after: int, until: int) -> list[dict[str, Any]]:
         cases, tags, plans = await self._ask(
             [
                 ("TestCase.filter", [_window("id", after, until)]),
@@ -125,10 +115,7 @@ class Kiwi:
         )
         placed = await self._placements([plan["id"] for plan in plans], after, until)
         named = _grouped((tag["case"], tag["name"]) for tag in tags)
-        items = [{"row": case, "plans": placed[case.get("id")], "tags": named[case.get("id")]} for case in cases]
-        if until == stop:
-            return Page(items, None)
-        return Page(items, until if items else await self._next_window(until, stop))
+        return [{"row": case, "plans": placed[case.get("id")], "tags": named[case.get("id")]} for case in cases]
 
     async def _placements(self, plans: Sequence[int], after: int, until: int) -> dict[int, list[int]]:
         """The plans of each case. An answer tells only its cases, so every plan is a call of its own."""
@@ -138,29 +125,35 @@ class Kiwi:
 
     # ---- where cases are -------------------------------------------------------------------------------
 
-    async def _highest_id(self) -> int:
-        """Found by narrowing the range of all ids to a sixteenth with each request."""
-        low, step = 0, 2**ID_BITS
-        while step > 1:
-            step //= 16
-            holding = await self._holding(range(low, low + 17 * step, step))
-            if not holding:
-                return low
-            low = holding[-1]
-        return low + 1
+    async def _weights(self) -> tuple[tuple[str, int], ...]:
+        """Windows that hold cases, each up to the next. The server counts only cases in plans, so others are guessed."""
+        starts = await self._filled()
+        windows = [*pairwise(starts), (starts[-1], LARGEST_ID)] if starts else []
+        placed = await self._ask([("TestCase.sortkeys", [_window("case__id", *window)]) for window in windows])
+        keys = [f"{start}-{'' if stop == LARGEST_ID else stop}" for start, stop in windows]
+        return tuple((key, len(cases) or self._page_size) for key, cases in zip(keys, placed, strict=True))
 
-    async def _next_window(self, after: int, stop: int | None) -> int | None:
-        """Where to go on behind an empty window: one request crosses a gap of any length, or finds the end."""
-        end = after + 2**ID_BITS if stop is None else stop
-        leaps = (after + 2**bit for bit in range(ID_BITS))
-        holding = await self._holding([after, *(leap for leap in leaps if leap < end), end])
+    async def _filled(self) -> list[int]:
+        """Where windows of a page's size hold cases: all ids are cut in sixteen, and what holds cases again."""
+        starts, width = [0], self._page_size
+        while width < LARGEST_ID // 16:
+            width *= 16
+        while width > self._page_size:
+            width //= 16
+            edges = (start + part * width for start in starts for part in range(16))
+            starts = await self._holding([(edge, edge + width) for edge in edges])
+        return starts
+
+    async def _onward(self, after: int, stop: int) -> int | None:
+        """Where a window goes on behind its first page: leaps of doubled length cross a gap in one request."""
+        edges = [edge for bit in range(31) if (edge := after + 2**bit - 1) < stop]
+        holding = await self._holding(list(pairwise([*edges, stop])))
         return holding[0] if holding else None
 
-    async def _holding(self, edges: Sequence[int]) -> list[int]:
-        """The edges behind which, up to the next edge, there are cases; asked of the statuses, which are few."""
-        windows = [_window("testcase__id", low, high) for low, high in pairwise(edges)]
-        found = await self._ask([("TestCaseStatus.filter", [window]) for window in windows])
-        return [edge for edge, statuses in zip(edges, found, strict=False) if statuses]
+    async def _holding(self, windows: Sequence[tuple[int, int]]) -> list[int]:
+        """Where the windows start that hold cases; asked of the statuses, which are few and small."""
+        found = await self._ask([("TestCaseStatus.filter", [_window("testcase__id", *window)]) for window in windows])
+        return [start for (start, _), statuses in zip(windows, found, strict=True) if statuses]
 
     # ---- calls -----------------------------------------------------------------------------------------
 
@@ -213,6 +206,11 @@ class Kiwi:
             return Misconfigured(f'{server} refused to log in {user}: "{said}"', "Check user name and password.")
         kind = Transient if error.get("code") == INTERNAL_ERROR else Misconfigured
         return kind(f'{server} failed at {method}: "{said[:200]}"', "Its API has to be that of Kiwi TCMS 12 or later.")
+
+
+def _bounds(key: str) -> tuple[int, int]:
+    start, _, stop = key.partition("-")
+    return int(start), int(stop or LARGEST_ID)
 
 
 def _window(field: str, after: int, until: int) -> dict[str, int]:

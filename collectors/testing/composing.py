@@ -131,7 +131,7 @@ class Composer:
         module = parent.module if parent and depth > 1 else self._below(len(words.modules))
         parent_id = parent.id if parent else None
         name = self._name(parent_id, self._names_at(depth, words, words.modules[module]))
-        description = self._pick(words.descriptions).format(module=words.modules[module].name)
+        description = self._pick(words.descriptions).format(module=words.modules[module].name) if depth else ""
         return Node(id, depth, language, module), section_item(id, parent_id, depth, name, description or None)
 
     def _names_at(self, depth: int, words: Language, module: Module) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """How the sample source reads a request as TestRail does: the whole call is the query string."""
 
 import base64
-import binascii
 import re
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -39,11 +38,8 @@ def _pair(parameter: str) -> tuple[str, str]:
 
 def link(call: Call, limit: int, offset: int) -> str:
     """All that was asked for stays in the link; only the window moves."""
-    window = {"limit": limit, "offset": offset}
-    parameters = {name: value for name, value in call.parameters.items() if name not in window} | window
-    return "&".join(
-        [f"/api/v2/{call.method}/{call.target}", *(f"{name}={value}" for name, value in parameters.items())]
-    )
+    parameters = call.parameters | {"limit": limit, "offset": offset}
+    return f"/api/v2/{call.method}/{call.target}" + "".join(f"&{name}={value}" for name, value in parameters.items())
 
 
 def window(call: Call) -> tuple[int, int]:
@@ -67,5 +63,5 @@ def password(header: str) -> bytes:
     scheme, _, credentials = header.partition(" ")
     try:
         return base64.b64decode(credentials, validate=True).partition(b":")[2] if scheme.lower() == "basic" else b""
-    except binascii.Error:
+    except ValueError:
         return b""

@@ -177,7 +177,7 @@ ENGLISH = Language(
         "Localisation", "Security", "Performance", "Redesign V2", "Canary", "Validation", "To be reviewed", "Smoke",
     ),
     actors=(
-        "new user", "regular member", "gold member", "business user", "unverified user", "user abroad",
+        "new user", "regular member", "gold member", "business user", "guest", "user abroad",
         "senior-mode user", "service agent",
     ),
     conditions=(

@@ -1,0 +1,50 @@
+# make demo    install, start a Prefect server and the sample source, collect it
+# make test    install what the tests need, run all of them
+# make kiwi    collect a real Kiwi TCMS server and compare the counts (three minutes at the first start)
+# make bench-embedded   measure what docs/performance.md reports
+# make lock    write the lock files anew (needs uv)
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
+
+.PHONY: demo test kiwi lint lock bench-embedded clean
+
+demo: .venv/run
+	@$(BIN)/python -m deployments.demo
+
+test: .venv/dev
+	@$(BIN)/python -m pytest
+
+lint: .venv/dev
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/deptry .
+
+kiwi: .venv/dev
+	@$(BIN)/python -m pytest tests/acceptance/test_kiwi.py --kiwi "$(KIWI)" -s
+
+bench-embedded: .venv/run
+	@$(BIN)/python bench/embedded.py
+
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group build pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+
+.venv/made:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "platform-collect needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/run: .venv/made requirements.lock pyproject.toml
+	@echo "installing into .venv ..."
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/dev: .venv/made requirements-dev.lock pyproject.toml
+	@echo "installing what the tests need into .venv ..."
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@ .venv/run
+
+clean:
+	rm -rf .venv
