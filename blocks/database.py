@@ -1,11 +1,13 @@
 """SQLite as a store that several threads and processes share: WAL, one writer at a time, readers never wait."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, MetaData, create_engine, event
+from sqlalchemy import BigInteger, Connection, Dialect, Executable, MetaData, create_engine, event
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -71,6 +73,19 @@ class Database:
         if found > schema:
             self.close()
             raise Misconfigured(f"{self.path} was made by a newer version of platform-collect", "Install that version.")
+
+
+def execute_many(connection: Connection, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One statement for many rows of the same keys, past SQLAlchemy's work for each row: several times as fast."""
+    text, names = _compiled(statement, connection.dialect, tuple(rows[0]))
+    pick = itemgetter(*names)
+    connection.exec_driver_sql(text, [pick(row) for row in rows])
+
+
+@cache
+def _compiled(statement: Executable, dialect: Dialect, keys: tuple[str, ...]) -> tuple[str, list[str]]:
+    compiled = statement.compile(dialect=dialect, column_keys=list(keys))
+    return str(compiled), compiled.positiontup
 
 
 def _prepare(connection: Any, _: Any) -> None:

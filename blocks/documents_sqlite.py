@@ -1,19 +1,18 @@
 """Documents as JSON in a SQLite file of their own: the embedded stand-in for a document database."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import orjson
 from sqlalchemy import and_, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from blocks.database import Database
+from blocks.database import Database, execute_many
 from blocks.tables import document
 from collectors.models import Document
 
 CHUNK = 1000
-COLUMNS = ("tenant", "collection", "kind", "id", "version", "deleted", "path")
-IN_BODY = ("name", "content", "metadata")
 
 
 class SqliteDocuments:
@@ -21,14 +20,8 @@ class SqliteDocuments:
         self._database = database
 
     def write(self, documents: Sequence[Document]) -> None:
-        statement = insert(document)
-        guarded = statement.on_conflict_do_update(
-            index_elements=list(document.primary_key),
-            set_={name: statement.excluded[name] for name in ("path", "body", "deleted", "version")},
-            where=statement.excluded["version"] >= document.c.version,
-        )
         with self._database.write() as connection:
-            connection.execute(guarded, [_row(each) for each in documents])
+            execute_many(connection, _upsert(), [_row(each) for each in documents])
 
     def read(self, tenant: str, collection: str, kind: str, ids: Sequence[str]) -> dict[str, Document]:
         found: dict[str, Document] = {}
@@ -53,14 +46,33 @@ class SqliteDocuments:
                 connection.execute(statement, rows[start : start + CHUNK])
 
 
+@cache
+def _upsert() -> Any:
+    statement = insert(document)
+    return statement.on_conflict_do_update(
+        index_elements=list(document.primary_key),
+        set_={name: statement.excluded[name] for name in ("path", "body", "deleted", "version")},
+        where=statement.excluded["version"] >= document.c.version,
+    )
+
+
 def _of(tenant: str, collection: str, kind: str) -> Any:
     c = document.c
     return and_(c.tenant == tenant, c.collection == collection, c.kind == kind)
 
 
 def _row(each: Document) -> dict[str, Any]:
-    row = {name: getattr(each, name) for name in COLUMNS}
-    return row | {"body": orjson.dumps({name: getattr(each, name) for name in IN_BODY}).decode()}
+    body = {"name": each.name, "content": each.content, "metadata": each.metadata}
+    return {
+        "tenant": each.tenant,
+        "collection": each.collection,
+        "kind": each.kind,
+        "id": each.id,
+        "version": each.version,
+        "deleted": each.deleted,
+        "path": each.path,
+        "body": orjson.dumps(body).decode(),
+    }
 
 
 def _document(row: Any) -> Document:

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import orjson
 from sqlalchemy import Connection, Table, and_, bindparam, case, func, literal, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from blocks.database import Database, now
+from blocks.database import Database, execute_many, now
 from blocks.tables import RECORDS, test_case, test_directory
 from blocks.tables import batch as ledger
 from collectors.loading import Judgement, Stored, judge, newest
@@ -199,10 +200,13 @@ def _write(
         if judgement.write_row
     ]
     if written:
-        connection.execute(_upsert(table), written)
+        execute_many(connection, _upsert(table), written)
     touched = [
         {
-            "key": record.id,
+            "of_tenant": batch.tenant,
+            "of_collection": batch.collection,
+            "of_id": record.id,
+            "new_seen": batch.observation,
             "new_version": version(record.source_version, batch.observation),
             "new_batch": batch.batch_id if judgement.write_document else None,
         }
@@ -210,7 +214,7 @@ def _write(
         if not judgement.write_row and judgement.verdict is not Verdict.SUPERSEDED
     ]
     if touched:
-        connection.execute(_touch(table, batch), touched)
+        execute_many(connection, _touch(table), touched)
 
 
 def _row(table: Table, batch: Batch, record: Record, place: Place | None, moment: int) -> dict[str, Any]:
@@ -237,6 +241,7 @@ def _row(table: Table, batch: Batch, record: Record, place: Place | None, moment
     }
 
 
+@cache
 def _upsert(table: Table) -> Any:
     statement = insert(table)
     new = statement.excluded
@@ -249,14 +254,17 @@ def _upsert(table: Table) -> Any:
     )
 
 
-def _touch(table: Table, batch: Batch) -> Any:
+@cache
+def _touch(table: Table) -> Any:
     """Raise `seen` and version of a record that is as it was, or a late older change would win over it."""
     c = table.c
     return (
         update(table)
-        .where(_of(table, batch.tenant, batch.collection), c.id == bindparam("key"))
+        .where(
+            c.tenant == bindparam("of_tenant"), c.collection == bindparam("of_collection"), c.id == bindparam("of_id")
+        )
         .values(
-            seen=func.max(c.seen, batch.observation),
+            seen=func.max(c.seen, bindparam("new_seen")),
             last_batch=func.coalesce(bindparam("new_batch"), c.last_batch),
             version=func.max(c.version, bindparam("new_version")),
         )

@@ -109,6 +109,7 @@ def _environment(settings: Settings, api: str) -> dict[str, str]:
 def _free_port() -> int:
     for port in (USUAL_PORT, 0):
         with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:

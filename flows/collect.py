@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from anyio import to_thread
 from prefect import flow, runtime, tags
+from prefect.context import TagsContext
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed, State
 
@@ -23,7 +24,7 @@ from collectors.states import Desired, RunState, ShardState
 from flows.shard import RENEWALS_PER_LEASE, shard
 from tasks.closing import close_run
 from tasks.planning import plan_run
-from tasks.reporting import report_run, show_progress
+from tasks.reporting import progress_shown, report_run
 
 
 @flow(name="collect", flow_run_name="{collection} {mode} {run_id}", retries=0, persist_result=False)
@@ -41,7 +42,8 @@ async def collect(
     run_id = run_id or _begin(tenant, collection)
     async with workspace(run_id) as here:
         claim = here.storage.catalog.lead(run_id, here.owner)
-        with tags(*labels(collection, mode, tenant)):
+        # Tagged tasks cost a call to Prefect's concurrency limits each; only flows carry the tags.
+        with TagsContext(current_tags=set()):
             return await _led(here, claim)
 
 
@@ -87,16 +89,12 @@ async def _stages(here: Workspace, claim: RunClaim, stop: asyncio.Event) -> Outc
     if not catalog.run(claim.run_id)["planned"] and await until_stopped(stop, plan_run(claim)) is None:
         catalog.end(claim, RunState.PAUSED)
         return Outcome(RunState.PAUSED)
-    showing = asyncio.create_task(show_progress(here))
-    try:
+    async with progress_shown(here):
         for stage, rows in groupby(catalog.shards(claim.run_id), key=lambda row: row["stage"]):
             get_run_logger().info("stage %s", stage)
             await _read(here, [row["shard_id"] for row in rows if row["state"] != ShardState.COMPLETED], stop)
             if stop.is_set():
                 break
-    finally:
-        showing.cancel()
-        await asyncio.gather(showing, return_exceptions=True)
     return await close_run(claim)
 
 
@@ -118,10 +116,12 @@ async def _one(here: Workspace, shard_id: str, started: asyncio.Event, places: a
     def on_running(*_: Any) -> None:
         started.set()
 
+    collection = here.collection
     try:
         inline = shard.with_options(on_running=[on_running])
-        state = await inline(here.run_id, shard_id, return_state=True)
-        if state.is_failed() and here.collection.strategy.on_failure == "stop":
+        with tags(*labels(collection.name, collection.mode, collection.tenant)):
+            state = await inline(here.run_id, shard_id, return_state=True)
+        if state.is_failed() and collection.strategy.on_failure == "stop":
             here.storage.catalog.desire(here.run_id, Desired.PAUSE, f"shard {shard_id} failed")
     finally:
         places.release()

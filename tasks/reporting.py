@@ -1,6 +1,9 @@
 """The steps that show a run in Prefect: how far it is, and what it did."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
 
 from prefect import task
 from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifact, aupdate_progress_artifact
@@ -12,9 +15,21 @@ from blocks.workspace import Workspace, workspace
 SECONDS_BETWEEN_UPDATES = 5.0
 
 
-async def show_progress(here: Workspace) -> None:
-    """Keep a progress artifact up to date until cancelled."""
+@asynccontextmanager
+async def progress_shown(here: Workspace) -> AsyncIterator[None]:
+    """Keeps a progress artifact up to date meanwhile."""
+    # Made before anything else talks to Prefect: a server on SQLite answers calls at one time with a two-second delay.
     artifact = await acreate_progress_artifact(0.0, key=f"progress-{here.run_id}", description=here.collection.name)
+    showing = asyncio.create_task(_update(here, artifact))
+    try:
+        yield
+    finally:
+        showing.cancel()
+        await asyncio.gather(showing, return_exceptions=True)
+        await aupdate_progress_artifact(artifact, report(here.storage.catalog, here.run_id).percent)
+
+
+async def _update(here: Workspace, artifact: UUID) -> None:
     while True:
         await asyncio.sleep(SECONDS_BETWEEN_UPDATES)
         await aupdate_progress_artifact(artifact, report(here.storage.catalog, here.run_id).percent)

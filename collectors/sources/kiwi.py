@@ -9,7 +9,7 @@ import asyncio
 import html
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,10 +21,11 @@ from collectors.models import Json, Keys, Page, Record, Stage
 from collectors.outbound import BaseUrl, Http
 
 ENDPOINT = "/json-rpc/"
-MOST_CALLS = 100  # of one request: the server answers when the last is done, and has ten seconds
+MOST_CALLS = 50  # in one request: the first byte comes when the last call is done
 EVERYTHING = "all"
-LARGEST_ID = 2**31
+LARGEST_ID = 2**31 - 1
 INTERNAL_ERROR = -32603
+API = "The source has to be a Kiwi TCMS, version 12 or later."
 
 PLAN_METADATA = {
     "product": "product__name", "version": "product_version__value", "type": "type__name", "is_active": "is_active",
@@ -126,9 +127,9 @@ class Kiwi:
     # ---- where cases are -------------------------------------------------------------------------------
 
     async def _weights(self) -> tuple[tuple[str, int], ...]:
-        """Windows that hold cases, each up to the next. The server counts only cases in plans, so others are guessed."""
+        """Windows that cover all ids together. Only cases in plans are counted; a window without is taken for full."""
         starts = await self._filled()
-        windows = [*pairwise(starts), (starts[-1], LARGEST_ID)] if starts else []
+        windows = list(pairwise([0, *starts[1:], LARGEST_ID])) if starts else []
         placed = await self._ask([("TestCase.sortkeys", [_window("case__id", *window)]) for window in windows])
         keys = [f"{start}-{'' if stop == LARGEST_ID else stop}" for start, stop in windows]
         return tuple((key, len(cases) or self._page_size) for key, cases in zip(keys, placed, strict=True))
@@ -187,15 +188,15 @@ class Kiwi:
             for number, (method, parameters) in enumerate(calls, 1)
         ]
         replies = await self._http.post(ENDPOINT, body)
-        by_number = {reply.get("id"): reply for reply in (replies if isinstance(replies, list) else [replies])}
-        refused = by_number.get(None, {})
-        return [self._result(method, by_number.get(number, refused)) for number, (method, _) in enumerate(calls, 1)]
+        numbered = {reply.get("id"): reply for reply in (replies if isinstance(replies, list) else [replies])}
+        whole = numbered.get(None, {})
+        return [self._result(method, numbered.get(number, whole)) for number, (method, _) in enumerate(calls, 1)]
 
     def _result(self, method: str, reply: dict[str, Any]) -> Any:
         if "error" in reply:
             raise self._failure(method, reply["error"])
         if reply.get("result") is None:
-            raise Transient(f"{self._http.base_url} gave no result for {method}")
+            raise Misconfigured(f"{self._http.base_url} gave no result for {method}", API)
         return _unescaped(reply["result"])
 
     def _failure(self, method: str, error: dict[str, Any]) -> CollectError:
@@ -205,7 +206,7 @@ class Kiwi:
         if method == "Auth.login" and "password" in said:
             return Misconfigured(f'{server} refused to log in {user}: "{said}"', "Check user name and password.")
         kind = Transient if error.get("code") == INTERNAL_ERROR else Misconfigured
-        return kind(f'{server} failed at {method}: "{said[:200]}"', "Its API has to be that of Kiwi TCMS 12 or later.")
+        return kind(f'{server} failed at {method}: "{said[:200]}"', API)
 
 
 def _bounds(key: str) -> tuple[int, int]:
@@ -247,7 +248,7 @@ def _directory(row: dict[str, Any], tags: list[str]) -> Record:
         parent_id=None if row["parent"] is None else str(row["parent"]),
         name=name,
         content={"description": row["text"] or ""},
-        metadata={"tags": tags} | {name: row.get(field) for name, field in PLAN_METADATA.items()},
+        metadata={"tags": tags} | {key: row.get(field) for key, field in PLAN_METADATA.items()},
     )
 
 
@@ -259,8 +260,8 @@ def _case(row: dict[str, Any], plans: list[int], tags: list[str]) -> Record:
         id=case_id,
         parent_id=parent,
         name=name,
-        content={name: row.get(field) or "" for name, field in CASE_CONTENT.items()} | _sections(row.get("text") or ""),
-        metadata={"tags": tags, "plans": others} | {name: row.get(field) for name, field in CASE_METADATA.items()},
+        content={key: row.get(field) or "" for key, field in CASE_CONTENT.items()} | _sections(row.get("text") or ""),
+        metadata={"tags": tags, "plans": others} | {key: row.get(field) for key, field in CASE_METADATA.items()},
     )
 
 
@@ -275,21 +276,20 @@ def _identity(row: dict[str, Any], field: str) -> tuple[str, str]:
 def _sections(text: str) -> dict[str, list[str]]:
     """Steps and expected results of a text that follows one of Kiwi's templates. The description keeps all of it."""
     found: dict[str, list[str]] = {"steps": [], "expectedResults": []}
-    for section, line, begins in _lines(text):
-        if begins or not found[section]:
-            found[section].append(line)
-        else:
-            found[section][-1] += f"\n{line}"
+    section: list[str] | None = None
+    for line in text.splitlines():
+        heading, marker = HEADING.fullmatch(line), MARKER.match(line)
+        if heading and (word := heading["word"].strip().lower()) not in ("and", "but"):
+            section = found.get(SECTIONS.get(word, ""))
+        content = (heading["rest"] if heading else line[marker.end() :] if marker else line).strip()
+        if section is not None and content:
+            _append(section, content, begins=bool(heading or marker))
     return found
 
 
-def _lines(text: str) -> Iterator[tuple[str, str, bool]]:
-    """Each line below a known heading, with its section and whether it begins an item of it."""
-    section = None
-    for line in text.splitlines():
-        heading = HEADING.fullmatch(line)
-        if heading and (word := heading["word"].strip().lower()) not in ("and", "but"):
-            section = SECTIONS.get(word)
-        content = heading["rest"] if heading else MARKER.sub("", line, count=1)
-        if section and content.strip():
-            yield section, content.strip(), heading is not None or MARKER.match(line) is not None
+def _append(items: list[str], line: str, begins: bool) -> None:
+    """A line without a marker goes on with the item before it."""
+    if begins or not items:
+        items.append(line)
+    else:
+        items[-1] += f"\n{line}"
