@@ -34,6 +34,7 @@ class Database:
 
     def __init__(self, path: Path, tables: MetaData, schema: int) -> None:
         self.path = path
+        _own(path)
         url = f"sqlite:///{path}"
         self._reader = create_engine(url, hide_parameters=True)
         # A pool of one makes writers of this process queue up here instead of polling SQLite's lock.
@@ -44,9 +45,15 @@ class Database:
         self._create(tables, schema)
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        with self._writer.begin() as connection:
-            yield connection
+    def write(self, durable: bool = True) -> Iterator[Connection]:
+        """A transaction, committed at the end; when not `durable` it is so together with the next one that is.
+
+        A process that dies loses neither; only a machine that dies loses transactions that were not durable.
+        """
+        with self._writer.connect() as connection:
+            connection.connection.driver_connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -65,14 +72,14 @@ class Database:
                     tables.create_all(connection)
                     connection.exec_driver_sql(f"PRAGMA user_version = {schema}")
         except OperationalError as error:
-            raise Misconfigured(f"{self.path} cannot be opened ({error.orig})", "Check its folder's rights.") from error
+            raise Misconfigured(f"{self.path} cannot be used ({error.orig})", "Check the folder's rights.") from error
         except DatabaseError as error:
             raise Misconfigured(
                 f"{self.path} is not a database of this platform ({error.orig})", "Move it away."
             ) from None
         if found > schema:
             self.close()
-            raise Misconfigured(f"{self.path} was made by a newer version of platform-collect", "Install that version.")
+            raise Misconfigured(f"{self.path} was made by a newer version of platform-collect", "Install that one.")
 
 
 def execute_many(connection: Connection, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -80,6 +87,16 @@ def execute_many(connection: Connection, statement: Executable, rows: Sequence[M
     text, names = _compiled(statement, connection.dialect, tuple(rows[0]))
     pick = itemgetter(*names)
     connection.exec_driver_sql(text, [pick(row) for row in rows])
+
+
+def _own(path: Path) -> None:
+    """Make the file readable by its owner only, whatever the folder allows: definitions may hold credentials."""
+    try:
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise Misconfigured(
+            f"{path} cannot be written ({error.strerror})", "Set COLLECT_HOME to a folder that can."
+        ) from error
 
 
 @cache
@@ -93,7 +110,7 @@ def _prepare(connection: Any, _: Any) -> None:
     for pragma in (
         f"busy_timeout = {PATIENCE_SECONDS * 1000}",
         "journal_mode = WAL",
-        "synchronous = FULL",
+        "wal_autocheckpoint = 4000",
         "cache_size = -16000",
     ):
         connection.execute(f"PRAGMA {pragma}").close()

@@ -12,11 +12,12 @@ from sqlalchemy.dialects.sqlite import insert
 from blocks.database import Database, execute_many, now
 from blocks.tables import RECORDS, test_case, test_directory
 from blocks.tables import batch as ledger
-from collectors.loading import Judgement, Stored, judge, newest
-from collectors.models import Batch, Document, Record, Verdict, version
+from collectors.loading import Judged, Stored, judge, newest
+from collectors.models import Batch, Document, Record, Verdict
 from collectors.paths import Place, below, derive
 
 CHUNK = 1000
+Places = dict[tuple[str, str], Place | None]
 KEPT_AT_UPDATE = frozenset({"tenant", "collection", "id", "create_time", "first_batch"})
 
 
@@ -29,44 +30,21 @@ class Rows:
     def apply(self, batch: Batch) -> list[Document]:
         records = newest(batch.records)
         with self._database.write() as connection:
-            unfinished = self._unfinished(connection, batch)
-            judged = [
-                (record, judgement)
-                for kind, group in _by_kind(records).items()
-                for record, judgement in self._judged(connection, kind, group, batch, unfinished)
-            ]
-            places = _places(connection, batch, [record for record, judgement in judged if judgement.write_document])
+            judged = _judged(connection, batch, records)
+            places = _places(connection, batch, [each.record for each in judged if each.write_document])
             moment = connection.scalar(select(now()))
-            for kind, table in RECORDS.items():
-                of_kind = [(record, judgement) for record, judgement in judged if record.kind == kind]
-                _write(connection, table, batch, of_kind, places, moment)
-            counts = Counter(judgement.verdict for _, judgement in judged)
+            _write(connection, batch, judged, places, moment)
+            counts = Counter(each.verdict for each in judged)
             counts[Verdict.SUPERSEDED] += len(batch.records) - len(records)
-            _enter(connection, batch, "rows", moment, counts)
-        return [
-            _document(batch, record, places.get((record.kind, record.id)))
-            for record, judgement in judged
-            if judgement.write_document
-        ]
+            _enter(connection, batch, moment, counts)
+        return [_document(batch, each, places) for each in judged if each.write_document]
 
     def finish(self, batch: Batch) -> None:
-        with self._database.write() as connection:
+        # Should the machine forget this, the batch counts as unfinished and its documents are written again.
+        with self._database.write(durable=False) as connection:
             connection.execute(
                 update(ledger).where(ledger.c.batch_id == batch.batch_id).values(stage="done", done_at=now())
             )
-
-    def _unfinished(self, connection: Connection, batch: Batch) -> frozenset[str]:
-        query = select(ledger.c.batch_id).where(
-            ledger.c.tenant == batch.tenant, ledger.c.collection == batch.collection, ledger.c.stage != "done"
-        )
-        return frozenset(connection.scalars(query))
-
-    def _judged(
-        self, connection: Connection, kind: str, records: Sequence[Record], batch: Batch, unfinished: frozenset[str]
-    ) -> Iterator[tuple[Record, Judgement]]:
-        stored = _stored(connection, RECORDS[kind], batch, [record.id for record in records])
-        for record in records:
-            yield record, judge(stored.get(record.id), record, batch, unfinished)
 
     # ---- closing -----------------------------------------------------------------------------------------
 
@@ -154,8 +132,20 @@ def _of(table: Table, tenant: str, collection: str) -> Any:
     return and_(table.c.tenant == tenant, table.c.collection == collection)
 
 
-def _by_kind(records: Sequence[Record]) -> dict[str, list[Record]]:
-    return {kind: group for kind in RECORDS if (group := [record for record in records if record.kind == kind])}
+def _judged(connection: Connection, batch: Batch, records: Sequence[Record]) -> list[Judged]:
+    unfinished = _unfinished(connection, batch)
+    judged: list[Judged] = []
+    for kind, table in RECORDS.items():
+        group = [record for record in records if record.kind == kind]
+        stored = _stored(connection, table, batch, [record.id for record in group]) if group else {}
+        judged += [judge(stored.get(record.id), record, batch, unfinished) for record in group]
+    return judged
+
+
+def _unfinished(connection: Connection, batch: Batch) -> frozenset[str]:
+    c = ledger.c
+    query = select(c.batch_id).where(c.tenant == batch.tenant, c.collection == batch.collection, c.stage != "done")
+    return frozenset(connection.scalars(query))
 
 
 def _stored(connection: Connection, table: Table, batch: Batch, ids: Sequence[str]) -> dict[str, Stored]:
@@ -166,7 +156,7 @@ def _stored(connection: Connection, table: Table, batch: Batch, ids: Sequence[st
     return {id: Stored(*rest) for id, *rest in connection.execute(query)}
 
 
-def _places(connection: Connection, batch: Batch, records: Sequence[Record]) -> dict[tuple[str, str], Place | None]:
+def _places(connection: Connection, batch: Batch, records: Sequence[Record]) -> Places:
     """Where the records hang, as far as their parents are known by now; closing the run puts right what is not."""
     directories = [(r.id, r.parent_id, r.name) for r in records if r.kind == "directory"]
     own = {id for id, _, _ in directories}
@@ -176,9 +166,7 @@ def _places(connection: Connection, batch: Batch, records: Sequence[Record]) -> 
         _of(test_directory, batch.tenant, batch.collection), t.id.in_(parents), t.path.is_not(None)
     )
     known = {id: Place(path, level) for id, path, level in connection.execute(query)} if parents else {}
-    places: dict[tuple[str, str], Place | None] = {
-        ("directory", id): place for id, place in derive(directories, known).items()
-    }
+    places: Places = {("directory", id): place for id, place in derive(directories, known).items()}
     for record in records:
         if record.kind != "directory":
             parent = places.get(("directory", record.parent_id or ""), known.get(record.parent_id or ""))
@@ -186,44 +174,25 @@ def _places(connection: Connection, batch: Batch, records: Sequence[Record]) -> 
     return places
 
 
-def _write(
-    connection: Connection,
-    table: Table,
-    batch: Batch,
-    judged: Sequence[tuple[Record, Judgement]],
-    places: dict[tuple[str, str], Place | None],
-    moment: int,
-) -> None:
-    written = [
-        _row(table, batch, record, places.get((record.kind, record.id)), moment)
-        for record, judgement in judged
-        if judgement.write_row
-    ]
-    if written:
-        execute_many(connection, _upsert(table), written)
-    touched = [
-        {
-            "of_tenant": batch.tenant,
-            "of_collection": batch.collection,
-            "of_id": record.id,
-            "new_seen": batch.observation,
-            "new_version": version(record.source_version, batch.observation),
-            "new_batch": batch.batch_id if judgement.write_document else None,
-        }
-        for record, judgement in judged
-        if not judgement.write_row and judgement.verdict is not Verdict.SUPERSEDED
-    ]
-    if touched:
-        execute_many(connection, _touch(table), touched)
+def _write(connection: Connection, batch: Batch, judged: Sequence[Judged], places: Places, moment: int) -> None:
+    for kind, table in RECORDS.items():
+        of_kind = [each for each in judged if each.record.kind == kind]
+        written = [_row(batch, each, places, moment) for each in of_kind if each.write_row]
+        if written:
+            execute_many(connection, _upsert(table), written)
+        touched = [
+            _seen_again(batch, each)
+            for each in of_kind
+            if not each.write_row and each.verdict is not Verdict.SUPERSEDED
+        ]
+        if touched:
+            execute_many(connection, _touch(table), touched)
 
 
-def _row(table: Table, batch: Batch, record: Record, place: Place | None, moment: int) -> dict[str, Any]:
-    own = (
-        {"level": place and place.level}
-        if table is test_directory
-        else {"status": status if isinstance(status := record.metadata.get("status"), int) else None}
-    )
-    return own | {
+def _row(batch: Batch, each: Judged, places: Places, moment: int) -> dict[str, Any]:
+    record = each.record
+    place = places[record.kind, record.id]
+    row = {
         "tenant": batch.tenant,
         "collection": batch.collection,
         "id": record.id,
@@ -232,12 +201,29 @@ def _row(table: Table, batch: Batch, record: Record, place: Place | None, moment
         "path": place and place.path,
         "create_time": moment,
         "update_time": moment,
-        "version": version(record.source_version, batch.observation),
+        "version": each.version,
         "content_hash": record.content_hash,
         "seen": batch.observation,
         "deleted": record.deleted,
         "first_batch": batch.batch_id,
         "last_batch": batch.batch_id,
+    }
+    if record.kind == "directory":
+        row["level"] = place and place.level
+    else:
+        status = record.metadata.get("status")
+        row["status"] = status if isinstance(status, int) else None
+    return row
+
+
+def _seen_again(batch: Batch, each: Judged) -> dict[str, Any]:
+    return {
+        "of_tenant": batch.tenant,
+        "of_collection": batch.collection,
+        "of_id": each.record.id,
+        "new_seen": batch.observation,
+        "new_version": each.version,
+        "new_batch": batch.batch_id if each.write_document else None,
     }
 
 
@@ -271,7 +257,7 @@ def _touch(table: Table) -> Any:
     )
 
 
-def _enter(connection: Connection, batch: Batch, stage: str, moment: int, counts: Counter[Verdict]) -> None:
+def _enter(connection: Connection, batch: Batch, moment: int, counts: Counter[Verdict]) -> None:
     values = {
         "batch_id": batch.batch_id,
         "tenant": batch.tenant,
@@ -282,7 +268,7 @@ def _enter(connection: Connection, batch: Batch, stage: str, moment: int, counts
         "size": len(batch.records),
         "record_ids": orjson.dumps([[record.kind, record.id] for record in batch.records]).decode(),
         "published_at": moment,
-        "stage": stage,
+        "stage": "rows",
     } | {verdict.value: counts[verdict] for verdict in Verdict}
     statement = insert(ledger).values(values)
     connection.execute(
@@ -293,13 +279,15 @@ def _enter(connection: Connection, batch: Batch, stage: str, moment: int, counts
     )
 
 
-def _document(batch: Batch, record: Record, place: Place | None) -> Document:
+def _document(batch: Batch, each: Judged, places: Places) -> Document:
+    record = each.record
+    place = places[record.kind, record.id]
     return Document(
         tenant=batch.tenant,
         collection=batch.collection,
         kind=record.kind,
         id=record.id,
-        version=version(record.source_version, batch.observation),
+        version=each.version,
         deleted=record.deleted,
         name=record.name,
         path=place and place.path,

@@ -137,6 +137,7 @@ def _records(name: str, parent: str, *own: Column) -> Table:
         Column("first_batch", String(255), nullable=False),
         Column("last_batch", String(255), nullable=False),
         Index(f"{name}_of_parent", "tenant", "collection", "parent_id"),
+        sqlite_with_rowid=False,
     )
 
 

@@ -1,4 +1,4 @@
-"""What the steps of a run work with: its row, its stores, its collector. Opened once in a process, shared by its shards."""
+"""What the steps of a run work with: its stores and its collector, opened once in a process, shared by its shards."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

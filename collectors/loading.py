@@ -19,26 +19,29 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Judged:
     """What a record means, and what has to be done: write the row, or only raise its version; write the document."""
 
+    record: Record
+    version: str
     verdict: Verdict
     write_row: bool
     write_document: bool
 
 
-def judge(stored: Stored | None, record: Record, batch: Batch, unfinished: Set[str]) -> Judgement:
+def judge(stored: Stored | None, record: Record, batch: Batch, unfinished: Set[str]) -> Judged:
     """Newest version wins. `unfinished` names batches whose documents may be missing: theirs are written again.
 
     A page that is read or delivered again counts as what it was the first time, so that counts stay true.
     """
+    mine = version(record.source_version, batch.observation)
     if stored is None:
-        return Judgement(Verdict.DELETED if record.deleted else Verdict.NEW, True, True)
-    if version(record.source_version, batch.observation) < stored.version:
-        return Judgement(Verdict.SUPERSEDED, False, False)
-    if (record.content_hash, record.deleted) == (stored.content_hash, stored.deleted):
-        return Judgement(_repeated(stored, record, batch), False, stored.last_batch in unfinished)
-    return Judgement(Verdict.DELETED if record.deleted else Verdict.CHANGED, True, True)
+        return Judged(record, mine, Verdict.DELETED if record.deleted else Verdict.NEW, True, True)
+    if mine < stored.version:
+        return Judged(record, mine, Verdict.SUPERSEDED, False, False)
+    if record.content_hash == stored.content_hash and record.deleted == stored.deleted:
+        return Judged(record, mine, _repeated(stored, record, batch), False, stored.last_batch in unfinished)
+    return Judged(record, mine, Verdict.DELETED if record.deleted else Verdict.CHANGED, True, True)
 
 
 def _repeated(stored: Stored, record: Record, batch: Batch) -> Verdict:

@@ -1,4 +1,4 @@
-"""Paths for people, derived from the parents' names: `/支付/退款`. A slash in a name is escaped, long paths keep their end."""
+"""Paths for people, derived from the parents' names, like `/支付/退款`: slashes escaped, long ones keep their end."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple

@@ -59,7 +59,7 @@ def use(settings: Settings) -> str:
     """
     os.environ.update(QUIET | {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"})
     if settings.prefect_api_url:
-        if not _healthy(settings.prefect_api_url):
+        if not healthy(settings.prefect_api_url):
             raise Unreachable(
                 f"the Prefect server at PREFECT_API_URL={settings.prefect_api_url} does not answer",
                 "Start it, or unset PREFECT_API_URL to use a server of your own machine.",
@@ -88,10 +88,14 @@ def _start(settings: Settings, port: int | None) -> str:
             stderr=output,
             start_new_session=True,
         )
-    if not _until(lambda: server.poll() is not None or _healthy(api), SECONDS_TO_START) or server.poll() is not None:
+    try:
+        _until(lambda: server.poll() is not None or healthy(api), SECONDS_TO_START)
+        if server.poll() is not None or not healthy(api):
+            raise Unreachable(f"the Prefect server did not start on port {port}", f"See {log}")
+    except BaseException:
         server.kill()
         server.wait()
-        raise Unreachable(f"the Prefect server did not start on port {port}", f"See {log}")
+        raise
     _note(settings).write_text(json.dumps({"api": api, "process": identity(server.pid)}))
     return api
 
@@ -118,7 +122,8 @@ def _free_port() -> int:
     raise Unreachable("no port of 127.0.0.1 is free for the Prefect server")
 
 
-def _healthy(api: str) -> bool:
+def healthy(api: str) -> bool:
+    """Whether a Prefect server answers at this API address."""
     try:
         with urlopen(f"{api}/health", timeout=3) as answer:
             return answer.status == 200

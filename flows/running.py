@@ -1,6 +1,5 @@
 """A run in this process, and what Prefect is told when an earlier process died."""
 
-import logging
 from uuid import UUID
 
 from prefect import get_client, tags
@@ -12,15 +11,16 @@ from blocks.settings import Settings
 from blocks.storage import open_storage
 from flows.collect import collect, labels
 
-log = logging.getLogger(__name__)
-
 
 async def run_in_this_process(run_id: str) -> None:
-    """Lead a run that was begun before. How it ended stands in the catalog."""
+    """Lead a run that was begun before; how it ended stands in the catalog. Raises what kept it from being led."""
     with open_storage(Settings.load()) as storage:
         row = storage.catalog.run(run_id)
     with tags(*labels(row["collection"], row["mode"], row["tenant"])):
-        await collect(row["collection"], row["mode"], row["tenant"], run_id, return_state=True)
+        state = await collect(row["collection"], row["mode"], row["tenant"], run_id, return_state=True)
+    result = await state.aresult(raise_on_failure=False)
+    if isinstance(result, Exception):
+        raise result
 
 
 async def mark_crashed(flow_run_id: str | None) -> None:

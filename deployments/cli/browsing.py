@@ -144,8 +144,8 @@ def _cut(node: dict[str, Any], depth: int | None) -> dict[str, Any]:
 def _drawn(nodes: list[dict[str, Any]], indent: str, depth: int | None) -> Iterator[str]:
     for node in nodes:
         last = node is nodes[-1]
-        orphan = "" if node["path"] else "   (its parent is not there)"
-        yield f"{indent}{'└─' if last else '├─'} {node['name']}   {node['cases']:,}{orphan}"
+        lost = "" if node["path"] else "   (its parent is not there)"
+        yield f"{indent}{'└─' if last else '├─'} {node['name']}   {node['cases']:,}{lost}"
         if depth is None or depth > 1:
             yield from _drawn(
                 node["children"], indent + ("   " if last else "│  "), None if depth is None else depth - 1

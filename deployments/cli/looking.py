@@ -8,6 +8,7 @@ from blocks.settings import Settings
 from blocks.storage import open_storage
 from collectors import registry
 from collectors.errors import CollectError
+from collectors.states import OPEN_RUNS
 from deployments.cli.output import duration, moment, print_columns, print_json, say
 from deployments.definitions import shipped
 
@@ -92,7 +93,7 @@ def _status(catalog: Catalog, row: dict[str, Any]) -> dict[str, Any]:
         "collection": done.collection,
         "state": done.state,
         "mode": done.mode,
-        "reason": row["reason"],
+        "reason": row["reason"] or _deserted(catalog, row),
         "progress": {
             "total": done.total,
             "current": records["fetched"],
@@ -107,6 +108,12 @@ def _status(catalog: Catalog, row: dict[str, Any]) -> dict[str, Any]:
         "ended_at": moment(row["ended_at"]),
         "flow_run_id": done.flow_run_id,
     }
+
+
+def _deserted(catalog: Catalog, row: dict[str, Any]) -> str | None:
+    if row["state"] in OPEN_RUNS and not catalog.seconds_held(row["run_id"]):
+        return f"no process works on it; go on with: collect resume {row['run_id']}"
+    return None
 
 
 def shards(run_id: str, *, json: bool = False) -> int:

@@ -15,7 +15,7 @@ from blocks.process import this_process
 from blocks.reports import Report, as_json, report
 from blocks.settings import Settings
 from blocks.storage import open_storage
-from collectors.errors import Refused
+from collectors.errors import Refused, Unreachable
 from collectors.states import Desired, RunState
 from deployments import prefect_server
 from deployments.cli.output import duration, print_json, say
@@ -112,8 +112,15 @@ def _wait_for_lease(catalog: Catalog, run_id: str) -> None:
 
 
 def _follow(catalog: Catalog, run_id: str, api: str, start: Callable[[str], Awaitable[None]], json: bool) -> int:
-    with shown(lambda: report(catalog, run_id)):
-        asyncio.run(_interruptible(catalog, run_id, start(run_id)))
+    try:
+        with shown(lambda: report(catalog, run_id)):
+            asyncio.run(_interruptible(catalog, run_id, start(run_id)))
+    except Exception as error:
+        if prefect_server.healthy(api):
+            raise
+        raise Unreachable(
+            f"the Prefect server at {api} stopped answering", f"Bring it back, then: collect resume {run_id}"
+        ) from error
     return _finish(report(catalog, run_id), api, json)
 
 
@@ -151,7 +158,7 @@ def _finish(done: Report, api: str | None, json: bool) -> int:
         _summarise(done)
     if api and done.flow_run_id:
         say(f"  Prefect   {prefect_server.ui(api)}/runs/flow-run/{done.flow_run_id}")
-    return EXIT_CODES[RunState(done.state)]
+    return EXIT_CODES.get(RunState(done.state), 4)
 
 
 def _summarise(done: Report) -> None:
