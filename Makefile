@@ -1,5 +1,6 @@
 # make demo    install, start a Prefect server and the sample source, collect it
 # make test    install what the tests need, run all of them
+# make faults  kill and freeze a run at every step (ten minutes)
 # make kiwi    collect a real Kiwi TCMS server and compare the counts (three minutes at the first start)
 # make bench-embedded   measure what docs/performance.md reports
 # make lock    write the lock files anew (needs uv)
@@ -8,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
-.PHONY: demo test kiwi lint lock bench-embedded clean
+.PHONY: demo test faults kiwi lint lock bench-embedded clean
 
 demo: .venv/run
 	@$(BIN)/python -m deployments.demo
@@ -16,10 +17,14 @@ demo: .venv/run
 test: .venv/dev
 	@$(BIN)/python -m pytest
 
+faults: .venv/dev
+	@$(BIN)/python -m pytest tests/faults -m faults
+
 lint: .venv/dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/deptry .
 
 kiwi: .venv/dev
+	@test -n "$(KIWI)" || { echo "name a running Kiwi server: make kiwi KIWI=http://127.0.0.1:18080"; exit 2; }
 	@$(BIN)/python -m pytest tests/acceptance/test_kiwi.py --kiwi "$(KIWI)" -s
 
 bench-embedded: .venv/run

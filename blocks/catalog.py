@@ -123,7 +123,7 @@ class Catalog:
             reason = f"superseded by run {successor}"
             ended = {"state": RunState.CANCELLED, "reason": reason, "ended_at": now()}
             connection.execute(update(run).where(run.c.run_id == run_id).values(ended | {"fence": run.c.fence + 1}))
-            cancellable = sources_of(SHARD_MOVES, ShardState.CANCELLED) - {ShardState.FAILED}
+            cancellable = sources_of(SHARD_MOVES, ShardState.CANCELLED)
             connection.execute(
                 update(shard)
                 .where(shard.c.run_id == run_id, shard.c.state.in_(cancellable))

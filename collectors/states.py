@@ -37,7 +37,7 @@ class Desired(StrEnum):
 
 
 RUN_MOVES: dict[RunState, frozenset[RunState]] = {
-    RunState.CREATED: frozenset({RunState.RUNNING, RunState.PAUSED, RunState.FAILED, RunState.CANCELLED}),
+    RunState.CREATED: frozenset({RunState.RUNNING, RunState.FAILED, RunState.CANCELLED}),
     RunState.RUNNING: frozenset(
         {
             RunState.PAUSED,
@@ -56,12 +56,10 @@ RUN_MOVES: dict[RunState, frozenset[RunState]] = {
 
 SHARD_MOVES: dict[ShardState, frozenset[ShardState]] = {
     ShardState.PENDING: frozenset({ShardState.RUNNING, ShardState.CANCELLED}),
-    ShardState.RUNNING: frozenset(
-        {ShardState.PAUSED, ShardState.RETRYING, ShardState.COMPLETED, ShardState.FAILED, ShardState.CANCELLED}
-    ),
+    ShardState.RUNNING: frozenset({ShardState.PAUSED, ShardState.COMPLETED, ShardState.FAILED, ShardState.CANCELLED}),
     ShardState.PAUSED: frozenset({ShardState.RUNNING, ShardState.CANCELLED}),
     ShardState.RETRYING: frozenset({ShardState.RUNNING, ShardState.CANCELLED}),
-    ShardState.FAILED: frozenset({ShardState.RETRYING, ShardState.CANCELLED}),
+    ShardState.FAILED: frozenset({ShardState.RETRYING}),
     ShardState.COMPLETED: frozenset(),
     ShardState.CANCELLED: frozenset(),
 }

@@ -75,7 +75,7 @@ def ui(api: str) -> str:
 
 
 def _start(settings: Settings, port: int | None) -> str:
-    port = port or _free_port()
+    port = _free_port(USUAL_PORT if port is None else port)
     api = f"http://127.0.0.1:{port}/api"
     log = settings.home / "prefect-server.log"
     with log.open("ab") as output:
@@ -110,8 +110,9 @@ def _environment(settings: Settings, api: str) -> dict[str, str]:
     return inherited | QUIET | own
 
 
-def _free_port() -> int:
-    for port in (USUAL_PORT, 0):
+def _free_port(wanted: int) -> int:
+    """`wanted` if nobody listens there, else any that is free."""
+    for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

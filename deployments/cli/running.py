@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -15,7 +15,7 @@ from blocks.process import this_process
 from blocks.reports import Report, as_json, report
 from blocks.settings import Settings
 from blocks.storage import open_storage
-from collectors.errors import Refused, Unreachable
+from collectors.errors import Fenced, Refused, Unreachable
 from collectors.states import Desired, RunState
 from deployments import prefect_server
 from deployments.cli.output import duration, print_json, say
@@ -60,7 +60,12 @@ def run(
         begun = storage.catalog.begin(definition, this_process())
         if begun.superseded:
             say(f"run {begun.superseded} had stopped; this one takes its place")
-        return _follow(storage.catalog, begun.run_id, api, run_in_this_process, json)
+        try:
+            return _follow(storage.catalog, begun.run_id, api, run_in_this_process, json)
+        except Exception as error:
+            with suppress(Fenced):
+                storage.catalog.end(begun, RunState.FAILED, f"could not be started: {error}")
+            raise
 
 
 def resume(run_id: str, *, json: bool = False) -> int:

@@ -13,7 +13,7 @@ def up(*, port: int | None = None) -> int:
     Parameters
     ----------
     port
-        where it listens; 4200 when that is free, else another
+        where it listens, when that is free, else another; 4200 when left out
     """
     settings = Settings.load()
     before = prefect_server.running(settings)

@@ -1,0 +1,204 @@
+"""The registry: built-in collectors and real plug-ins, and errors that name the nearest right word, never a secret."""
+
+import sys
+
+import pytest
+from pydantic import BaseModel, Field
+
+from collectors.errors import CollectError, Misconfigured
+from collectors.models import Collection
+from collectors.registry import GROUP, checked_source, connected, load, names, validated
+from collectors.sources import testrail
+
+SOURCE = {"base_url": "http://127.0.0.1:9", "project_id": 1, "username": "reader", "api_key": "env:KEY"}
+SECRET = "s3cr3t-word"
+
+
+def definition(collector: str = "testrail", **source) -> Collection:
+    return Collection(name="c", collector=collector, source=SOURCE | source)
+
+
+def refusal(values, model=Collection, where="") -> str:
+    with pytest.raises(Misconfigured) as caught:
+        validated(model, values, where)
+    return str(caught.value)
+
+
+# ---- collectors ------------------------------------------------------------------------------------------
+
+
+def test_built_in_collectors_are_listed_and_every_listed_one_loads():
+    assert {"kiwi", "testrail"} <= set(names())
+    assert names() == sorted(names())
+    assert load("testrail") is testrail.TestRail
+    assert all(issubclass(load(name).Parameters, BaseModel) for name in ("kiwi", "testrail"))
+
+
+@pytest.mark.parametrize("word", ["testrial", "TestRail", "test_rail"])
+def test_a_misspelt_collector_names_the_nearest(word):
+    with pytest.raises(Misconfigured, match=f"no collector '{word}'.*Did you mean testrail"):
+        load(word)
+
+
+def test_a_word_like_no_collector_gets_no_guess():
+    with pytest.raises(Misconfigured) as caught:
+        load("jira-cloud-x")
+    assert "Did you mean" not in str(caught.value)
+    assert "collect collectors" in str(caught.value)
+
+
+@pytest.fixture
+def plug_in(tmp_path, monkeypatch):
+    """Installs a package with one entry point: what pip would leave behind."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def installed(value: str, code: str) -> None:
+        module = value.partition(":")[0]
+        (tmp_path / f"{module}.py").write_text(code)
+        info = tmp_path / f"{module}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[{GROUP}]\nhouse = {value}\n")
+        monkeypatch.delitem(sys.modules, module, raising=False)
+
+    return installed
+
+
+def test_an_installed_plug_in_is_a_collector_like_the_others(plug_in):
+    plug_in("house_good:House", "class House:\n    pass\n")
+    assert "house" in names()
+    assert load("house").__name__ == "House"
+    with pytest.raises(Misconfigured, match="Did you mean house"):
+        load("hose")
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ("house_import:House", "import there_is_no_such_module\n"),
+        ("house_attribute:House", ""),
+        ("house_syntax:House", "class House\n"),
+        ("house_raises:House", "raise RuntimeError('at import')\n"),
+    ],
+    ids=["a missing module", "a missing class", "a syntax error", "an error of its own"],
+)
+def test_a_plug_in_that_does_not_import_is_named(plug_in, value, code):
+    plug_in(value, code)
+    with pytest.raises(Misconfigured, match=value):
+        load("house")
+
+
+async def test_connected_gives_a_collector_that_asks_the_source(scripted, reply):
+    async with scripted(reply({"offset": 0, "sections": [], "cases": []})) as server:
+        collection = definition(base_url=server.url)
+        async with connected(collection, {"KEY": SECRET}.get) as (collector, http):
+            assert [stage.total for stage in await collector.survey()] == [0, 0]
+            assert http.base_url == server.url
+    assert len(server.asked) == 2
+    assert server.asked[0].headers["authorization"].startswith("Basic ")
+
+
+# ---- parameters ------------------------------------------------------------------------------------------
+
+
+def test_a_reference_takes_the_value_of_its_variable():
+    found = checked_source(definition(username="env:USER_NAME"), {"KEY": SECRET, "USER_NAME": "anna"}.get)
+    assert (found.username, found.api_key.get_secret_value()) == ("anna", SECRET)
+
+
+def test_a_value_of_a_variable_is_no_reference_itself():
+    assert checked_source(definition(), {"KEY": "env:KEY"}.get).api_key.get_secret_value() == "env:KEY"
+
+
+def test_an_empty_variable_is_a_value():
+    assert checked_source(definition(), {"KEY": ""}.get).api_key.get_secret_value() == ""
+
+
+def test_a_variable_that_is_not_set_is_named_with_its_key():
+    with pytest.raises(Misconfigured, match=r"source\.api_key refers to the environment variable KEY, which is not"):
+        checked_source(definition(), {}.get)
+
+
+@pytest.mark.parametrize(
+    ("key", "variable"),
+    [("api_kei", SECRET), ("base_url", f"http://reader:{SECRET}@host"), ("base_url", f"{SECRET} is no address")],
+)
+def test_a_refused_value_is_not_shown(key, variable):
+    with pytest.raises(Misconfigured) as caught:
+        checked_source(definition(**{key: "env:OTHER"}), {"KEY": SECRET, "OTHER": variable}.get)
+    assert SECRET not in str(caught.value) + repr(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [[SECRET], {"value": SECRET}, 7])
+def test_a_secret_of_the_wrong_type_is_not_shown(wrong):
+    with pytest.raises(Misconfigured) as caught:
+        checked_source(definition(api_key=wrong), {}.get)
+    assert "source.api_key" in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_parameters_do_not_show_their_secret():
+    found = checked_source(definition(), {"KEY": SECRET}.get)
+    assert SECRET not in f"{found} {found!r} {found.model_dump()}"
+
+
+# ---- validated -------------------------------------------------------------------------------------------
+
+GOOD = {"name": "c", "collector": "testrail", "source": {}}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"colector": "x"}, "unknown key 'colector'. Did you mean collector?"),
+        ({"strategy": {"shard_sise": 1}}, "unknown key 'strategy.shard_sise'. Did you mean shard_size?"),
+        ({"strategy": {"retry": {"atempts": 1}}}, "unknown key 'strategy.retry.atempts'. Did you mean attempts?"),
+        ({"strategy": {"zzz": 1}}, "unknown key 'strategy.zzz'. Known here: concurrency, "),
+        ({"strategy": {"concurrency": 0}}, "strategy.concurrency: Input should be greater than or equal to 1"),
+        ({"strategy": {"retry": 5}}, "strategy.retry: "),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(values, said):
+    assert said in refusal(GOOD | values)
+
+
+def test_what_is_missing_is_named():
+    assert refusal({"name": "c"}, where="cases.yaml") == "cases.yaml.collector is missing; cases.yaml.source is missing"
+
+
+def test_all_mistakes_are_named_at_once():
+    said = refusal(GOOD | {"colector": "x", "strategy": {"page_size": 0, "shards": 3}})
+    assert all(word in said for word in ("'colector'", "strategy.page_size", "'strategy.shards'"))
+
+
+@pytest.mark.parametrize("values", [None, [], "text", 7])
+def test_something_else_than_keys_and_values_is_refused(values):
+    assert refusal(values, where="cases.yaml").startswith("cases.yaml: ")
+
+
+def test_good_values_become_the_model():
+    assert validated(Collection, GOOD, "") == Collection(**GOOD)
+
+
+class Part(BaseModel):
+    model_config = {"extra": "forbid"}
+
+    size: int = 1
+
+
+class WithParts(BaseModel):
+    """Parameters as a plug-in may have them."""
+
+    part: Part | None = None
+    parts: list[Part] = Field(default_factory=list)
+    named: dict[str, Part] = Field(default_factory=dict)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"part": {"sise": 1}}, {"parts": [{"sise": 1}]}, {"named": {"x": {"sise": 1}}}],
+    ids=["optional", "list", "mapping"],
+)
+def test_an_unknown_key_is_named_in_parts_of_any_shape(values):
+    with pytest.raises(CollectError, match="sise"):
+        validated(WithParts, values, "source")

@@ -1,0 +1,125 @@
+"""What all tests share: a folder of their own, the command line, the sample source, one Prefect server a session."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kiwi", default="", help="address of a Kiwi TCMS server to collect from")
+
+
+class Collect:
+    """The installed command, in a folder of its own."""
+
+    def __init__(self, home: Path, **environment: str) -> None:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "COLLECT_"))}
+        self.home = home
+        self.environment = inherited | {"COLLECT_HOME": str(home), "NO_COLOR": "1"} | environment
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "deployments.cli", *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, env=self.environment, text=True, cwd=self.home.parent, **pipes | options)
+
+    def __call__(self, *arguments: str, exit_code: int = 0) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == exit_code, f"collect {' '.join(arguments)}: {process.returncode}\n{out}\n{err}"
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def json(self, *arguments: str, exit_code: int = 0) -> Any:
+        return json.loads(self(*arguments, "--json", exit_code=exit_code).stdout)
+
+    def export(self, collection: str) -> dict[tuple[str, str], dict[str, Any]]:
+        lines = self("export", collection, "--format", "jsonl").stdout.splitlines()
+        return {(line["kind"], line["id"]): line for line in map(json.loads, lines)}
+
+
+class Source:
+    """A running sample source, and the file of a collection that reads it."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url, self.folder = url, folder
+
+    def change(self, verb: str, **body: Any) -> Any:
+        data = json.dumps(body).encode()
+        request = Request(f"{self.url}/_sample/{verb}", data=data, headers={"Content-Type": "application/json"})
+        with urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def ask(self, what: str) -> Any:
+        with urlopen(f"{self.url}/_sample/{what}", timeout=60) as answer:
+            return json.load(answer)
+
+    def expected(self) -> dict[tuple[str, str], tuple[str, str]]:
+        return {(each["kind"], each["id"]): (each["path"], each["content_hash"]) for each in self.ask("expected")}
+
+    def collection(self, name: str = "cases", extra: str = "") -> str:
+        path = self.folder / f"{name}.yaml"
+        path.write_text(
+            f"name: {name}\ncollector: testrail\nsource:\n  base_url: {self.url}\n  project_id: 1\n  suite_id: 1\n"
+            f"  username: reader\n  api_key: secret-key\n{extra}",
+            encoding="utf-8",
+        )
+        return str(path)
+
+
+@contextmanager
+def sample_source(folder: Path, *options: str) -> Iterator[Source]:
+    command = [sys.executable, "-m", "deployments.cli", "sample", "--port", "0", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            ready = process.stdout.readline()
+            yield Source(re.search(r"http://\S+", ready)[0], folder)
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment that leads to the session's Prefect server."""
+    collect = Collect(tmp_path_factory.mktemp("prefect") / "home")
+    try:
+        address = re.search(r"http://\S+", collect("up", "--port", "0").stdout)[0]
+        yield {"PREFECT_API_URL": f"{address}/api", "PREFECT_HOME": str(collect.home / "prefect")}
+    finally:
+        collect("down")
+
+
+@pytest.fixture
+def collect(tmp_path: Path, prefect_server: dict[str, str]) -> Collect:
+    return Collect(tmp_path / "home", **prefect_server)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[Source]:
+    with sample_source(tmp_path, "--cases", "600", "--directories", "40", "--page-size", "50") as found:
+        yield found
+
+
+@pytest.fixture
+def sample(tmp_path: Path):
+    """Starts sample sources with given options: `with sample("--latency", "0.1") as source`."""
+    return lambda *options: sample_source(tmp_path, *options)
+
+
+@pytest.fixture(scope="session")
+def new_collect() -> type[Collect]:
+    return Collect
+
+
+@pytest.fixture(scope="session")
+def new_source():
+    return sample_source

@@ -1,0 +1,139 @@
+"""Whatever kills, interrupts or freezes a run: resumed, it ends with what an undisturbed one holds."""
+
+import os
+import signal
+from itertools import product
+
+import pytest
+
+KILLED, INTERRUPTED, REFUSED = -signal.SIGKILL, 130, 4
+
+OBSERVE, CLAIM = "blocks.shards:Shards.observe", "blocks.shards:Shards.claim"
+CHECKPOINT, RELEASE = "blocks.shards:Shards.checkpoint", "blocks.shards:Shards.release"
+SURVEY, FETCH = "collectors.sources.testrail:TestRail.survey", "collectors.sources.testrail:TestRail.fetch"
+APPLY, FINISH = "blocks.rows:Rows.apply", "blocks.rows:Rows.finish"
+WRITE, REPATH = "blocks.documents_sqlite:SqliteDocuments.write", "blocks.documents_sqlite:SqliteDocuments.repath"
+REPLACE = "blocks.rows:Rows.replace"
+BEGIN, LEAD = "blocks.catalog:Catalog.begin", "blocks.catalog:Catalog.lead"
+START, SAVE_PLAN, END = "blocks.catalog:Catalog.start", "blocks.catalog:Catalog.save_plan", "blocks.catalog:Catalog.end"
+
+REPAIRS = (REPATH, REPLACE)
+
+# One of each kind of damage; 9 pages in 3 shards, so the 5th page is in the midst of the cases.
+KILLS = [
+    (BEGIN, "after", 1),
+    (SAVE_PLAN, "before", 1),
+    (FETCH, "after", 2),
+    (APPLY, "after", 5),
+    (WRITE, "after", 4),
+    (CHECKPOINT, "before", 6),
+    (CHECKPOINT, "after", 3),
+    (REPLACE, "before", 2),
+]
+ALL_KILLS = [
+    *product((FETCH, OBSERVE, APPLY, WRITE, FINISH, CHECKPOINT), ("before", "after"), (1, 5)),
+    *product((CLAIM, RELEASE, REPATH, REPLACE), ("before", "after"), (1, 2)),
+    *product((LEAD, START, SURVEY, SAVE_PLAN, END), ("before", "after"), (1,)),
+    (BEGIN, "after", 1),
+]
+INTERRUPTS = [(SURVEY, "before", 1), (FETCH, "before", 2), (CHECKPOINT, "after", 5)]
+ALL_INTERRUPTS = [
+    *product((FETCH, OBSERVE, APPLY, WRITE, FINISH, CHECKPOINT), ("before", "after"), (1, 5)),
+    *product((CLAIM,), ("before", "after"), (1, 2)),
+    *product((START, SURVEY, SAVE_PLAN), ("before", "after"), (1,)),
+]
+
+
+def named(case):
+    target, when, nth = case
+    return f"{when} {target.partition(':')[2]} {nth}"
+
+
+def assert_made_whole(faults, crash, undisturbed, expected):
+    """`collect resume` ends the run as if nothing had happened."""
+    result = faults.collect.json("resume", crash.run_id)
+    assert (result["state"], result["error"]) == ("COMPLETED", None)
+    assert result["records"] == undisturbed.records
+    assert faults.held() == expected
+    # A page on its way is read again, once for each shard; a survey that was not saved is asked again.
+    again = crash.open_shards if crash.planned else crash.requests
+    assert faults.requests() <= undisturbed.requests + again
+
+
+def test_an_undisturbed_run_holds_all_there_is(undisturbed, expected):
+    assert undisturbed.records == {
+        "fetched": len(expected), "new": len(expected), "changed": 0, "unchanged": 0, "quarantined": 0, "deleted": 0,
+    }  # fmt: skip
+
+
+# ---- kill -9 -----------------------------------------------------------------------------------------------
+
+
+def check_kill(faults, undisturbed, expected, case):
+    crash = faults.crash(*case, "kill", KILLED)
+    assert crash.open_shards <= 2
+    assert crash.unplaced > 0 or case[0] not in REPAIRS or case == (REPLACE, "after", 2)
+    assert_made_whole(faults, crash, undisturbed, expected)
+
+
+@pytest.mark.parametrize("case", KILLS, ids=named)
+def test_a_killed_run_is_made_whole_by_resume(faults, undisturbed, expected, case):
+    check_kill(faults, undisturbed, expected, case)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("case", ALL_KILLS, ids=named)
+def test_a_run_killed_at_any_step_is_made_whole_by_resume(faults, undisturbed, expected, case):
+    check_kill(faults, undisturbed, expected, case)
+
+
+@pytest.mark.faults
+def test_a_run_that_is_killed_again_while_it_is_resumed_is_made_whole(faults, undisturbed, expected):
+    crash = faults.crash(APPLY, "after", 4, "kill", KILLED)
+    for case in ((WRITE, "after", 1), (CHECKPOINT, "before", 2)):
+        process = faults.start(*case, "kill", "resume", crash.run_id)
+        process.communicate(timeout=90)
+        assert process.returncode == KILLED
+    result = faults.collect.json("resume", crash.run_id)
+    assert (result["state"], result["records"]) == ("COMPLETED", undisturbed.records)
+    assert faults.held() == expected
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("case", [(LEAD, "after", 1), (FETCH, "before", 5)], ids=named)
+def test_prefect_shows_nothing_of_a_killed_run_as_running_once_it_is_resumed(faults, case):
+    crash = faults.crash(*case, "kill", KILLED)
+    faults.collect("resume", crash.run_id)
+    assert faults.unended_in_prefect(crash.run_id) == []
+
+
+@pytest.mark.faults
+def test_a_new_run_takes_the_place_of_a_killed_one(faults, expected):
+    crash = faults.crash(CHECKPOINT, "after", 4, "kill", KILLED)
+    result = faults.collect("run", "cases", "--json")
+    assert crash.run_id in result.stderr
+    assert faults.held() == expected
+    assert faults.collect.json("status", crash.run_id)["state"] == "CANCELLED"
+    refused = faults.collect("resume", crash.run_id, exit_code=REFUSED)
+    assert "collect run cases" in refused.stderr
+
+
+# ---- Ctrl-C ------------------------------------------------------------------------------------------------
+
+
+def check_interrupt(faults, undisturbed, expected, case):
+    crash = faults.crash(*case, "interrupt", INTERRUPTED)
+    assert crash.state == "PAUSED"
+    assert crash.open_shards == 0
+    assert crash.unplaced < len(expected)
+    assert_made_whole(faults, crash, undisturbed, expected)
+    return crash
+
+
+@pytest.mark.parametrize("case", INTERRUPTS, ids=named)
+def test_ctrl_c_pauses_a_run_and_resume_goes_on(faults, undisturbed, expected, case):
+    crash = faults.crash(*case, "interrupt", INTERRUPTED)
+    assert crash.state == "PAUSED"
+    assert crash.open_shards == 0
+    assert f"collect resume {crash.run_id}" in crash.stderr
+    assert_made_whole(faults, crash, undisturbed, expected)
