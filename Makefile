@@ -2,14 +2,14 @@
 # make test    install what the tests need, run all of them
 # make faults  kill and freeze a run at every step (ten minutes)
 # make kiwi    collect a real Kiwi TCMS server and compare the counts (three minutes at the first start)
-# make bench-embedded   measure what docs/performance.md reports
+# make   measure what docs/performance.md reports
 # make lock    write the lock files anew (needs uv)
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
-.PHONY: demo test faults kiwi lint lock bench-embedded clean
+.PHONY: demo test faults kiwi lint lock clean
 
 demo: .venv/run
 	@$(BIN)/python -m deployments.demo
@@ -26,9 +26,6 @@ lint: .venv/dev
 kiwi: .venv/dev
 	@test -n "$(KIWI)" || { echo "name a running Kiwi server: make kiwi KIWI=http://127.0.0.1:18080"; exit 2; }
 	@$(BIN)/python -m pytest tests/acceptance/test_kiwi.py --kiwi "$(KIWI)" -s
-
-bench-embedded: .venv/run
-	@$(BIN)/python bench/embedded.py
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group build pyproject.toml -o requirements.lock

@@ -5,13 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
-import orjson
 from sqlalchemy import Connection, Table, and_, bindparam, case, func, literal, select, update
 from sqlalchemy.dialects.sqlite import insert
 
+from blocks import ledger
 from blocks.database import Database, execute_many, now
 from blocks.tables import RECORDS, test_case, test_directory
-from blocks.tables import batch as ledger
 from collectors.loading import Judged, Stored, judge, newest
 from collectors.models import Batch, Document, Record, Verdict
 from collectors.paths import Place, below, derive
@@ -32,19 +31,16 @@ class Rows:
         with self._database.write() as connection:
             judged = _judged(connection, batch, records)
             places = _places(connection, batch, [each.record for each in judged if each.write_document])
-            moment = connection.scalar(select(now()))
-            _write(connection, batch, judged, places, moment)
+            _write(connection, batch, judged, places, connection.scalar(_NOW))
             counts = Counter(each.verdict for each in judged)
             counts[Verdict.SUPERSEDED] += len(batch.records) - len(records)
-            _enter(connection, batch, moment, counts)
+            ledger.enter(connection, batch, counts)
         return [_document(batch, each, places) for each in judged if each.write_document]
 
     def finish(self, batch: Batch) -> None:
         # Should the machine forget this, the batch counts as unfinished and its documents are written again.
         with self._database.write(durable=False) as connection:
-            connection.execute(
-                update(ledger).where(ledger.c.batch_id == batch.batch_id).values(stage="done", done_at=now())
-            )
+            ledger.finish(connection, batch)
 
     # ---- closing -----------------------------------------------------------------------------------------
 
@@ -133,7 +129,7 @@ def _of(table: Table, tenant: str, collection: str) -> Any:
 
 
 def _judged(connection: Connection, batch: Batch, records: Sequence[Record]) -> list[Judged]:
-    unfinished = _unfinished(connection, batch)
+    unfinished = ledger.unfinished(connection, batch)
     judged: list[Judged] = []
     for kind, table in RECORDS.items():
         group = [record for record in records if record.kind == kind]
@@ -142,18 +138,25 @@ def _judged(connection: Connection, batch: Batch, records: Sequence[Record]) -> 
     return judged
 
 
-def _unfinished(connection: Connection, batch: Batch) -> frozenset[str]:
-    c = ledger.c
-    query = select(c.batch_id).where(c.tenant == batch.tenant, c.collection == batch.collection, c.stage != "done")
-    return frozenset(connection.scalars(query))
-
-
 def _stored(connection: Connection, table: Table, batch: Batch, ids: Sequence[str]) -> dict[str, Stored]:
+    found = connection.execute(_stored_by_id(table), _in(batch) | {"ids": ids})
+    return {id: Stored(*rest) for id, *rest in found}
+
+
+@cache
+def _stored_by_id(table: Table) -> Any:
     c = table.c
-    query = select(c.id, c.version, c.content_hash, c.deleted, c.first_batch, c.last_batch).where(
-        _of(table, batch.tenant, batch.collection), c.id.in_(ids)
+    return select(c.id, c.version, c.content_hash, c.deleted, c.first_batch, c.last_batch).where(
+        *_of_batch(table), c.id.in_(bindparam("ids", expanding=True))
     )
-    return {id: Stored(*rest) for id, *rest in connection.execute(query)}
+
+
+def _of_batch(table: Table) -> tuple[Any, ...]:
+    return table.c.tenant == bindparam("of_tenant"), table.c.collection == bindparam("of_collection")
+
+
+def _in(batch: Batch) -> dict[str, Any]:
+    return {"of_tenant": batch.tenant, "of_collection": batch.collection}
 
 
 def _places(connection: Connection, batch: Batch, records: Sequence[Record]) -> Places:
@@ -161,17 +164,22 @@ def _places(connection: Connection, batch: Batch, records: Sequence[Record]) -> 
     directories = [(r.id, r.parent_id, r.name) for r in records if r.kind == "directory"]
     own = {id for id, _, _ in directories}
     parents = {r.parent_id for r in records if r.parent_id is not None and r.parent_id not in own}
-    t = test_directory.c
-    query = select(t.id, t.path, t.level).where(
-        _of(test_directory, batch.tenant, batch.collection), t.id.in_(parents), t.path.is_not(None)
-    )
-    known = {id: Place(path, level) for id, path, level in connection.execute(query)} if parents else {}
+    found = connection.execute(_PARENTS, _in(batch) | {"ids": sorted(parents)}) if parents else ()
+    known = {id: Place(path, level) for id, path, level in found}
     places: Places = {("directory", id): place for id, place in derive(directories, known).items()}
     for record in records:
         if record.kind != "directory":
             parent = places.get(("directory", record.parent_id or ""), known.get(record.parent_id or ""))
             places[record.kind, record.id] = below(parent, record.name) if parent or record.parent_id is None else None
     return places
+
+
+_NOW = select(now())
+_PARENTS = select(test_directory.c.id, test_directory.c.path, test_directory.c.level).where(
+    *_of_batch(test_directory),
+    test_directory.c.id.in_(bindparam("ids", expanding=True)),
+    test_directory.c.path.is_not(None),
+)
 
 
 def _write(connection: Connection, batch: Batch, judged: Sequence[Judged], places: Places, moment: int) -> None:
@@ -218,8 +226,7 @@ def _row(batch: Batch, each: Judged, places: Places, moment: int) -> dict[str, A
 
 def _seen_again(batch: Batch, each: Judged) -> dict[str, Any]:
     return {
-        "of_tenant": batch.tenant,
-        "of_collection": batch.collection,
+        **_in(batch),
         "of_id": each.record.id,
         "new_seen": batch.observation,
         "new_version": each.version,
@@ -246,35 +253,11 @@ def _touch(table: Table) -> Any:
     c = table.c
     return (
         update(table)
-        .where(
-            c.tenant == bindparam("of_tenant"), c.collection == bindparam("of_collection"), c.id == bindparam("of_id")
-        )
+        .where(*_of_batch(table), c.id == bindparam("of_id"))
         .values(
             seen=func.max(c.seen, bindparam("new_seen")),
             last_batch=func.coalesce(bindparam("new_batch"), c.last_batch),
             version=func.max(c.version, bindparam("new_version")),
-        )
-    )
-
-
-def _enter(connection: Connection, batch: Batch, moment: int, counts: Counter[Verdict]) -> None:
-    values = {
-        "batch_id": batch.batch_id,
-        "tenant": batch.tenant,
-        "collection": batch.collection,
-        "run_id": batch.run_id,
-        "shard_id": batch.shard_id,
-        "observation": batch.observation,
-        "size": len(batch.records),
-        "record_ids": orjson.dumps([[record.kind, record.id] for record in batch.records]).decode(),
-        "published_at": moment,
-        "stage": "rows",
-    } | {verdict.value: counts[verdict] for verdict in Verdict}
-    statement = insert(ledger).values(values)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[ledger.c.batch_id],
-            set_={verdict.value: statement.excluded[verdict.value] for verdict in Verdict},
         )
     )
 

@@ -4,17 +4,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, func, select, update
+from sqlalchemy import Connection, and_, bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from blocks import leases
+from blocks import leases, ledger
 from blocks.database import Database, now
-from blocks.tables import batch as ledger
 from blocks.tables import counter, quarantine, run, shard
 from collectors.errors import Fenced, Refused
 from collectors.interfaces import Claim, Standing
 from collectors.models import Batch, Json, Quarantined
 from collectors.states import SHARD_MOVES, Desired, ShardState, sources_of
+
+_OBSERVE = (
+    insert(counter)
+    .values(name="observation", value=1)
+    .on_conflict_do_update(index_elements=[counter.c.name], set_={"value": counter.c.value + 1})
+    .returning(counter.c.value)
+)
+_DESIRED = select(run.c.desired).where(run.c.run_id == bindparam("run"))
+_QUARANTINED = select(func.coalesce(func.sum(shard.c.quarantined), 0)).where(shard.c.run_id == bindparam("run"))
 
 
 class Shards:
@@ -25,11 +33,7 @@ class Shards:
     def observe(self) -> int:
         # Durable with the rows that carry the number: a number that was never stored may be given again.
         with self._database.write(durable=False) as connection:
-            statement = insert(counter).values(name="observation", value=1)
-            statement = statement.on_conflict_do_update(
-                index_elements=[counter.c.name], set_={"value": counter.c.value + 1}
-            )
-            return connection.execute(statement.returning(counter.c.value)).scalar_one()
+            return connection.execute(_OBSERVE).scalar_one()
 
     def claim(self, run_id: str, shard_id: str, owner: str) -> Claim:
         """Take the shard's lease. Raises Refused while another worker renews it, or when the shard has ended."""
@@ -84,9 +88,9 @@ class Shards:
                 quarantined=shard.c.quarantined + len(refused),
                 lease_until=leases.until(self.lease_seconds),
             )
-            _confirm(connection, batches)
+            ledger.confirm(connection, batches)
             _set_aside(connection, claim, page, refused)
-            return Standing(_desired(connection, claim), _quarantined(connection, claim.run_id))
+            return Standing(_desired(connection, claim), connection.scalar(_QUARANTINED, {"run": claim.run_id}))
 
     def renew(self, claim: Claim) -> Desired:
         with self._database.write() as connection:
@@ -113,32 +117,7 @@ def _key(run_id: str, shard_id: str) -> Any:
 
 
 def _desired(connection: Connection, claim: Claim) -> Desired:
-    return Desired(connection.scalar(select(run.c.desired).where(run.c.run_id == claim.run_id)))
-
-
-def _quarantined(connection: Connection, run_id: str) -> int:
-    return connection.scalar(select(func.sum(shard.c.quarantined)).where(shard.c.run_id == run_id)) or 0
-
-
-def _confirm(connection: Connection, batches: Sequence[Batch]) -> None:
-    """Enter the batches as confirmed; the loader may have entered them before, and come further."""
-    for each in batches:
-        statement = insert(ledger).values(
-            batch_id=each.batch_id,
-            tenant=each.tenant,
-            collection=each.collection,
-            run_id=each.run_id,
-            shard_id=each.shard_id,
-            observation=each.observation,
-            size=len(each.records),
-            record_ids=orjson.dumps([[record.kind, record.id] for record in each.records]).decode(),
-            confirmed=True,
-            stage="published",
-            published_at=now(),
-        )
-        connection.execute(
-            statement.on_conflict_do_update(index_elements=[ledger.c.batch_id], set_={"confirmed": True})
-        )
+    return Desired(connection.scalar(_DESIRED, {"run": claim.run_id}))
 
 
 def _set_aside(connection: Connection, claim: Claim, page: int, refused: Sequence[Quarantined]) -> None:

@@ -20,6 +20,7 @@ from collectors.models import Batch, Collection, Page, Quarantined, Record
 from collectors.states import Desired, ShardState
 
 LONGEST_PAYLOAD = 64 * 1024
+LONGEST_REASON = 300
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
@@ -49,8 +50,8 @@ class Reader:
         except CollectError as error:
             return await self._release(claim, ShardState.FAILED, str(error))
         except Exception as error:
-            log.exception("shard %s/%s: the collector failed", claim.run_id, claim.shard_id)
-            return await self._release(claim, ShardState.FAILED, f"the collector failed: {error!r}")
+            log.exception("shard %s/%s failed unexpectedly", claim.run_id, claim.shard_id)
+            return await self._release(claim, ShardState.FAILED, f"unexpected: {error!r:.{LONGEST_REASON}}")
         return await self._release(claim, state)
 
     async def _release(self, claim: Claim, state: ShardState, error: str | None = None) -> ShardState:

@@ -19,7 +19,7 @@ from blocks.storage import open_storage
 from blocks.workspace import Workspace, workspace
 from collectors.closing import Outcome
 from collectors.errors import CollectError, Fenced, Misconfigured
-from collectors.reading import until_stopped
+from collectors.reading import LONGEST_REASON, until_stopped
 from collectors.states import Desired, RunState, ShardState
 from flows.shard import RENEWALS_PER_LEASE, shard
 from tasks.closing import close_run
@@ -80,7 +80,7 @@ async def _led(here: Workspace, claim: RunClaim) -> State:
 def _torn(error: BaseException) -> tuple[RunState, str | None]:
     """A run that was stopped from outside can go on; one that met a defect of ours has failed."""
     if isinstance(error, Exception):
-        return RunState.FAILED, f"unexpected: {error!r}"
+        return RunState.FAILED, f"unexpected: {error!r:.{LONGEST_REASON}}"
     return RunState.PAUSED, None
 
 

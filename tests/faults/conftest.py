@@ -4,8 +4,9 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class Crash:
     open_shards: int
     unplaced: int
     requests: int
+    said: str
     stderr: str
 
 
@@ -61,13 +63,23 @@ class Faults:
         self._started.append(process)
         return process
 
-    def crash(self, target: str, when: str, nth: int, action: str, exit_code: int) -> Crash:
+    def crash(self, target: str, when: str, nth: int, action: str, exit_code: int, *options: str) -> Crash:
         """A run that is struck there; fails when it ends in another way than with `exit_code`."""
         self.source.change("reset_stats")
-        process = self.start(target, when, nth, action, "run", self.file)
+        process = self.start(target, when, nth, action, "run", self.file, *options)
         out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == exit_code, f"{target} {when} {nth}: {process.returncode}\n{out}\n{err}"
-        return self._crashed(err)
+        return self._crashed(out, err)
+
+    @staticmethod
+    def first_to_end(processes: list[subprocess.Popen[str]]) -> subprocess.Popen[str]:
+        give_up = time.monotonic() + PATIENCE
+        while time.monotonic() < give_up:
+            for process in processes:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=0.1)
+                    return process
+        raise AssertionError("no process ended")
 
     def close(self) -> None:
         for process in self._started:
@@ -109,7 +121,7 @@ class Faults:
         ended = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
         return [each["name"] for each in found if each["state"]["type"] not in ended]
 
-    def _crashed(self, stderr: str) -> Crash:
+    def _crashed(self, stdout: str, stderr: str) -> Crash:
         run_id = self.run_id()
         with self.storage() as storage:
             run, shards = storage.catalog.run(run_id), storage.catalog.shards(run_id)
@@ -121,6 +133,7 @@ class Faults:
             open_shards=sum(shard["state"] == "RUNNING" for shard in shards),
             unplaced=sum(row["path"] is None for row in rows),
             requests=self.requests(),
+            said=stdout + stderr,
             stderr=stderr,
         )
 

@@ -1,6 +1,6 @@
 """Whatever kills, interrupts or freezes a run: resumed, it ends with what an undisturbed one holds."""
 
-import os
+import json
 import signal
 from itertools import product
 
@@ -111,7 +111,7 @@ def test_prefect_shows_nothing_of_a_killed_run_as_running_once_it_is_resumed(fau
 def test_a_new_run_takes_the_place_of_a_killed_one(faults, expected):
     crash = faults.crash(CHECKPOINT, "after", 4, "kill", KILLED)
     result = faults.collect("run", "cases", "--json")
-    assert crash.run_id in result.stderr
+    assert f"run {crash.run_id} had stopped" in result.stderr
     assert faults.held() == expected
     assert faults.collect.json("status", crash.run_id)["state"] == "CANCELLED"
     refused = faults.collect("resume", crash.run_id, exit_code=REFUSED)
@@ -123,17 +123,140 @@ def test_a_new_run_takes_the_place_of_a_killed_one(faults, expected):
 
 def check_interrupt(faults, undisturbed, expected, case):
     crash = faults.crash(*case, "interrupt", INTERRUPTED)
-    assert crash.state == "PAUSED"
-    assert crash.open_shards == 0
-    assert crash.unplaced < len(expected)
+    assert (crash.state, crash.open_shards) == ("PAUSED", 0)
+    assert f"collect resume {crash.run_id}" in crash.said
+    assert faults.unended_in_prefect(crash.run_id) == []
     assert_made_whole(faults, crash, undisturbed, expected)
-    return crash
 
 
 @pytest.mark.parametrize("case", INTERRUPTS, ids=named)
 def test_ctrl_c_pauses_a_run_and_resume_goes_on(faults, undisturbed, expected, case):
-    crash = faults.crash(*case, "interrupt", INTERRUPTED)
-    assert crash.state == "PAUSED"
-    assert crash.open_shards == 0
+    check_interrupt(faults, undisturbed, expected, case)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("case", ALL_INTERRUPTS, ids=named)
+def test_ctrl_c_at_any_step_pauses_a_run_and_resume_goes_on(faults, undisturbed, expected, case):
+    check_interrupt(faults, undisturbed, expected, case)
+
+
+@pytest.mark.faults
+def test_ctrl_c_says_on_stderr_how_to_go_on_when_stdout_is_json(faults):
+    crash = faults.crash(FETCH, "before", 2, "interrupt", INTERRUPTED, "--json")
     assert f"collect resume {crash.run_id}" in crash.stderr
-    assert_made_whole(faults, crash, undisturbed, expected)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("case", list(product((REPATH, REPLACE, END), ("before", "after"), (1,))), ids=named)
+def test_ctrl_c_while_a_run_is_closed_lets_it_complete(faults, undisturbed, expected, case):
+    crash = faults.crash(*case, "interrupt", 0)
+    assert faults.held() == expected
+    status = faults.collect.json("status", crash.run_id)
+    assert (status["state"], status["reason"]) == ("COMPLETED", None)
+
+
+@pytest.mark.faults
+def test_ctrl_c_ends_a_run_whose_source_does_not_answer(faults, gate, undisturbed, expected):
+    process = faults.start(FETCH, "before", 4, gate.action, "run", faults.file)
+    gate.wait()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == INTERRUPTED
+    result = faults.collect.json("resume", faults.run_id())
+    assert (result["state"], result["records"]) == ("COMPLETED", undisturbed.records)
+    assert faults.held() == expected
+
+
+@pytest.mark.faults
+def test_a_second_ctrl_c_stops_at_once_and_loses_nothing(faults, gate, undisturbed, expected):
+    process = faults.start(WRITE, "before", 4, gate.action, "run", faults.file)
+    gate.wait()
+    process.send_signal(signal.SIGINT)
+    for line in process.stderr:
+        if "Ctrl-C again" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+    result = faults.collect.json("resume", faults.run_id())
+    assert (result["state"], result["records"]) == ("COMPLETED", undisturbed.records)
+    assert faults.held() == expected
+
+
+# ---- two processes at one run ------------------------------------------------------------------------------
+
+
+def test_resuming_a_live_run_is_refused_and_changes_nothing(faults, gate, undisturbed, expected):
+    process = faults.start(FETCH, "after", 5, gate.action, "run", faults.file, "--json")
+    gate.wait()
+    run_id = faults.run_id()
+    before = faults.standing(run_id)
+    refused = faults.collect("resume", run_id, exit_code=REFUSED)
+    assert f"run {run_id} is under way" in refused.stderr
+    assert faults.standing(run_id) == before
+    gate.open()
+    out, err = process.communicate(timeout=90)
+    assert process.returncode == 0, f"{out}\n{err}"
+    assert faults.held() == expected
+    assert faults.collect.json("status", run_id)["progress"]["success"] == undisturbed.records["new"]
+
+
+def test_of_two_runs_started_at_once_one_runs_and_the_other_is_refused(faults, gate, expected):
+    both = [faults.start(SURVEY, "before", 1, gate.action, "run", faults.file) for _ in range(2)]
+    gate.wait()
+    run_id = faults.run_id()
+    loser = faults.first_to_end(both)
+    _, err = loser.communicate(timeout=30)
+    assert loser.returncode == REFUSED
+    assert run_id in err
+    gate.open()
+    (winner,) = [process for process in both if process is not loser]
+    out, err = winner.communicate(timeout=90)
+    assert winner.returncode == 0, f"{out}\n{err}"
+    assert [row["run_id"] for row in faults.collect.json("status")] == [run_id]
+    assert faults.held() == expected
+
+
+@pytest.mark.faults
+def test_of_two_resumes_started_at_once_one_goes_on_and_the_other_is_refused(faults, gate, undisturbed, expected):
+    crash = faults.crash(CHECKPOINT, "after", 4, "kill", KILLED)
+    both = [faults.start(FETCH, "before", 1, gate.action, "resume", crash.run_id) for _ in range(2)]
+    gate.wait()
+    loser = faults.first_to_end(both)
+    _, err = loser.communicate(timeout=30)
+    assert loser.returncode == REFUSED
+    assert crash.run_id in err
+    gate.open()
+    (winner,) = [process for process in both if process is not loser]
+    out, err = winner.communicate(timeout=90)
+    assert winner.returncode == 0, f"{out}\n{err}"
+    assert faults.held() == expected
+    assert faults.collect.json("status", crash.run_id)["progress"]["success"] == undisturbed.records["new"]
+
+
+# ---- frozen ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "case", [(APPLY, "before", 5), (CHECKPOINT, "before", 5), (REPATH, "before", 1), (END, "before", 1)], ids=named
+)
+def test_a_process_frozen_past_its_lease_changes_nothing_when_it_wakes(faults, gate, undisturbed, expected, case):
+    process = faults.start(*case, gate.action, "run", faults.file)
+    gate.wait()
+    process.send_signal(signal.SIGSTOP)
+    gate.open()
+    run_id = faults.run_id()
+    try:
+        result = faults.collect("resume", run_id, "--json")
+        assert "waiting whether its process is alive" in result.stderr
+        done = json.loads(result.stdout)
+        assert (done["state"], done["records"]) == ("COMPLETED", undisturbed.records)
+        before = faults.collect.export("cases"), faults.standing(run_id)
+    finally:
+        process.send_signal(signal.SIGCONT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode > 0, f"{out}\n{err}"
+    assert "Traceback" not in err
+    assert (faults.collect.export("cases"), faults.standing(run_id)) == before
+    assert faults.held() == expected
