@@ -5,13 +5,15 @@ Store methods are synchronous: every driver the platform uses is, and the core c
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel
 
 from collectors.models import Batch, Document, Json, Page, Quarantined, Record, Stage
-from collectors.outbound import Http
 from collectors.states import Desired, ShardState
+
+if TYPE_CHECKING:
+    from collectors.outbound import Http
 
 
 class Collector(Protocol):
@@ -19,7 +21,7 @@ class Collector(Protocol):
 
     Parameters: ClassVar[type[BaseModel]]
 
-    def __init__(self, parameters: Any, http: Http, page_size: int) -> None: ...
+    def __init__(self, parameters: Any, http: "Http", page_size: int) -> None: ...
 
     @staticmethod
     def connection(parameters: Any) -> dict[str, Any]:

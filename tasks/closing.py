@@ -8,7 +8,7 @@ from prefect.logging import get_run_logger
 from blocks.catalog import RunClaim
 from blocks.workspace import workspace
 from collectors.closing import Outcome, outcome, repair_paths
-from collectors.states import ShardState
+from collectors.states import RunState, ShardState
 
 
 @task(name="close", retries=0, cache_policy=NO_CACHE)
@@ -23,7 +23,9 @@ async def close_run(claim: RunClaim) -> Outcome:
             quarantined=sum(shard["quarantined"] for shard in shards),
             strategy=here.collection.strategy,
         )
-        repaired = await to_thread.run_sync(repair_paths, here.storage.rows, here.storage.documents, tenant, name)
+        if end.state is not RunState.PAUSED:
+            stores = here.storage.rows, here.storage.documents
+            repaired = await to_thread.run_sync(repair_paths, *stores, tenant, name)
+            get_run_logger().info("%s paths put right", repaired)
         catalog.end(claim, end.state, end.error)
-    get_run_logger().info("%s; %s paths put right", end.state, repaired)
     return end

@@ -13,10 +13,10 @@ COMMANDS = {
     "status": ("looking:status", "Show runs, newest first, or one run."),
     "shards": ("looking:shards", "Show the shards of a run."),
     "quarantine": ("looking:quarantine", "Show the records that were refused, and why."),
-    "list": ("looking:list_", "List the known collections."),
+    "list": ("listing:list_", "List the known collections."),
     "tree": ("browsing:tree", "Show the directories of a collection and how many cases they hold."),
     "export": ("browsing:export", "Write every live record of a collection, one JSON object a line."),
-    "collectors": ("looking:collectors", "List the kinds of sources that can be collected."),
+    "collectors": ("listing:collectors", "List the kinds of sources that can be collected."),
     "sample": ("serving:sample", "Serve a made-up test-management system to try things on."),
     "up": ("serving:up", "Start this folder's Prefect server; it stays until collect down."),
     "down": ("serving:down", "End this folder's Prefect server."),
@@ -36,6 +36,8 @@ for _name, (_target, _help) in COMMANDS.items():
 
 def main() -> None:
     """Exit codes: 0 done, 1 failed, 2 wrong usage, 3 partly done, 4 refused, 5 server unreachable, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(app())
     except CollectError as error:

@@ -55,11 +55,12 @@ def run(
     with open_storage(settings) as storage:
         definition = resolve(collection, (f"mode={mode}", *set_), storage.catalog)
         api = _server(settings)
-        from flows.running import run_in_this_process
+        from flows.running import mark_crashed, run_in_this_process
 
         begun = storage.catalog.begin(definition, this_process())
         if begun.superseded:
             say(f"run {begun.superseded} had stopped; this one takes its place")
+            asyncio.run(mark_crashed(storage.catalog.run(begun.superseded)["flow_run_id"]))
         try:
             return _follow(storage.catalog, begun.run_id, api, run_in_this_process, json)
         except Exception as error:

@@ -3,6 +3,7 @@
 import gzip
 import socket
 import struct
+import threading
 from base64 import b64encode
 
 import pytest
@@ -235,7 +236,7 @@ async def test_a_server_that_is_not_there_is_told_after_the_last_try(open_http):
                 await http.get("/")
 
 
-@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 70 + ".test"])
+@pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".test"])
 async def test_a_host_that_cannot_exist_is_told(open_http, host):
     async with open_http(f"http://{host}") as http:
         with pytest.raises(CollectError, match="cannot be reached"):
@@ -245,7 +246,6 @@ async def test_a_host_that_cannot_exist_is_told(open_http, host):
 async def test_a_reset_connection_says_what_happened(open_http):
     """The reason of a reset comes without words of its own."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        import threading
 
         def reset() -> None:
             for _ in range(2):
@@ -372,33 +372,32 @@ async def test_a_redirect_that_leads_nowhere_is_told(get, reply):
 # ---- addresses -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("address", ["/api", "/api?next=http://elsewhere/", "http://a.test:80/api", "//elsewhere/api"])
+def test_paths_below_the_base_address_are_asked_of_its_own_host(open_http, address):
+    found = open_http("http://a.test").same_origin(address)
+    assert (found.scheme, found.host, found.port) == ("http", "a.test", None)
+
+
 @pytest.mark.parametrize(
-    ("address", "allowed"),
+    "address",
     [
-        ("/api?next=http://elsewhere/", True),
-        ("{base}/api", True),
-        ("//elsewhere/api", True),  # a path below the base address, not another host
-        ("http://elsewhere/api", False),
-        ("http://127.0.0.1/api", False),
-        ("https://127.0.0.1:{port}/api", False),
-        (".elsewhere/api", False),
-        ("@elsewhere/api", False),
-        ("1/api", False),
+        "http://elsewhere/api",
+        "http://a.test:8080/api",
+        "https://a.test/api",
+        ".elsewhere/api",
+        "@elsewhere/api",
+        ":81/",
     ],
 )
-def test_only_the_sources_own_address_is_asked(open_http, address, allowed):
-    http = open_http("http://127.0.0.1:8080")
-    address = address.format(base=http.base_url, port=8080)
-    if allowed:
-        assert (http.same_origin(address).host, http.same_origin(address).port) == ("127.0.0.1", 8080)
-    else:
-        with pytest.raises(CollectError):
-            http.same_origin(address)
+def test_no_other_host_is_asked(open_http, address):
+    with pytest.raises(Misconfigured, match="another host"):
+        open_http("http://a.test").same_origin(address)
 
 
-def test_an_address_that_is_none_is_refused(open_http):
+@pytest.mark.parametrize("address", ["http://a.test:port/?offset=5", "http://a.test/\x7f?offset=5"])
+def test_an_address_that_is_none_is_refused(open_http, address):
     with pytest.raises(CollectError):
-        open_http("http://127.0.0.1:8080").same_origin("http://[bad/?offset=5")
+        open_http("http://a.test").same_origin(address)
 
 
 @pytest.mark.parametrize(

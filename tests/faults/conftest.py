@@ -130,7 +130,7 @@ class Faults:
             run_id=run_id,
             state=run["state"],
             planned=bool(run["planned"]),
-            open_shards=sum(shard["state"] == "RUNNING" for shard in shards),
+            open_shards=sum(shard["state"] in ("RUNNING", "PAUSED") for shard in shards),
             unplaced=sum(row["path"] is None for row in rows),
             requests=self.requests(),
             said=stdout + stderr,
