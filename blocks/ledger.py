@@ -15,7 +15,9 @@ VERDICTS = [verdict.value for verdict in Verdict]
 
 _new = insert(ledger).values(published_at=now())
 _ENTER = _new.on_conflict_do_update(
-    index_elements=[ledger.c.batch_id], set_={verdict: _new.excluded[verdict] for verdict in VERDICTS}
+    index_elements=[ledger.c.batch_id],
+    set_={verdict: _new.excluded[verdict] for verdict in VERDICTS} | {"stage": "rows"},
+    where=ledger.c.stage == "published",
 )
 _CONFIRM = _new.on_conflict_do_update(index_elements=[ledger.c.batch_id], set_={"confirmed": True})
 _FINISH = update(ledger).where(ledger.c.batch_id == bindparam("key")).values(stage="done", done_at=now())
@@ -25,7 +27,7 @@ _UNFINISHED = select(ledger.c.batch_id).where(
 
 
 def enter(connection: Connection, batch: Batch, counts: Mapping[Verdict, int]) -> None:
-    """The batch's rows are written. Entered again after a repetition, with what it counts as now."""
+    """The batch's rows are written. What it counts as stays what it was the first time."""
     counted = {verdict.value: counts.get(verdict, 0) for verdict in Verdict}
     connection.execute(_ENTER, _entry(batch) | counted | {"stage": "rows", "confirmed": False})
 

@@ -28,6 +28,13 @@ def is_gone(owner: str | None) -> bool:
     return _born(int(pid)) != born
 
 
+def is_here(process: str) -> bool:
+    """True only if `process` certainly runs, on this machine."""
+    host, _, rest = process.partition(":")
+    pid, _, born = rest.partition(":")
+    return host == socket.gethostname() and pid.isdigit() and _born(int(pid)) == born
+
+
 def _born(pid: int) -> str:
     """The start time of a process, so that a reused number is not taken for it; a zombie was never born."""
     try:

@@ -135,4 +135,4 @@ def _set_aside(connection: Connection, claim: Claim, page: int, refused: Sequenc
             }
             for each in refused
         ]
-        connection.execute(insert(quarantine).values(created_at=now()), rows)
+        connection.execute(insert(quarantine).values(created_at=connection.scalar(select(now()))), rows)

@@ -70,6 +70,6 @@ def outcome(
         return Outcome(RunState.FAILED, error)
     if any(state not in (ShardState.COMPLETED, ShardState.FAILED) for state in states):
         return Outcome(RunState.PAUSED)
-    if error or quarantined:
+    if ShardState.FAILED in states or quarantined:
         return Outcome(RunState.PARTIALLY_COMPLETED, error)
     return Outcome(RunState.COMPLETED)

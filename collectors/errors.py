@@ -55,4 +55,4 @@ class Refused(CollectError):
 
 
 class Fenced(CollectError):
-    """The lease was lost: another worker has the shard. Nothing was written."""
+    """The lease was lost: another worker has the work now. This write changed nothing."""

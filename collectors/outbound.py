@@ -1,6 +1,7 @@
 """The one HTTP client every collector uses: one origin, total timeouts, bounded bodies, retries with one owner."""
 
 import asyncio
+import re
 import time
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
@@ -27,13 +28,14 @@ def checked_base_url(value: str) -> str:
     try:
         parts = urlsplit(value)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError as error:
-        raise ValueError(f"is not an address: {error}") from None
+        usable = usable and not re.search(r"[\s\x00-\x1f\x7f]", value) and bool(httpx.URL(value).host)
+    except (ValueError, httpx.InvalidURL):
+        usable = False
     if not usable:
         raise ValueError("has to be an address like https://tests.example.com")
     if parts.username or parts.password:
         raise ValueError("must not carry a user name or password; the collector has parameters for them")
-    if parts.query or parts.fragment:
+    if "?" in value or "#" in value:
         raise ValueError("must end with the path; leave out everything from ? or # on")
     return value.rstrip("/")
 
@@ -84,7 +86,10 @@ class Http:
 
     def same_origin(self, address: str) -> httpx.URL:
         """`address` (a path below the base, or absolute) on the source's own host; anything else is refused."""
-        url = httpx.URL(address) if "://" in address.partition("?")[0] else httpx.URL(self.base_url + address)
+        try:
+            url = httpx.URL(address) if "://" in address.partition("?")[0] else httpx.URL(self.base_url + address)
+        except httpx.InvalidURL as error:
+            raise Misconfigured(f"the source at {self.base_url} points to no address ({error})") from None
         if (url.scheme, url.host, url.port) != (self._origin.scheme, self._origin.host, self._origin.port):
             raise Misconfigured(
                 f"the source at {self.base_url} points to another host, {url.host}",
@@ -127,9 +132,9 @@ class Http:
             raise Transient(f"{self.base_url} did not finish its answer within {TOTAL_TIMEOUT:.0f} s") from None
         except httpx.TimeoutException:
             raise Transient(f"{self.base_url} did not answer in time") from None
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise Transient(
-                f"{self.base_url} cannot be reached ({error or type(error).__name__})",
+                f"{self.base_url} cannot be reached ({str(error) or type(error).__name__})",
                 "Check that the server runs and that base_url is right.",
             ) from error
 

@@ -25,7 +25,7 @@ def _seconds(value: str, now: datetime) -> float:
         return float(value[:12])
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return USUAL_PAUSE
     return (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()
 

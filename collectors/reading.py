@@ -6,7 +6,7 @@ The cursor is committed after the batch is durable, so whatever interrupts a sha
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -45,7 +45,8 @@ class Reader:
         except Fenced:
             raise
         except asyncio.CancelledError:
-            await asyncio.shield(self._release(claim, ShardState.PAUSED, "stopped"))
+            with suppress(CollectError):
+                await asyncio.shield(self._release(claim, ShardState.PAUSED, "stopped"))
             raise
         except CollectError as error:
             return await self._release(claim, ShardState.FAILED, str(error))
@@ -150,7 +151,10 @@ def sift(collector: Collector, stage: str, items: Sequence[Any]) -> tuple[list[R
 
 def _refused(position: int, item: Any, reason: str, message: str, record_id: str | None) -> Quarantined:
     found = record_id or (item.get("id") if isinstance(item, dict) else None)
-    payload = orjson.dumps(item, default=repr)[:LONGEST_PAYLOAD]
+    try:
+        payload = orjson.dumps(item, default=repr)[:LONGEST_PAYLOAD]
+    except (TypeError, RecursionError):
+        payload = repr(item).encode(errors="backslashreplace")[:LONGEST_PAYLOAD]
     return Quarantined(position, reason, message, None if found is None else str(found), payload)
 
 

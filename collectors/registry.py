@@ -32,7 +32,7 @@ def load(name: str) -> type[Collector]:
     for point in entry_points(group=GROUP, name=name):
         try:
             return point.load()
-        except ImportError as error:
+        except Exception as error:
             raise Misconfigured(f"collector {name} cannot be imported ({error})", f"Check {point.value}.") from error
     raise Misconfigured(
         f"there is no collector {name!r}", f"{nearest(name, names())}List them with: collect collectors"
@@ -84,7 +84,8 @@ def _explained(model: type[BaseModel], error: Any, where: str) -> str:
     path = ".".join([where, *(str(part) for part in error["loc"])]).strip(".")
     if error["type"] == "extra_forbidden":
         known = _fields(model, error["loc"][:-1])
-        return f"unknown key {path!r}. {nearest(str(error['loc'][-1]), known)}Known here: {', '.join(known)}"
+        hint = f". {nearest(str(error['loc'][-1]), known)}Known here: {', '.join(known)}" if known else ""
+        return f"unknown key {path!r}{hint}"
     if error["type"] == "missing":
         return f"{path} is missing"
     return f"{path}: {error['msg'].removeprefix('Value error, ')}"
@@ -92,5 +93,6 @@ def _explained(model: type[BaseModel], error: Any, where: str) -> str:
 
 def _fields(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
     for part in path:
-        model = model.model_fields[part].annotation  # type: ignore[assignment]
-    return list(model.model_fields)
+        found = getattr(model, "model_fields", {}).get(part)
+        model = found and found.annotation
+    return list(getattr(model, "model_fields", ()))

@@ -9,9 +9,6 @@ COLLECT = [sys.executable, "-m", "deployments.cli"]
 
 def main() -> int:
     """Start the sample source on a free port, collect it, end it; answers the exit code of `collect run`."""
-    up = subprocess.run([*COLLECT, "up"])
-    if up.returncode:
-        return up.returncode
     with subprocess.Popen([*COLLECT, "sample", "--port", "0"], stdout=subprocess.PIPE, text=True) as sample:
         try:
             print(ready := sample.stdout.readline(), end="", flush=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from blocks.process import identity, is_gone
+from blocks.process import identity, is_here
 from blocks.settings import Settings
 from collectors.errors import Unreachable
 
@@ -27,7 +27,7 @@ QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 def running(settings: Settings) -> str | None:
     """The API address of this folder's server, if it runs."""
     noted = _noted(settings)
-    return noted["api"] if noted and not is_gone(noted["process"]) else None
+    return noted["api"] if noted and is_here(noted["process"]) else None
 
 
 def up(settings: Settings, port: int | None = None) -> str:
@@ -42,11 +42,11 @@ def down(settings: Settings) -> bool:
     settings.make_home()
     with _alone(settings):
         noted = _noted(settings)
-        if noted is None or is_gone(noted["process"]):
+        if noted is None or not is_here(noted["process"]):
             return False
         pid = int(noted["process"].split(":")[1])
         os.kill(pid, signal.SIGTERM)
-        if not _until(lambda: is_gone(noted["process"]), SECONDS_TO_STOP):
+        if not _until(lambda: not is_here(noted["process"]), SECONDS_TO_STOP):
             os.kill(pid, signal.SIGKILL)
         _note(settings).unlink(missing_ok=True)
         return True

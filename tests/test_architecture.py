@@ -20,6 +20,7 @@ BROAD_EXCEPTS = {
     ("deployments/cli/running.py", "run"),
     ("collectors/reading.py", "read"),
     ("collectors/reading.py", "sift"),
+    ("collectors/registry.py", "load"),
     ("deployments/cli/running.py", "_follow"),
 }
 

@@ -64,20 +64,33 @@ class TestRail:
 
     async def _extent(self, stage: str) -> Offsets | Keys:
         """How much there is, found by doubling and halving on page boundaries with requests for one record."""
-        items, _ = await self._ask(stage, 0, 1)
+        items, following = await self._ask(stage, 0, 1)
         if len(items) > 1:
             return Keys(weights=((WHOLE, len(items)),))
         if not items:
             return Offsets(total=0)
         filled, empty = 0, 1
-        while await self._holds(stage, empty):
+        while found := (await self._ask(stage, empty * self._page_size, 1))[0]:
+            if found == items:
+                return await self._unpaged(stage, items)
             filled, empty = empty, empty * 2
         while empty - filled > 1:
             middle = (filled + empty) // 2
             filled, empty = (middle, empty) if await self._holds(stage, middle) else (filled, middle)
         start = filled * self._page_size
-        items, following = await self._ask(stage, start, self._page_size)
-        return Offsets(total=max(start + len(items), following or 0))
+        total, following = start, start
+        while following is not None:
+            at = following
+            items, following = await self._ask(stage, at, self._page_size)
+            total = at + len(items)
+        return Offsets(total=total)
+
+    async def _unpaged(self, stage: str, first: list[Any]) -> Keys:
+        """The source answers every offset: it has one record and no paging, or cannot be paged."""
+        items, _ = await self._ask(stage, 0, self._page_size)
+        if items == first and self._page_size > 1:
+            return Keys(weights=((WHOLE, len(items)),))
+        raise Misconfigured(f"{self._http.base_url} ignores the offset it is asked for, so {stage} cannot be paged")
 
     async def _holds(self, stage: str, page: int) -> bool:
         return bool((await self._ask(stage, page * self._page_size, 1))[0])
@@ -177,7 +190,8 @@ def _id(item: Any, field: str) -> str:
 
 
 def _parent(item: dict[str, Any], field: str) -> str | None:
-    return None if item.get(field) in (None, 0) else _id(item, field)
+    value = item.get(field)
+    return None if value is None or (type(value) is int and value == 0) else _id(item, field)
 
 
 def _name(item: dict[str, Any], field: str, id: str) -> str:

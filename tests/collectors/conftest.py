@@ -23,6 +23,7 @@ from blocks.tables import RECORDS, SCHEMA
 from blocks.tables import batch as ledger
 from blocks.tables import catalog as tables
 from collectors.interfaces import Claim
+from collectors.loading import Loader
 from collectors.models import Batch, Collection, Document, Record, Retry, ShardPlan
 from collectors.outbound import Http
 from collectors.pacing import Pace
@@ -79,7 +80,7 @@ class Shelf:
         return batch
 
     def apply(self, batch: Batch) -> None:
-        self.storage.queue._loader.apply(batch)
+        Loader(self.storage.rows, self.storage.documents).apply(batch)
 
     def rows(self, kind: str = "case") -> dict[str, dict[str, Any]]:
         """All rows of a kind, those of deleted records included."""

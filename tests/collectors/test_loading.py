@@ -41,7 +41,7 @@ def test_any_order_of_observations_ends_with_the_newest(shelves, said):
         assert found(shelf) == (said[-1], False), order
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[FIXTURES])
+@settings(max_examples=25, deadline=None, suppress_health_check=[FIXTURES])
 @given(
     said=st.lists(st.tuples(st.sampled_from("AB"), st.booleans(), st.integers(0, 1)), min_size=1, max_size=5),
     data=st.data(),
@@ -225,7 +225,7 @@ def test_of_two_loaders_the_slower_one_does_not_overwrite_newer_documents(shelf)
     assert found(shelf) == ("B", False)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[FIXTURES])
+@settings(max_examples=20, deadline=None, suppress_health_check=[FIXTURES])
 @given(st.lists(st.tuples(st.sampled_from("AB"), st.booleans()), max_size=5), st.sampled_from("AB"))
 def test_after_any_interruptions_a_last_complete_batch_leaves_both_stores_right(shelves, tries, last):
     """Each try: what the record says, and whether the loader stops after the rows."""

@@ -161,7 +161,7 @@ async def test_bad_items_are_set_aside_with_their_reason_and_their_neighbours_ar
     run = begin()
     assert await reader(run, Listed(page)).read(run.claim()) is ShardState.COMPLETED
     assert ids() == {"a", "z"}
-    refused = storage.catalog.quarantined(run.run_id)
+    refused = sorted(storage.catalog.quarantined(run.run_id), key=lambda each: each["position"])
     assert [(each["page"], each["position"], each["reason"], each["record_id"]) for each in refused] == [
         (0, 1, "unwanted", "r7"),
         (0, 2, "invalid-id", "7"),
@@ -174,6 +174,13 @@ async def test_bad_items_are_set_aside_with_their_reason_and_their_neighbours_ar
     assert "valid string" in refused[1]["message"]
     assert "KeyError('name')" in refused[2]["message"]
     assert storage.catalog.reasons(run.run_id) == {"unwanted": 1, "invalid-id": 2, "malformed": 2}
+
+
+async def test_the_refused_records_of_a_page_are_listed_in_their_order(begin, reader, storage):
+    """However long they take to be written."""
+    run = begin(max_errors=1_000)
+    await reader(run, Listed(["refused"] * 1_000)).read(run.claim())
+    assert [each["position"] for each in storage.catalog.quarantined(run.run_id)] == list(range(1_000))
 
 
 def test_a_refused_item_is_kept_only_up_to_a_length():

@@ -1,0 +1,144 @@
+"""Every count that is shown comes from shards and confirmed batches, and adds up."""
+
+import json
+
+import pytest
+
+from blocks.catalog import Catalog
+from blocks.documents_sqlite import SqliteDocuments
+from blocks.process import this_process
+from blocks.reports import as_json, report
+from blocks.rows import Rows
+from blocks.shards import Shards
+from collectors.errors import Misconfigured
+from collectors.loading import Loader
+from collectors.models import Quarantined, ShardPlan
+from collectors.states import RunState, ShardState
+
+
+@pytest.fixture
+def catalog(database):
+    return Catalog(database)
+
+
+@pytest.fixture
+def shards(database):
+    return Shards(database)
+
+
+@pytest.fixture
+def loader(database, details):
+    return Loader(Rows(database), SqliteDocuments(details))
+
+
+@pytest.fixture
+def run(catalog, definition):
+    """A running run of ten directories and twenty cases."""
+    claim = catalog.begin(definition(), this_process())
+    plans = [
+        ShardPlan(shard_id=shard_id, stage=stage, label=stage, span={}, estimate=estimate)
+        for shard_id, stage, estimate in (("s01", "directories", 10), ("s02", "cases", 20))
+    ]
+    catalog.start(claim, "flow")
+    catalog.save_plan(claim, plans, 1.0)
+    return claim
+
+
+def test_a_run_without_a_plan_is_planning(catalog, definition):
+    done = report(catalog, catalog.begin(definition(), this_process()).run_id)
+    assert (done.phase, done.total, done.percent, done.rate, done.seconds) == ("planning", 0, 0.0, 0.0, 0.0)
+    assert set(done.records.values()) == {0}
+
+
+def test_a_report_of_an_unknown_run_is_refused(catalog):
+    with pytest.raises(Misconfigured, match="nope"):
+        report(catalog, "nope")
+
+
+def test_counts_come_from_confirmed_batches_only(catalog, shards, loader, run, new_batch, new_case):
+    claim = shards.claim(run.run_id, "s02", this_process())
+    batch = new_batch(new_case("1"), new_case("2"), run_id=run.run_id, shard_id="s02", observation=1)
+    loader.apply(batch)
+    assert set(report(catalog, run.run_id).records.values()) == {0}
+    shards.checkpoint(claim, 0, 2, [batch], [Quarantined(2, "missing-id", "has no id", None, b"{}")], read=3)
+    done = report(catalog, run.run_id)
+    assert done.records == {
+        "fetched": 3, "new": 2, "changed": 0, "unchanged": 0, "quarantined": 1, "deleted": 0,
+    }  # fmt: skip
+    assert done.reasons == {"missing-id": 1}
+
+
+def test_what_was_fetched_is_the_sum_of_what_became_of_it(catalog, shards, loader, run, new_batch, new_case):
+    claim = shards.claim(run.run_id, "s02", this_process())
+    pages = [
+        [new_case("1"), new_case("2"), new_case("2"), new_case("3"), new_case("4")],
+        [new_case("1"), new_case("2", name="renamed"), new_case("3", deleted=True)],
+    ]
+    for page, records in enumerate(pages):
+        batch = new_batch(*records, run_id=run.run_id, shard_id="s02", page=f"{page}.0", observation=page + 1)
+        loader.apply(batch)
+        shards.checkpoint(claim, page, page, [batch], [], read=len(records))
+    records = report(catalog, run.run_id).records
+    assert records == {"fetched": 8, "new": 4, "changed": 1, "unchanged": 2, "quarantined": 0, "deleted": 1}
+    assert records["fetched"] == sum(count for name, count in records.items() if name != "fetched")
+
+
+def test_a_page_that_was_applied_twice_counts_once(catalog, shards, loader, run, new_batch, new_case):
+    claim = shards.claim(run.run_id, "s02", this_process())
+    values = {"run_id": run.run_id, "shard_id": "s02"}
+    loader.apply(new_batch(new_case("1"), observation=1, **values))
+    again = new_batch(new_case("1"), observation=2, **values)
+    loader.apply(again)
+    shards.checkpoint(claim, 0, None, [again], [], read=1)
+    records = report(catalog, run.run_id).records
+    assert (records["fetched"], records["new"], records["unchanged"]) == (1, 1, 0)
+
+
+def test_the_phase_is_the_first_stage_that_is_not_read(catalog, shards, run):
+    phases = []
+    for shard_id in ("s01", "s02"):
+        phases.append(report(catalog, run.run_id).phase)
+        shards.release(shards.claim(run.run_id, shard_id, this_process()), ShardState.COMPLETED)
+    phases.append(report(catalog, run.run_id).phase)
+    catalog.end(run, RunState.COMPLETED)
+    assert [*phases, report(catalog, run.run_id).phase] == ["directories", "cases", "closing", "ended"]
+
+
+def test_the_total_follows_what_is_found(catalog, shards, run):
+    assert report(catalog, run.run_id).total == 30
+    first = shards.claim(run.run_id, "s01", this_process())
+    shards.checkpoint(first, 0, 4, [], [], read=4)
+    assert (report(catalog, run.run_id).total, report(catalog, run.run_id).percent) == (30, pytest.approx(13.33, 0.01))
+    shards.checkpoint(first, 1, 15, [], [], read=11)
+    assert report(catalog, run.run_id).total == 35
+    shards.release(first, ShardState.COMPLETED)
+    second = shards.claim(run.run_id, "s02", this_process())
+    shards.checkpoint(second, 0, None, [], [], read=5)
+    shards.release(second, ShardState.COMPLETED)
+    assert (report(catalog, run.run_id).total, report(catalog, run.run_id).percent) == (20, 100.0)
+
+
+def test_time_is_measured_from_the_first_request_to_the_last_batch(
+    catalog, shards, loader, run, new_batch, new_case, database, alter
+):
+    claim = shards.claim(run.run_id, "s02", this_process())
+    batch = new_batch(new_case("1"), run_id=run.run_id, shard_id="s02")
+    loader.apply(batch)
+    shards.checkpoint(claim, 0, None, [batch], [], read=1000)
+    alter(database, "UPDATE batch SET done_at = 5000000")
+    done = report(catalog, run.run_id)
+    assert (done.started_at, done.seconds, done.rate) == (1.0, 4.0, 250.0)
+
+
+def test_a_shard_that_is_paused_takes_no_more_time(catalog, shards, run):
+    claim = shards.claim(run.run_id, "s01", this_process())
+    shards.release(claim, ShardState.PAUSED)
+    first, second = (report(catalog, run.run_id).shards[0].seconds for _ in range(2))
+    assert first == second
+
+
+def test_as_json_is_plain(catalog, run):
+    printed = as_json(report(catalog, run.run_id))
+    assert json.loads(json.dumps(printed)) == printed
+    assert printed["shards"] == {"PENDING": 2}
+    assert (printed["run_id"], printed["state"], printed["mode"]) == (run.run_id, "RUNNING", "full")
