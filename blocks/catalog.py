@@ -18,6 +18,9 @@ from collectors.errors import Fenced, Misconfigured, Refused
 from collectors.models import Collection, ShardPlan, Verdict
 from collectors.states import OPEN_RUNS, RUN_MOVES, SHARD_MOVES, Desired, RunState, ShardState, sources_of
 
+# A run found RUNNING and held by nobody lost its process: it is taken over as it is.
+MAY_RUN = sources_of(RUN_MOVES, RunState.RUNNING) | {RunState.RUNNING}
+
 
 @dataclass(frozen=True, slots=True)
 class RunClaim:
@@ -110,23 +113,14 @@ class Catalog:
         return RunClaim(run_id, owner, 1, superseded)
 
     def _give_way(self, connection: Connection, definition: Collection, successor: str) -> str | None:
-        query = select(run.c.run_id).where(
-            run.c.tenant == definition.tenant, run.c.collection == definition.name, run.c.state.in_(OPEN_RUNS)
-        )
         run_id = None
-        for run_id in connection.scalars(query).all():
-            if _seconds_held(connection, run_id):
-                raise Refused(
-                    f"collection {definition.name} is being collected by run {run_id}",
-                    f"Watch it with: collect status {run_id}",
-                )
-            reason = f"superseded by run {successor}"
-            ended = {"state": RunState.CANCELLED, "reason": reason, "ended_at": now()}
+        for run_id in _open_runs(connection, definition.tenant, definition.name):
+            _refuse_if_held(connection, definition.name, run_id)
+            ended = {"state": RunState.CANCELLED, "reason": f"superseded by run {successor}", "ended_at": now()}
             connection.execute(update(run).where(run.c.run_id == run_id).values(ended | {"fence": run.c.fence + 1}))
-            cancellable = sources_of(SHARD_MOVES, ShardState.CANCELLED)
             connection.execute(
                 update(shard)
-                .where(shard.c.run_id == run_id, shard.c.state.in_(cancellable))
+                .where(shard.c.run_id == run_id, shard.c.state.in_(sources_of(SHARD_MOVES, ShardState.CANCELLED)))
                 .values(state=ShardState.CANCELLED, fence=shard.c.fence + 1)
             )
         return run_id
@@ -136,24 +130,38 @@ class Catalog:
         with self._database.read() as connection:
             return _seconds_held(connection, run_id)
 
-    def lead(self, run_id: str, owner: str) -> RunClaim:
-        """Take over a run that is led by nobody. Raises Refused while somebody does."""
+    def lead(self, run_id: str, owner: str, flow_run_id: str | None = None) -> RunClaim:
+        """Take the run and set it RUNNING: one just begun by `owner`, or one nobody leads any more.
+
+        Raises Refused while another process works on the collection, or when the run has ended for good.
+        """
         with self._database.write() as connection:
-            fence = leases.take(
-                connection, run, run.c.run_id == run_id, owner, self.lease_seconds, desired=Desired.RUN, reason=None
+            found = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().one()
+            for other in _open_runs(connection, found["tenant"], found["collection"]):
+                if other != run_id or found["owner"] != owner or found["state"] != RunState.CREATED:
+                    _refuse_if_held(connection, found["collection"], other)
+            taken = connection.execute(
+                update(run)
+                .where(run.c.run_id == run_id, run.c.state.in_(MAY_RUN))
+                .values(
+                    owner=owner,
+                    fence=run.c.fence + 1,
+                    lease_until=leases.until(self.lease_seconds),
+                    state=RunState.RUNNING,
+                    flow_run_id=flow_run_id,
+                    ended_at=None,
+                    error=None,
+                )
             )
-        if fence is None:
-            raise Refused(f"run {run_id} is under way", f"Watch it with: collect status {run_id}")
-        return RunClaim(run_id, owner, fence)
+        if not taken.rowcount:
+            raise Refused(f"run {run_id} is {found['state']}", f"Begin anew: collect run {found['collection']}")
+        return RunClaim(run_id, owner, found["fence"] + 1)
 
     def renew(self, claim: RunClaim) -> Desired:
-        with self._database.write() as connection:
+        # A lease is worth nothing to a machine that died, so it need not wait for the disk.
+        with self._database.write(durable=False) as connection:
             self._led(connection, claim, lease_until=leases.until(self.lease_seconds))
             return Desired(connection.scalar(select(run.c.desired).where(run.c.run_id == claim.run_id)))
-
-    def start(self, claim: RunClaim, flow_run_id: str | None) -> None:
-        with self._database.write() as connection:
-            self._move(connection, claim, RunState.RUNNING, flow_run_id=flow_run_id, ended_at=None, error=None)
 
     def save_plan(self, claim: RunClaim, plans: Sequence[ShardPlan], started_at: float) -> None:
         """All shards in one transaction: a run is planned wholly or not at all. `started_at`: seconds since 1970."""
@@ -181,13 +189,10 @@ class Catalog:
 
     def end(self, claim: RunClaim, state: RunState, error: str | None = None) -> None:
         """Leave the run in `state` and give up its lease."""
+        ended = None if state is RunState.PAUSED else now()
+        allowed = run.c.state.in_(sources_of(RUN_MOVES, state))
         with self._database.write() as connection:
-            ended = None if state is RunState.PAUSED else now()
-            self._move(connection, claim, state, error=error, ended_at=ended, lease_until=0, owner=None)
-
-    def _move(self, connection: Connection, claim: RunClaim, state: RunState, **values: Any) -> None:
-        allowed = sources_of(RUN_MOVES, state) | ({RunState.RUNNING} if state is RunState.RUNNING else frozenset())
-        self._led(connection, claim, run.c.state.in_(allowed), state=state, **values)
+            self._led(connection, claim, allowed, state=state, error=error, ended_at=ended, lease_until=0, owner=None)
 
     def _led(self, connection: Connection, claim: RunClaim, *conditions: Any, **values: Any) -> None:
         mine = and_(run.c.run_id == claim.run_id, run.c.fence == claim.fence, run.c.owner == claim.owner, *conditions)
@@ -218,6 +223,11 @@ class Catalog:
         with self._database.read() as connection:
             return list(connection.scalars(query))
 
+    def shard(self, run_id: str, shard_id: str) -> dict[str, Any]:
+        query = select(shard).where(shard.c.run_id == run_id, shard.c.shard_id == shard_id)
+        with self._database.read() as connection:
+            return dict(connection.execute(query).mappings().one())
+
     def shards(self, run_id: str) -> list[dict[str, Any]]:
         """In the order of the plan."""
         query = select(shard).where(shard.c.run_id == run_id).order_by(func.length(shard.c.shard_id), shard.c.shard_id)
@@ -230,7 +240,6 @@ class Catalog:
         query = select(
             *sums,
             func.max(ledger.c.done_at).label("done_at"),
-            func.count().filter(ledger.c.stage != "done").label("unfinished"),
         ).where(ledger.c.run_id == run_id, ledger.c.confirmed.is_(True))
         with self._database.read() as connection:
             return dict(connection.execute(query).mappings().one())
@@ -253,6 +262,18 @@ class Catalog:
 
 def _named(tenant: str, name: str) -> Any:
     return and_(collection.c.tenant == tenant, collection.c.name == name)
+
+
+def _open_runs(connection: Connection, tenant: str, name: str) -> Sequence[str]:
+    query = select(run.c.run_id).where(run.c.tenant == tenant, run.c.collection == name, run.c.state.in_(OPEN_RUNS))
+    return connection.scalars(query).all()
+
+
+def _refuse_if_held(connection: Connection, name: str, run_id: str) -> None:
+    if _seconds_held(connection, run_id):
+        raise Refused(
+            f"collection {name} is being collected by run {run_id}", f"Watch it with: collect status {run_id}"
+        )
 
 
 def _seconds_held(connection: Connection, run_id: str) -> float:

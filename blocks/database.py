@@ -1,5 +1,7 @@
 """SQLite as a store that several threads and processes share: WAL, one writer at a time, readers never wait."""
 
+import fcntl
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -42,7 +44,7 @@ class Database:
         for engine, begin in ((self._reader, "BEGIN"), (self._writer, "BEGIN IMMEDIATE")):
             event.listen(engine, "connect", _prepare)
             event.listen(engine, "begin", lambda connection, begin=begin: connection.exec_driver_sql(begin))
-        self._create(tables, schema)
+        self._open(tables, schema)
 
     @contextmanager
     def write(self, durable: bool = True) -> Iterator[Connection]:
@@ -64,22 +66,45 @@ class Database:
         self._reader.dispose()
         self._writer.dispose()
 
-    def _create(self, tables: MetaData, schema: int) -> None:
+    def _open(self, tables: MetaData, schema: int) -> None:
         try:
-            with self.write() as connection:
-                found = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-                if found == 0:
-                    tables.create_all(connection)
-                    connection.exec_driver_sql(f"PRAGMA user_version = {schema}")
+            found = self._schema() or self._create(tables, schema)
         except OperationalError as error:
             raise Misconfigured(f"{self.path} cannot be used ({error.orig})", "Check the folder's rights.") from error
         except DatabaseError as error:
             raise Misconfigured(
-                f"{self.path} is not a database of this platform ({error.orig})", "Move it away."
+                f"{self.path} is not a database of this platform ({error.orig})", "Move it away, and run again."
             ) from None
         if found > schema:
             self.close()
             raise Misconfigured(f"{self.path} was made by a newer version of platform-collect", "Install that one.")
+
+    def _schema(self) -> int:
+        with self.read() as connection:
+            return connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+
+    def _create(self, tables: MetaData, schema: int) -> int:
+        """Make the tables, one process at a time: SQLite does not wait for another one that changes the journal."""
+        with _alone(self.path.parent):
+            if found := self._schema():
+                return found
+            with self._writer.connect() as connection:
+                connection.connection.driver_connection.execute("PRAGMA journal_mode = WAL").close()
+            with self.write() as connection:
+                tables.create_all(connection)
+                connection.exec_driver_sql(f"PRAGMA user_version = {schema}")
+        return schema
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    # The folder is locked, not the file: closing any handle of a file drops the locks SQLite holds on it.
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def execute_many(connection: Connection, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -93,6 +118,7 @@ def _own(path: Path) -> None:
     """Make the file readable by its owner only, whatever the folder allows: definitions may hold credentials."""
     try:
         path.touch(mode=0o600)
+        path.chmod(0o600)
     except OSError as error:
         raise Misconfigured(
             f"{path} cannot be written ({error.strerror})", "Set COLLECT_HOME to a folder that can."
@@ -109,7 +135,6 @@ def _prepare(connection: Any, _: Any) -> None:
     connection.isolation_level = None
     for pragma in (
         f"busy_timeout = {PATIENCE_SECONDS * 1000}",
-        "journal_mode = WAL",
         "wal_autocheckpoint = 4000",
         "cache_size = -16000",
     ):

@@ -1,6 +1,6 @@
 """Documents as JSON in a SQLite file of their own: the embedded stand-in for a document database."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy.dialects.sqlite import insert
 from blocks.database import Database, execute_many
 from blocks.tables import document
 from collectors.models import Document
+from collectors.paths import Move
 
 CHUNK = 1000
 
@@ -34,13 +35,14 @@ class SqliteDocuments:
                     found[row["id"]] = _document(row)
         return found
 
-    def repath(self, tenant: str, collection: str, kind: str, paths: Iterable[tuple[str, str | None]]) -> None:
+    def repath(self, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None:
+        as_found = document.c.path.is_not_distinct_from(bindparam("found"))
         statement = (
             update(document)
-            .where(_of(tenant, collection, kind), document.c.id == bindparam("key"))
+            .where(_of(tenant, collection, kind), document.c.id == bindparam("key"), as_found)
             .values(path=bindparam("new_path"))
         )
-        rows = [{"key": id, "new_path": path} for id, path in paths]
+        rows = [{"key": move.id, "found": move.found, "new_path": move.place and move.place.path} for move in moves]
         for start in range(0, len(rows), CHUNK):
             with self._database.write() as connection:
                 connection.execute(statement, rows[start : start + CHUNK])
@@ -51,7 +53,7 @@ def _upsert() -> Any:
     statement = insert(document)
     return statement.on_conflict_do_update(
         index_elements=list(document.primary_key),
-        set_={name: statement.excluded[name] for name in ("path", "body", "deleted", "version")},
+        set_={name: statement.excluded[name] for name in ("path", "body", "content_hash", "deleted", "version")},
         where=statement.excluded["version"] >= document.c.version,
     )
 
@@ -70,6 +72,7 @@ def _row(each: Document) -> dict[str, Any]:
         "id": each.id,
         "version": each.version,
         "deleted": each.deleted,
+        "content_hash": each.content_hash,
         "path": each.path,
         "body": orjson.dumps(body).decode(),
     }

@@ -15,10 +15,10 @@ def until(seconds: float) -> Any:
 
 
 def take(connection: Connection, table: Table, key: Any, owner: str, seconds: float, **values: Any) -> int | None:
-    """The new fence, or None while another process holds the lease. A holder known to be gone does not count."""
+    """The new fence, or None while somebody holds the lease. A holder known to be gone does not count."""
     holder = connection.scalar(select(table.c.owner).where(key))
     free = table.c.lease_until < now()
-    if holder == owner or is_gone(holder):
+    if is_gone(holder):
         free = or_(free, table.c.owner == holder)
     taken = connection.execute(
         update(table)

@@ -10,29 +10,41 @@ def this_process() -> str:
 
 
 def identity(pid: int) -> str:
-    return f"{socket.gethostname()}:{pid}:{_born(pid)}"
+    return f"{_place()}:{pid}:{_born(pid)}"
 
 
 def is_gone(owner: str | None) -> bool:
     """True only if `owner` ran on this machine and certainly does not run any more."""
     host, _, rest = (owner or "").partition(":")
     pid, _, born = rest.partition(":")
-    if host != socket.gethostname() or not pid.isdigit():
+    if host != _place() or not pid.isdigit():
         return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return _born(int(pid)) != born
+    return not _exists(int(pid)) or _born(int(pid)) != born
 
 
 def is_here(process: str) -> bool:
     """True only if `process` certainly runs, on this machine."""
     host, _, rest = process.partition(":")
     pid, _, born = rest.partition(":")
-    return host == socket.gethostname() and pid.isdigit() and _born(int(pid)) == born
+    return host == _place() and pid.isdigit() and _exists(int(pid)) and _born(int(pid)) == born
+
+
+def _place() -> str:
+    """The machine and, where there is one, the namespace: containers of one host name count their processes apart."""
+    try:
+        return f"{socket.gethostname()}-{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return socket.gethostname()
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _born(pid: int) -> str:

@@ -33,7 +33,6 @@ class Report:
     shards: tuple[ShardReport, ...]
     reasons: dict[str, int]
     seconds: float
-    started_at: float | None
     error: str | None
     flow_run_id: str | None
 
@@ -83,7 +82,6 @@ def report(catalog: Catalog, run_id: str) -> Report:
         shards=shards,
         reasons=catalog.reasons(run_id) if quarantined else {},
         seconds=_seconds(run["started_at"], applied["done_at"]),
-        started_at=run["started_at"] and run["started_at"] / 1_000_000,
         error=run["error"],
         flow_run_id=run["flow_run_id"],
     )

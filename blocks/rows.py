@@ -1,7 +1,7 @@
 """Rows and ledger in the catalog's database: guarded upserts, the newest version wins."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -13,7 +13,7 @@ from blocks.database import Database, execute_many, now
 from blocks.tables import RECORDS, test_case, test_directory
 from collectors.loading import Judged, Stored, judge, newest
 from collectors.models import Batch, Document, Record, Verdict
-from collectors.paths import Place, below, derive
+from collectors.paths import Move, Place, below, derive
 
 CHUNK = 1000
 Places = dict[tuple[str, str], Place | None]
@@ -71,13 +71,22 @@ class Rows:
         with self._database.read() as connection:
             return [tuple(row) for row in connection.execute(query)]
 
-    def replace(self, tenant: str, collection: str, kind: str, places: Iterable[tuple[str, Place | None]]) -> None:
-        """Set the derived path (and level) of each id, in chunks, so that readers and loaders go on meanwhile."""
+    def replace(self, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None:
+        """Set path (and level) where the path is as found, in chunks, so that readers and loaders go on meanwhile."""
         table = RECORDS[kind]
         values = {"path": bindparam("new_path")} | ({"level": bindparam("new_level")} if kind == "directory" else {})
-        statement = update(table).where(_of(table, tenant, collection), table.c.id == bindparam("key")).values(values)
+        as_found = table.c.path.is_not_distinct_from(bindparam("found"))
+        statement = (
+            update(table).where(_of(table, tenant, collection), table.c.id == bindparam("key"), as_found).values(values)
+        )
         rows = [
-            {"key": id, "new_path": place and place.path, "new_level": place and place.level} for id, place in places
+            {
+                "key": move.id,
+                "found": move.found,
+                "new_path": move.place and move.place.path,
+                "new_level": move.place and move.place.level,
+            }
+            for move in moves
         ]
         for start in range(0, len(rows), CHUNK):
             with self._database.write() as connection:
@@ -188,11 +197,7 @@ def _write(connection: Connection, batch: Batch, judged: Sequence[Judged], place
         written = [_row(batch, each, places, moment) for each in of_kind if each.write_row]
         if written:
             execute_many(connection, _upsert(table), written)
-        touched = [
-            _seen_again(batch, each)
-            for each in of_kind
-            if not each.write_row and each.verdict is not Verdict.SUPERSEDED
-        ]
+        touched = [_seen_again(batch, each) for each in of_kind if not each.write_row]
         if touched:
             execute_many(connection, _touch(table), touched)
 
@@ -243,7 +248,7 @@ def _upsert(table: Table) -> Any:
         index_elements=list(table.primary_key),
         # The guard compares with the stored version: elsewhere assignments run left to right, so it is set last.
         set_=dict([*changes, (table.c.version, new["version"])]),
-        where=new["version"] > table.c.version,
+        where=new["version"] >= table.c.version,
     )
 
 
@@ -272,6 +277,7 @@ def _document(batch: Batch, each: Judged, places: Places) -> Document:
         id=record.id,
         version=each.version,
         deleted=record.deleted,
+        content_hash=record.content_hash,
         name=record.name,
         path=place and place.path,
         content=record.content,

@@ -93,7 +93,8 @@ class Shards:
             return Standing(_desired(connection, claim), connection.scalar(_QUARANTINED, {"run": claim.run_id}))
 
     def renew(self, claim: Claim) -> Desired:
-        with self._database.write() as connection:
+        # A lease is worth nothing to a machine that died, so it need not wait for the disk.
+        with self._database.write(durable=False) as connection:
             self._guarded(connection, claim, lease_until=leases.until(self.lease_seconds))
             return _desired(connection, claim)
 

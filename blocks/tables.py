@@ -154,6 +154,7 @@ document = Table(
     Column("id", String(255), primary_key=True),
     Column("version", String(36), nullable=False),
     Column("deleted", Boolean, nullable=False),
+    Column("content_hash", String(64), nullable=False),
     Column("path", String(1000)),
     Column("body", Text, nullable=False),
 )

@@ -1,12 +1,12 @@
 """The end of a run: paths that changed above are put right, and the run gets the state it deserves."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from collectors.interfaces import Documents
 from collectors.models import Strategy
-from collectors.paths import Place, below, derive
+from collectors.paths import Move, Place, below, derive
 from collectors.states import RunState, ShardState
 
 
@@ -19,7 +19,7 @@ class Tree(Protocol):
 
     def misplaced_cases(self, tenant: str, collection: str) -> list[tuple[str, str | None, str, str | None]]: ...
 
-    def replace(self, tenant: str, collection: str, kind: str, places: Iterable[tuple[str, Place | None]]) -> None: ...
+    def replace(self, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None: ...
 
 
 def repair_paths(tree: Tree, documents: Documents, tenant: str, collection: str) -> int:
@@ -29,22 +29,22 @@ def repair_paths(tree: Tree, documents: Documents, tenant: str, collection: str)
     """
     stored = tree.directories(tenant, collection)
     places = derive((id, parent, name) for id, parent, name, _, _ in stored)
-    directories = [(id, places[id]) for id, _, _, *found in stored if tuple(found) != (places[id] or (None, None))]
+    directories = [
+        Move(id, path, places[id]) for id, _, _, path, level in stored if (path, level) != (places[id] or (None, None))
+    ]
     _correct(tree, documents, tenant, collection, "directory", directories)
-    cases = []
-    for id, parent, name, found in tree.misplaced_cases(tenant, collection):
-        place = _case_place(places, parent, name)
-        if found != (place and place.path):
-            cases.append((id, place))
+    cases = [
+        Move(id, path, _case_place(places, parent, name))
+        for id, parent, name, path in tree.misplaced_cases(tenant, collection)
+    ]
+    cases = [move for move in cases if move.found != (move.place and move.place.path)]
     _correct(tree, documents, tenant, collection, "case", cases)
     return len(directories) + len(cases)
 
 
-def _correct(
-    tree: Tree, documents: Documents, tenant: str, collection: str, kind: str, places: list[tuple[str, Place | None]]
-) -> None:
-    documents.repath(tenant, collection, kind, [(id, place and place.path) for id, place in places])
-    tree.replace(tenant, collection, kind, places)
+def _correct(tree: Tree, documents: Documents, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None:
+    documents.repath(tenant, collection, kind, moves)
+    tree.replace(tenant, collection, kind, moves)
 
 
 def _case_place(places: dict[str, Place | None], parent: str | None, name: str) -> Place | None:

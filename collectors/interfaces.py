@@ -3,13 +3,14 @@
 Store methods are synchronous: every driver the platform uses is, and the core calls them in threads.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel
 
 from collectors.models import Batch, Document, Json, Page, Quarantined, Record, Stage
+from collectors.paths import Move
 from collectors.states import Desired, ShardState
 
 if TYPE_CHECKING:
@@ -97,8 +98,8 @@ class Documents(Protocol):
 
     def read(self, tenant: str, collection: str, kind: str, ids: Sequence[str]) -> dict[str, Document]: ...
 
-    def repath(self, tenant: str, collection: str, kind: str, paths: Iterable[tuple[str, str | None]]) -> None:
-        """Set the derived path of each (id, path), whatever the version."""
+    def repath(self, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None:
+        """Set the derived path where it is the one that was found, whatever the version."""
 
 
 class Queue(Protocol):

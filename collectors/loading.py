@@ -41,12 +41,16 @@ def judge(stored: Stored | None, record: Record, batch: Batch, unfinished: Set[s
         return Judged(record, mine, Verdict.SUPERSEDED, False, False)
     if record.content_hash == stored.content_hash and record.deleted == stored.deleted:
         return Judged(record, mine, _repeated(stored, record, batch), False, stored.last_batch in unfinished)
-    return Judged(record, mine, Verdict.DELETED if record.deleted else Verdict.CHANGED, True, True)
+    return Judged(record, mine, _changed(stored, record, batch), True, True)
 
 
 def _repeated(stored: Stored, record: Record, batch: Batch) -> Verdict:
     if _origin(stored.last_batch) != batch.origin:
         return Verdict.UNCHANGED
+    return _changed(stored, record, batch)
+
+
+def _changed(stored: Stored, record: Record, batch: Batch) -> Verdict:
     if record.deleted:
         return Verdict.DELETED
     return Verdict.NEW if _origin(stored.first_batch) == batch.origin else Verdict.CHANGED

@@ -1,13 +1,14 @@
 """The values that travel between the rooms: definitions, plans, pages, records, batches, reports. All are frozen."""
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Kind = Literal["directory", "case"]
 Json = dict[str, Any] | list[Any] | str | int | float | bool | None
@@ -40,15 +41,24 @@ class Strategy(Model):
     max_errors: int = Field(1_000, ge=0, description="quarantined records after which the run is failed")
 
 
+def one_word(value: str) -> str:
+    if not re.fullmatch(r"[^\s/\\:]+", value):
+        raise ValueError("has to be one word, without blanks, slashes or colons")
+    return value
+
+
+Word = Annotated[str, AfterValidator(one_word)]
+
+
 class Collection(Model):
     """A registered definition: what to collect, from where, how often, how gently."""
 
-    name: str = Field(min_length=1, max_length=100, pattern=r"^[^\s/\\:]+$")
+    name: Word = Field(max_length=100)
     collector: str = Field(min_length=1)
     source: dict[str, Any] = Field(description="the collector's own parameters")
     mode: Literal["full"] = "full"
     strategy: Strategy = Strategy()
-    tenant: str = Field("default", min_length=1, max_length=64, pattern=r"^[^\s/\\:]+$")
+    tenant: Word = Field("default", max_length=64)
 
 
 # ---- how a run is cut --------------------------------------------------------------------------------------
@@ -180,6 +190,7 @@ class Document:
     id: str
     version: str
     deleted: bool
+    content_hash: str
     name: str
     path: str | None
     content: dict[str, Any] = field(default_factory=dict)

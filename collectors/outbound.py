@@ -1,8 +1,10 @@
 """The one HTTP client every collector uses: one origin, total timeouts, bounded bodies, retries with one owner."""
 
 import asyncio
+import logging
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -16,8 +18,10 @@ from collectors.errors import Misconfigured, Throttled, Transient
 from collectors.models import Json, Retry
 from collectors.pacing import LONGEST_PAUSE, Pace, retry_after
 
+log = logging.getLogger(__name__)
+
 TOTAL_TIMEOUT = 60.0
-STEP_TIMEOUT = httpx.Timeout(10.0, connect=5.0)
+STEP_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 LARGEST_BODY = 64 * 2**20
 MOST_REDIRECTS = 5
 MAINTENANCE_STATUSES = frozenset({409, 503})
@@ -41,6 +45,10 @@ def checked_base_url(value: str) -> str:
 
 
 BaseUrl = Annotated[str, AfterValidator(checked_base_url)]
+
+
+def _as_it_is(answer: Any) -> Any:
+    return answer
 
 
 class Http:
@@ -77,11 +85,12 @@ class Http:
     async def get(self, path: str) -> Any:
         return await self._patiently(lambda: self._client.build_request("GET", self.same_origin(path)))
 
-    async def post(self, path: str, body: Json) -> Any:
+    async def post(self, path: str, body: Json, read: Callable[[Any], Any] = _as_it_is) -> Any:
+        """`read` turns the answer into the result; when it raises Transient, the request is tried again."""
         content = orjson.dumps(body)
         headers = {"Content-Type": "application/json"}
         return await self._patiently(
-            lambda: self._client.build_request("POST", self.same_origin(path), content=content, headers=headers)
+            lambda: self._client.build_request("POST", self.same_origin(path), content=content, headers=headers), read
         )
 
     def same_origin(self, address: str) -> httpx.URL:
@@ -97,9 +106,9 @@ class Http:
             )
         return url
 
-    async def _patiently(self, build: Any) -> Any:
+    async def _patiently(self, build: Callable[[], httpx.Request], read: Callable[[Any], Any] = _as_it_is) -> Any:
         policy = stamina.retry_context(
-            on=lambda error: isinstance(error, Transient) and not isinstance(error, Throttled),
+            on=_worth_a_retry,
             attempts=self._retry.attempts,
             timeout=None,
             wait_initial=self._retry.initial,
@@ -108,20 +117,21 @@ class Http:
         )
         async for attempt in policy:
             with attempt:
-                return await self._unthrottled(build)
+                return read(await self._unthrottled(build))
         raise AssertionError("unreachable")
 
-    async def _unthrottled(self, build: Any) -> Any:
-        """Being asked to wait is no failure: wait as long as asked, an hour altogether at most."""
-        give_up = time.monotonic() + LONGEST_PAUSE
+    async def _unthrottled(self, build: Callable[[], httpx.Request]) -> Any:
+        """Being asked to wait is no failure: wait as long as asked, an hour for one answer and two altogether."""
+        give_up = time.monotonic() + 2 * LONGEST_PAUSE
         while True:
             await self._pace.turn()
             try:
                 return await self._once(build())
             except Throttled as error:
+                self._pace.hold(error.delay)
                 if time.monotonic() + error.delay > give_up:
                     raise
-                self._pace.hold(error.delay)
+                log.warning("%s", error.what)
 
     async def _once(self, request: httpx.Request) -> Any:
         self.first_request_at = self.first_request_at or time.time()
@@ -190,9 +200,16 @@ class Http:
                 "Check the user name and the password or API key, and what that user may read.",
             )
         return Misconfigured(
-            f"{self.base_url} answered {status} to {response.request.url.path}{said}",
+            f"{self.base_url} answered {status} to {str(response.request.url.raw_path, 'ascii'):.100}{said}",
             "Check base_url and the ids in the definition.",
         )
+
+
+def _worth_a_retry(error: Exception) -> bool:
+    worth = isinstance(error, Transient) and not isinstance(error, Throttled)
+    if worth:
+        log.warning("%s; trying again", error.what)
+    return worth
 
 
 def _said(body: bytes) -> str:

@@ -14,6 +14,14 @@ class Place(NamedTuple):
     level: int
 
 
+class Move(NamedTuple):
+    """A derived path that has to be corrected: only where it is still `found` may it become `place`."""
+
+    id: str
+    found: str | None
+    place: Place | None
+
+
 def escaped(name: str) -> str:
     return name.replace("\\", "\\\\").replace("/", "\\/")
 

@@ -5,10 +5,11 @@ The cursor is committed after the batch is durable, so whatever interrupts a sha
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 import orjson
 from anyio import to_thread
@@ -16,12 +17,12 @@ from pydantic import ValidationError
 
 from collectors.errors import CollectError, Fenced, Misconfigured, Rejected
 from collectors.interfaces import Claim, Collector, Progress, Queue
+from collectors.keeping import kept, until_stopped
 from collectors.models import Batch, Collection, Page, Quarantined, Record
 from collectors.states import Desired, ShardState
 
 LONGEST_PAYLOAD = 64 * 1024
 LONGEST_REASON = 300
-Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 
@@ -63,7 +64,7 @@ class Reader:
         number, cursor = claim.page, claim.cursor
         if number and cursor is None:
             return ShardState.COMPLETED
-        async with self._lease(claim) as stop:
+        async with kept(partial(self.progress.renew, claim), self.renew_every) as stop:
             while True:
                 observation = await to_thread.run_sync(self.progress.observe)
                 page = await until_stopped(stop, self.collector.fetch(claim.stage, claim.span, cursor))
@@ -109,25 +110,6 @@ class Reader:
             for part, start in enumerate(range(0, len(records), size))
         ]
 
-    @asynccontextmanager
-    async def _lease(self, claim: Claim) -> AsyncIterator[asyncio.Event]:
-        """Keeps the lease while pages are slow; the event is set when somebody wants the shard to stop."""
-        stop = asyncio.Event()
-        keeper = asyncio.create_task(self._renew(claim, stop))
-        try:
-            yield stop
-        finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
-
-    async def _renew(self, claim: Claim, stop: asyncio.Event) -> None:
-        try:
-            while await to_thread.run_sync(self.progress.renew, claim) is Desired.RUN:
-                await asyncio.sleep(self.renew_every)
-        finally:
-            # Paused, fenced off or failing: stop reading; the next checkpoint or release finds out which.
-            stop.set()
-
 
 def sift(collector: Collector, stage: str, items: Sequence[Any]) -> tuple[list[Record], list[Quarantined]]:
     """Each item as a record, or refused with its reason; one bad item never costs its neighbours."""
@@ -156,15 +138,3 @@ def _refused(position: int, item: Any, reason: str, message: str, record_id: str
     except (TypeError, RecursionError):
         payload = repr(item).encode(errors="backslashreplace")[:LONGEST_PAYLOAD]
     return Quarantined(position, reason, message, None if found is None else str(found), payload)
-
-
-async def until_stopped(stop: asyncio.Event, work: Awaitable[Result]) -> Result | None:
-    """What `work` gives, or None when a stop is asked for first; a request on its way is dropped then."""
-    working, waiting = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        return await working if working.done() else None
-    finally:
-        for task in (working, waiting):
-            task.cancel()
-        await asyncio.gather(working, waiting, return_exceptions=True)

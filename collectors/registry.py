@@ -76,7 +76,7 @@ def validated(model: type[BaseModel], values: Any, where: str) -> Any:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
+        found = error.errors(include_url=False, include_input=not where)
         raise Misconfigured("; ".join(_explained(model, each, where) for each in found)) from None
 
 
@@ -88,7 +88,8 @@ def _explained(model: type[BaseModel], error: Any, where: str) -> str:
         return f"unknown key {path!r}{hint}"
     if error["type"] == "missing":
         return f"{path} is missing"
-    return f"{path}: {error['msg'].removeprefix('Value error, ')}"
+    shown = f" (found {error['input']!r:.60})" if "input" in error and "strategy" in error["loc"] else ""
+    return f"{path}: {error['msg'].removeprefix('Value error, ')}{shown}"
 
 
 def _fields(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:

@@ -65,7 +65,6 @@ SHARD_MOVES: dict[ShardState, frozenset[ShardState]] = {
 }
 
 OPEN_RUNS = frozenset({RunState.CREATED, RunState.RUNNING, RunState.PAUSED})
-OPEN_SHARDS = frozenset({ShardState.PENDING, ShardState.RUNNING, ShardState.PAUSED, ShardState.RETRYING})
 
 
 def sources_of(moves: dict[State, frozenset[State]], target: State) -> frozenset[State]:

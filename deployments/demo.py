@@ -1,6 +1,7 @@
 """The demonstration: the sample source collected into this folder's stores, as a user would do it by hand."""
 
 import re
+import signal
 import subprocess
 import sys
 
@@ -9,7 +10,10 @@ COLLECT = [sys.executable, "-m", "deployments.cli"]
 
 def main() -> int:
     """Start the sample source on a free port, collect it, end it; answers the exit code of `collect run`."""
-    with subprocess.Popen([*COLLECT, "sample", "--port", "0"], stdout=subprocess.PIPE, text=True) as sample:
+    # Ctrl-C is for the run, which stops at a checkpoint: this process waits for it, and the sample does not hear it.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    command = [*COLLECT, "sample", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as sample:
         try:
             print(ready := sample.stdout.readline(), end="", flush=True)
             address = re.search(r"http://\S+", ready)

@@ -10,9 +10,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 from blocks.process import identity, is_here
 from blocks.settings import Settings
@@ -34,22 +34,30 @@ def up(settings: Settings, port: int | None = None) -> str:
     """Start the server unless it runs; answers its API address once it is ready. Raises Unreachable."""
     settings.make_home()
     with _alone(settings):
-        return running(settings) or _start(settings, port)
+        api = running(settings) or _start(settings, port)
+        if not _until(lambda: healthy(api) or not running(settings), SECONDS_TO_START) or not running(settings):
+            _end(settings)
+            raise Unreachable("the Prefect server did not start", f"See {_log(settings)}")
+        return api
 
 
 def down(settings: Settings) -> bool:
     """End the server. False when none ran."""
     settings.make_home()
     with _alone(settings):
-        noted = _noted(settings)
-        if noted is None or not is_here(noted["process"]):
-            return False
-        pid = int(noted["process"].split(":")[1])
-        os.kill(pid, signal.SIGTERM)
-        if not _until(lambda: not is_here(noted["process"]), SECONDS_TO_STOP):
-            os.kill(pid, signal.SIGKILL)
-        _note(settings).unlink(missing_ok=True)
-        return True
+        return _end(settings)
+
+
+def _end(settings: Settings) -> bool:
+    noted = _noted(settings)
+    if noted is None or not is_here(noted["process"]):
+        return False
+    pid = int(noted["process"].split(":")[1])
+    os.kill(pid, signal.SIGTERM)
+    if not _until(lambda: not is_here(noted["process"]), SECONDS_TO_STOP):
+        os.kill(pid, signal.SIGKILL)
+    _note(settings).unlink(missing_ok=True)
+    return True
 
 
 def use(settings: Settings) -> str:
@@ -77,8 +85,7 @@ def ui(api: str) -> str:
 def _start(settings: Settings, port: int | None) -> str:
     port = _free_port(USUAL_PORT if port is None else port)
     api = f"http://127.0.0.1:{port}/api"
-    log = settings.home / "prefect-server.log"
-    with log.open("ab") as output:
+    with _log(settings).open("ab") as output:
         server = subprocess.Popen(
             [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
             env=_environment(settings, api),
@@ -88,16 +95,13 @@ def _start(settings: Settings, port: int | None) -> str:
             stderr=output,
             start_new_session=True,
         )
-    try:
-        _until(lambda: server.poll() is not None or healthy(api), SECONDS_TO_START)
-        if server.poll() is not None or not healthy(api):
-            raise Unreachable(f"the Prefect server did not start on port {port}", f"See {log}")
-    except BaseException:
-        server.kill()
-        server.wait()
-        raise
+    # Noted before it answers, so that whoever comes next waits for this one, whatever becomes of us.
     _note(settings).write_text(json.dumps({"api": api, "process": identity(server.pid)}))
     return api
+
+
+def _log(settings: Settings) -> Path:
+    return settings.home / "prefect-server.log"
 
 
 def _environment(settings: Settings, api: str) -> dict[str, str]:
@@ -126,9 +130,9 @@ def _free_port(wanted: int) -> int:
 def healthy(api: str) -> bool:
     """Whether a Prefect server answers at this API address."""
     try:
-        with urlopen(f"{api}/health", timeout=3) as answer:
+        with build_opener(ProxyHandler({})).open(f"{api}/health", timeout=3) as answer:
             return answer.status == 200
-    except (URLError, OSError):
+    except (OSError, ValueError, HTTPException):
         return False
 
 

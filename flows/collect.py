@@ -1,8 +1,8 @@
 """A run as a flow: plan, read the stages one after another, close, report."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import suppress
+from functools import partial
 from itertools import groupby
 from typing import Any, Literal
 
@@ -19,7 +19,8 @@ from blocks.storage import open_storage
 from blocks.workspace import Workspace, workspace
 from collectors.closing import Outcome
 from collectors.errors import CollectError, Fenced, Misconfigured
-from collectors.reading import LONGEST_REASON, until_stopped
+from collectors.keeping import kept, until_stopped
+from collectors.reading import LONGEST_REASON
 from collectors.states import Desired, RunState, ShardState
 from flows.shard import RENEWALS_PER_LEASE, shard
 from tasks.closing import close_run
@@ -39,9 +40,9 @@ async def collect(
         tenant: owner of the collection
         run_id: a run to go on with; a new one begins when left empty
     """
-    run_id = run_id or _begin(tenant, collection)
+    run_id = run_id or await to_thread.run_sync(_begin, tenant, collection, mode)
     async with workspace(run_id) as here:
-        claim = here.storage.catalog.lead(run_id, here.owner)
+        claim = await to_thread.run_sync(here.storage.catalog.lead, run_id, here.owner, runtime.flow_run.id)
         # Tagged tasks cost a call to Prefect's concurrency limits each; only flows carry the tags.
         with TagsContext(current_tags=set()):
             return await _led(here, claim)
@@ -51,30 +52,38 @@ def labels(collection: str, mode: str, tenant: str) -> list[str]:
     return [f"collection:{collection}", f"mode:{mode}", f"tenant:{tenant}"]
 
 
-def _begin(tenant: str, name: str) -> str:
+def _begin(tenant: str, name: str, mode: str) -> str:
     with open_storage(Settings.load()) as storage:
         definition = storage.catalog.definition(tenant, name)
         if definition is None:
             raise Misconfigured(f"there is no collection {name!r}", "List them with: collect list")
-        return storage.catalog.begin(definition, this_process()).run_id
+        return storage.catalog.begin(definition.model_copy(update={"mode": mode}), this_process()).run_id
 
 
 async def _led(here: Workspace, claim: RunClaim) -> State:
     catalog = here.storage.catalog
-    catalog.start(claim, runtime.flow_run.id)
     try:
-        async with _lead(here, claim) as stop:
-            end = await _stages(here, claim, stop)
+        end = await _kept(here, claim)
+        await to_thread.run_sync(catalog.end, claim, end.state, end.error)
     except Fenced as error:
         return Cancelled(name="TakenOver", message=str(error))
-    except CollectError as error:
-        end = Outcome(RunState.FAILED, str(error))
-        catalog.end(claim, end.state, end.error)
     except BaseException as error:
-        catalog.end(claim, *_torn(error))
+        with suppress(Fenced):
+            catalog.end(claim, *_torn(error))
         raise
     await report_run(here.run_id)
     return _mirrored(here.run_id, end)
+
+
+async def _kept(here: Workspace, claim: RunClaim) -> Outcome:
+    every = here.storage.catalog.lease_seconds / RENEWALS_PER_LEASE
+    try:
+        async with kept(partial(here.storage.catalog.renew, claim), every) as stop:
+            return await _stages(here, claim, stop)
+    except Fenced:
+        raise
+    except CollectError as error:
+        return Outcome(RunState.FAILED, str(error))
 
 
 def _torn(error: BaseException) -> tuple[RunState, str | None]:
@@ -87,7 +96,6 @@ def _torn(error: BaseException) -> tuple[RunState, str | None]:
 async def _stages(here: Workspace, claim: RunClaim, stop: asyncio.Event) -> Outcome:
     catalog = here.storage.catalog
     if not catalog.run(claim.run_id)["planned"] and await until_stopped(stop, plan_run(claim)) is None:
-        catalog.end(claim, RunState.PAUSED)
         return Outcome(RunState.PAUSED)
     async with progress_shown(here):
         for stage, rows in groupby(catalog.shards(claim.run_id), key=lambda row: row["stage"]):
@@ -95,21 +103,23 @@ async def _stages(here: Workspace, claim: RunClaim, stop: asyncio.Event) -> Outc
             await _read(here, [row["shard_id"] for row in rows if row["state"] != ShardState.COMPLETED], stop)
             if stop.is_set():
                 break
-    return await close_run(claim)
+    return await close_run(claim.run_id)
 
 
 async def _read(here: Workspace, shard_ids: list[str], stop: asyncio.Event) -> None:
     """Shards side by side up to the strategy's concurrency, started one after another."""
     places = asyncio.Semaphore(here.collection.strategy.concurrency)
-    running: list[asyncio.Task[Any]] = []
-    for shard_id in shard_ids:
-        await until_stopped(stop, places.acquire())
-        if stop.is_set():
-            break
-        started = asyncio.Event()
-        running.append(asyncio.create_task(_one(here, shard_id, started, places)))
-        await asyncio.wait([running[-1], asyncio.ensure_future(started.wait())], return_when=asyncio.FIRST_COMPLETED)
-    await asyncio.gather(*running)
+    try:
+        async with asyncio.TaskGroup() as running:
+            for shard_id in shard_ids:
+                await until_stopped(stop, places.acquire())
+                if stop.is_set():
+                    break
+                started = asyncio.Event()
+                running.create_task(_one(here, shard_id, started, places))
+                await started.wait()
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
 
 
 async def _one(here: Workspace, shard_id: str, started: asyncio.Event, places: asyncio.Semaphore) -> None:
@@ -118,33 +128,13 @@ async def _one(here: Workspace, shard_id: str, started: asyncio.Event, places: a
 
     collection = here.collection
     try:
-        inline = shard.with_options(on_running=[on_running])
         with tags(*labels(collection.name, collection.mode, collection.tenant)):
-            state = await inline(here.run_id, shard_id, return_state=True)
+            state = await shard.with_options(on_running=[on_running])(here.run_id, shard_id, return_state=True)
         if state.is_failed() and collection.strategy.on_failure == "stop":
             here.storage.catalog.desire(here.run_id, Desired.PAUSE, f"shard {shard_id} failed")
     finally:
+        started.set()
         places.release()
-
-
-@asynccontextmanager
-async def _lead(here: Workspace, claim: RunClaim) -> AsyncIterator[asyncio.Event]:
-    """Keeps the run's lease; the event is set when somebody wants the run to stop, or took it over."""
-    stop = asyncio.Event()
-
-    async def renew() -> None:
-        try:
-            while await to_thread.run_sync(here.storage.catalog.renew, claim) is Desired.RUN:
-                await asyncio.sleep(here.storage.catalog.lease_seconds / RENEWALS_PER_LEASE)
-        finally:
-            stop.set()
-
-    keeper = asyncio.create_task(renew())
-    try:
-        yield stop
-    finally:
-        keeper.cancel()
-        await asyncio.gather(keeper, return_exceptions=True)
 
 
 def _mirrored(run_id: str, end: Outcome) -> State:

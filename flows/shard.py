@@ -1,5 +1,8 @@
 """One shard as a flow: the same function inline in a run, or alone on a worker."""
 
+from typing import Any
+
+from anyio import to_thread
 from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed, State
@@ -17,23 +20,18 @@ async def shard(run_id: str, shard_id: str) -> State:
     """Read one shard of a run, from where its last checkpoint stands."""
     async with workspace(run_id) as here:
         progress = here.storage.shards
-        reader = Reader(
-            collection=here.collection,
-            collector=here.collector,
-            progress=progress,
-            queue=here.storage.queue,
-            renew_every=progress.lease_seconds / RENEWALS_PER_LEASE,
-        )
+        every = progress.lease_seconds / RENEWALS_PER_LEASE
+        reader = Reader(here.collection, here.collector, progress, here.storage.queue, every)
         try:
-            claim = progress.claim(run_id, shard_id, here.owner)
+            claim = await to_thread.run_sync(progress.claim, run_id, shard_id, here.owner)
             get_run_logger().info("reading from page %s", claim.page + 1)
             state = await reader.read(claim)
         except (Fenced, Refused) as error:
             return Cancelled(name="TakenOver", message=str(error))
-        return _mirrored(state, next(row for row in here.storage.catalog.shards(run_id) if row["shard_id"] == shard_id))
+        return _mirrored(state, await to_thread.run_sync(here.storage.catalog.shard, run_id, shard_id))
 
 
-def _mirrored(state: ShardState, row: dict) -> State:
+def _mirrored(state: ShardState, row: dict[str, Any]) -> State:
     counts = f"{row['fetched']:,} records, {row['quarantined']:,} quarantined"
     match state:
         case ShardState.COMPLETED:

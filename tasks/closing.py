@@ -1,22 +1,20 @@
-"""The step that ends a run whose shards have been read."""
+"""The step that ends the work of a run: paths are put right, and the shards say how it ends."""
 
 from anyio import to_thread
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from blocks.catalog import RunClaim
 from blocks.workspace import workspace
 from collectors.closing import Outcome, outcome, repair_paths
 from collectors.states import RunState, ShardState
 
 
 @task(name="close", retries=0, cache_policy=NO_CACHE)
-async def close_run(claim: RunClaim) -> Outcome:
-    """Put paths right and leave the run in the state its shards deserve."""
-    async with workspace(claim.run_id) as here:
-        catalog, tenant, name = here.storage.catalog, here.collection.tenant, here.collection.name
-        shards = catalog.shards(claim.run_id)
+async def close_run(run_id: str) -> Outcome:
+    """How the run ends. Paths are left for later when it is only paused."""
+    async with workspace(run_id) as here:
+        shards = await to_thread.run_sync(here.storage.catalog.shards, run_id)
         end = outcome(
             [(ShardState(shard["state"]), shard["error"]) for shard in shards],
             read=sum(shard["fetched"] for shard in shards),
@@ -24,8 +22,7 @@ async def close_run(claim: RunClaim) -> Outcome:
             strategy=here.collection.strategy,
         )
         if end.state is not RunState.PAUSED:
-            stores = here.storage.rows, here.storage.documents
-            repaired = await to_thread.run_sync(repair_paths, *stores, tenant, name)
+            of = here.collection.tenant, here.collection.name
+            repaired = await to_thread.run_sync(repair_paths, here.storage.rows, here.storage.documents, *of)
             get_run_logger().info("%s paths put right", repaired)
-        catalog.end(claim, end.state, end.error)
-    return end
+        return end

@@ -1,13 +1,16 @@
 """The steps that show a run in Prefect: how far it is, and what it did."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+from anyio import to_thread
+from httpx import HTTPError
 from prefect import task
 from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifact, aupdate_progress_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
 
 from blocks.reports import Report, report
 from blocks.workspace import Workspace, workspace
@@ -19,28 +22,44 @@ SECONDS_BETWEEN_UPDATES = 5.0
 async def progress_shown(here: Workspace) -> AsyncIterator[None]:
     """Keeps a progress artifact up to date meanwhile."""
     # Made before anything else talks to Prefect: a server on SQLite answers calls at one time with a two-second delay.
-    artifact = await acreate_progress_artifact(0.0, key=f"progress-{here.run_id}", description=here.collection.name)
-    showing = asyncio.create_task(_update(here, artifact))
+    key = f"progress-{here.run_id}"
+    artifact = await _tried(acreate_progress_artifact(0.0, key=key, description=here.collection.name))
+    showing = asyncio.create_task(_updates(here, artifact))
     try:
         yield
     finally:
         showing.cancel()
-        await asyncio.gather(showing, return_exceptions=True)
-        await aupdate_progress_artifact(artifact, report(here.storage.catalog, here.run_id).percent)
+        await asyncio.wait({showing})
+        await _update(here, artifact)
 
 
-async def _update(here: Workspace, artifact: UUID) -> None:
+async def _updates(here: Workspace, artifact: UUID | None) -> None:
     while True:
         await asyncio.sleep(SECONDS_BETWEEN_UPDATES)
-        await aupdate_progress_artifact(artifact, report(here.storage.catalog, here.run_id).percent)
+        await _update(here, artifact)
+
+
+async def _update(here: Workspace, artifact: UUID | None) -> None:
+    if artifact:
+        done = await to_thread.run_sync(report, here.storage.catalog, here.run_id)
+        await _tried(aupdate_progress_artifact(artifact, done.percent))
 
 
 @task(name="report", retries=0, cache_policy=NO_CACHE)
 async def report_run(run_id: str) -> None:
     """Leave a summary artifact: counts, rate, slowest shards, quarantine by reason."""
     async with workspace(run_id) as here:
-        text = summary(report(here.storage.catalog, run_id))
-    await acreate_markdown_artifact(text, key=f"summary-{run_id}", description=f"What run {run_id} did")
+        text = summary(await to_thread.run_sync(report, here.storage.catalog, run_id))
+    await _tried(acreate_markdown_artifact(text, key=f"summary-{run_id}", description=f"What run {run_id} did"))
+
+
+async def _tried(call: Awaitable[UUID]) -> UUID | None:
+    """What Prefect shows is a mirror: that it cannot be drawn must not change how a run ends."""
+    try:
+        return await call
+    except HTTPError as error:
+        get_run_logger().warning("an artifact could not be written: %s", error)
+        return None
 
 
 def summary(done: Report) -> str:

@@ -10,6 +10,7 @@ import html
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
@@ -63,6 +64,8 @@ class Parameters(BaseModel):
 
 
 class Kiwi:
+    """Plans and cases of Kiwi TCMS, by JSON-RPC."""
+
     Parameters = Parameters
 
     def __init__(self, parameters: Parameters, http: Http, page_size: int) -> None:
@@ -187,7 +190,9 @@ class Kiwi:
             {"jsonrpc": "2.0", "id": number, "method": method, "params": parameters}
             for number, (method, parameters) in enumerate(calls, 1)
         ]
-        replies = await self._http.post(ENDPOINT, body)
+        return await self._http.post(ENDPOINT, body, partial(self._results, calls))
+
+    def _results(self, calls: Sequence[Call], replies: Any) -> list[Any]:
         numbered = {reply.get("id"): reply for reply in (replies if isinstance(replies, list) else [replies])}
         whole = numbered.get(None, {})
         return [self._result(method, numbered.get(number, whole)) for number, (method, _) in enumerate(calls, 1)]
@@ -205,8 +210,8 @@ class Kiwi:
             return NotAllowed(f"{server} does not let {user} call {method}", "Give that user the permission to view.")
         if method == "Auth.login" and "password" in said:
             return Misconfigured(f'{server} refused to log in {user}: "{said}"', "Check user name and password.")
-        kind = Transient if error.get("code") == INTERNAL_ERROR else Misconfigured
-        return kind(f'{server} failed at {method}: "{said[:200]}"', API)
+        what = f'{server} failed at {method}: "{said[:200]}"'
+        return Transient(what) if error.get("code") == INTERNAL_ERROR else Misconfigured(what, API)
 
 
 def _bounds(key: str) -> tuple[int, int]:

@@ -34,6 +34,8 @@ class Parameters(BaseModel):
 
 
 class TestRail:
+    """Sections and cases of TestRail, by its API version 2."""
+
     Parameters = Parameters
 
     def __init__(self, parameters: Parameters, http: Http, page_size: int) -> None:
@@ -102,7 +104,7 @@ class TestRail:
         query = f"get_{key}/{self._parameters.project_id}{suite}&limit={limit}&offset={offset}"
         answer = await self._http.get(f"/index.php?/api/v2/{query}")
         if isinstance(answer, list):
-            return answer, offset + limit if len(answer) == limit else None
+            return answer, offset + len(answer) if 0 < len(answer) <= limit else None
         if not isinstance(answer, dict) or not isinstance(answer.get(key), list):
             raise Misconfigured(
                 f"{self._http.base_url} does not answer like TestRail: no list of {key}",

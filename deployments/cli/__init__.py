@@ -3,7 +3,7 @@
 import sys
 from importlib.metadata import version
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from collectors.errors import CollectError, Misconfigured, Refused, Unreachable
 
@@ -29,6 +29,7 @@ app = App(
     help="Collect data at scale that people can trust.",
     help_format="plaintext",
     help_on_error=False,
+    default_parameter=Parameter(negative="", show_default=False),
 )
 for _name, (_target, _help) in COMMANDS.items():
     app.command(f"deployments.cli.{_target}", name=_name, help=_help)

@@ -2,11 +2,14 @@
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
+from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from blocks.settings import Settings
 from blocks.storage import Storage, open_storage
@@ -15,7 +18,11 @@ from deployments.cli.output import print_json, say
 
 
 def tree(
-    collection: str | None = None, *, depth: int | None = None, tenant: str = "default", json: bool = False
+    collection: str | None = None,
+    *,
+    depth: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    tenant: str = "default",
+    json: bool = False,
 ) -> int:
     """Show the directories of a collection and how many cases they hold, those below included.
 
@@ -33,13 +40,15 @@ def tree(
     with open_storage(Settings.load()) as storage:
         name = _only(storage, collection, tenant)
         top = _nested(storage, tenant, name)
+        total = storage.rows.count(tenant, name)["case"]
     if json:
         print_json([_cut(node, depth) for node in top])
         return 0
-    total = sum(node["cases"] for node in top)
     print(f"{name}  {total:,} cases")
     for line in _drawn(top, "", depth):
         print(line)
+    if lost := total - sum(node["cases"] for node in top):
+        print(f"   {lost:,} cases in no directory")
     return 0
 
 
@@ -61,34 +70,50 @@ def export(
     """
     with open_storage(Settings.load()) as storage:
         name = _only(storage, collection, tenant)
-        if output is None:
-            _write(storage, tenant, name, sys.stdout.buffer)
-            return 0
-        part = output.with_name(output.name + ".part")
+        lines = _lines(storage, tenant, name)
+        written, missing = _write(lines, sys.stdout.buffer) if output is None else _replace(lines, output)
+    if output:
+        say(f"{written:,} records in {output}")
+    if missing:
+        say(f"{missing:,} records are left out: their details are not stored yet; finish with: collect resume RUN")
+    return 3 if missing else 0
+
+
+def _replace(lines: Iterable[dict[str, Any] | None], output: Path) -> tuple[int, int]:
+    """The file appears when it is whole, or not at all."""
+    part = output.with_name(f".{output.name}.part")
+    try:
         with part.open("wb") as file:
-            count = _write(storage, tenant, name, file)
+            counts = _write(lines, file)
         part.replace(output)
-    say(f"{count:,} records in {output}")
-    return 0
+        return counts
+    except OSError as error:
+        raise Misconfigured(f"{output} cannot be written ({error.strerror})", "Name another file.") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
 
 
-def _write(storage: Storage, tenant: str, name: str, file: Any) -> int:
-    count = 0
-    for line in _lines(storage, tenant, name):
+def _write(lines: Iterable[dict[str, Any] | None], file: Any) -> tuple[int, int]:
+    written = missing = 0
+    for line in lines:
+        if line is None:
+            missing += 1
+            continue
         file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-        count += 1
+        written += 1
     file.flush()
-    return count
+    return written, missing
 
 
-def _lines(storage: Storage, tenant: str, name: str) -> Iterator[dict[str, Any]]:
+def _lines(storage: Storage, tenant: str, name: str) -> Iterator[dict[str, Any] | None]:
+    """All live records; None for one whose document is not the one its row speaks of: its batch is under way."""
     for kind in ("directory", "case"):
         for rows in storage.rows.live(tenant, name, kind):
             details = storage.documents.read(tenant, name, kind, [row["id"] for row in rows])
             for row in rows:
-                # A row whose document is not written yet is half a record: its batch is still under way.
-                if row["id"] in details:
-                    yield _line(kind, row, details[row["id"]])
+                detail = details.get(row["id"])
+                yield _line(kind, row, detail) if detail and detail.content_hash == row["content_hash"] else None
 
 
 def _line(kind: str, row: dict[str, Any], detail: Any) -> dict[str, Any]:

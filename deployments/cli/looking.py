@@ -26,7 +26,8 @@ def status(
     json
         print an array of objects; one object with RUN_ID
     """
-    with open_storage(Settings.load()) as storage:
+    settings = Settings.load()
+    with open_storage(settings) as storage:
         catalog = storage.catalog
         if run_id:
             row = catalog.run(run_id)
@@ -51,7 +52,8 @@ def status(
         ],
     )
     if not found:
-        say("nothing was collected yet; try: collect run demo")
+        whose = f" of collection {collection}" if collection else ""
+        say(f"there is no run{whose} in {settings.home}; try: make demo")
     return 0
 
 
@@ -143,6 +145,8 @@ def shards(run_id: str, *, json: bool = False) -> int:
             for each in found
         ],
     )
+    if not found:
+        say(f"run {run_id} has no shards: its source was empty, or could not be asked")
     return 0
 
 

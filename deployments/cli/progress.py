@@ -51,7 +51,7 @@ def _text(now: Report) -> str:
     if not now.shards:
         return "planning"
     counts = f"{now.percent:3.0f}%  {now.records['fetched']:,}/{now.total:,}"
-    if not now.rate:
+    if not now.rate or now.phase == "ended":
         return f"{counts}  {now.phase}"
     remaining = (now.total - now.records["fetched"]) / now.rate
     return f"{counts}  {now.rate:,.0f}/s  {now.phase}  {duration(remaining)} left"

@@ -1,6 +1,7 @@
 """`run` and `resume`: one run as a Prefect flow in this process, with progress, Ctrl-C and a truthful exit code."""
 
 import asyncio
+import logging
 import signal
 import sys
 import time
@@ -34,8 +35,9 @@ EXIT_CODES = {
 def run(
     collection: str,
     *,
-    mode: Literal["full"] = "full",
-    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    mode: Literal["full"] | None = None,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
+    tenant: str = "default",
     json: bool = False,
 ) -> int:
     """Collect a collection: a YAML file, or the name of a known one.
@@ -45,28 +47,32 @@ def run(
     collection
         path of a collection file, or a name from collect list
     mode
-        what to read: full reads everything
+        what to read, instead of what the definition says: full reads everything
     set_
         override a key of the definition for this run, such as strategy.concurrency=2
+    tenant
+        whose collection, when it is called by its name
     json
         print the result as one JSON object
     """
     settings = Settings.load()
     with open_storage(settings) as storage:
-        definition = resolve(collection, (f"mode={mode}", *set_), storage.catalog)
+        catalog = storage.catalog
+        overrides = [*([f"mode={mode}"] if mode else []), *set_]
+        definition, of_file = resolve(collection, overrides, catalog, tenant)
         api = _server(settings)
-        from flows.running import mark_crashed, run_in_this_process
-
-        begun = storage.catalog.begin(definition, this_process())
+        begun = catalog.begin(definition, this_process())
         if begun.superseded:
             say(f"run {begun.superseded} had stopped; this one takes its place")
-            asyncio.run(mark_crashed(storage.catalog.run(begun.superseded)["flow_run_id"]))
         try:
-            return _follow(storage.catalog, begun.run_id, api, run_in_this_process, json)
+            exit_code = _follow(catalog, begun.run_id, begun.superseded, api, json)
         except Exception as error:
             with suppress(Fenced):
-                storage.catalog.end(begun, RunState.FAILED, f"could not be started: {error}")
+                catalog.end(begun, RunState.FAILED, f"could not be started: {error}")
             raise
+        if of_file and catalog.run(begun.run_id)["planned"]:
+            catalog.register(of_file)
+        return exit_code
 
 
 def resume(run_id: str, *, json: bool = False) -> int:
@@ -81,20 +87,19 @@ def resume(run_id: str, *, json: bool = False) -> int:
     """
     settings = Settings.load()
     with open_storage(settings) as storage:
-        row = storage.catalog.run(run_id)
+        catalog = storage.catalog
+        row = catalog.run(run_id)
         if row["state"] == RunState.COMPLETED:
             say(f"run {run_id} is complete already")
-            return _finish(report(storage.catalog, run_id), None, json)
+            return _finish(report(catalog, run_id), None, json)
         if row["state"] == RunState.CANCELLED:
             raise Refused(
                 f"run {run_id} was cancelled ({row['reason']})", f"Begin anew: collect run {row['collection']}"
             )
-        _wait_for_lease(storage.catalog, run_id)
+        _wait_for_lease(catalog, run_id)
         api = _server(settings)
-        from flows.running import mark_crashed, run_in_this_process
-
-        asyncio.run(mark_crashed(row["flow_run_id"]))
-        return _follow(storage.catalog, run_id, api, run_in_this_process, json)
+        catalog.desire(run_id, Desired.RUN)
+        return _follow(catalog, run_id, run_id, api, json)
 
 
 def _server(settings: Settings) -> str:
@@ -107,20 +112,26 @@ def _wait_for_lease(catalog: Catalog, run_id: str) -> None:
     """Wait out the lease of a process that may be dead; one that is renewed meanwhile is alive."""
     left = catalog.seconds_held(run_id)
     if left:
-        say(f"run {run_id} is still leased for {left:.0f} s; waiting whether its process is alive …")
+        say(f"another process holds run {run_id}; waiting up to {left:.0f} s to see whether it is alive …")
     while left:
         time.sleep(min(left, 0.5))
         before, left = left, catalog.seconds_held(run_id)
         if left > before:
-            raise Refused(
-                f"run {run_id} is under way: its process renews its lease", f"Watch it: collect status {run_id}"
-            )
+            raise Refused(f"run {run_id} is under way: its process is alive", f"Watch it: collect status {run_id}")
 
 
-def _follow(catalog: Catalog, run_id: str, api: str, start: Callable[[str], Awaitable[None]], json: bool) -> int:
+def _follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: bool) -> int:
+    """Lead the run in this process until it ends. `died` names the run whose process Prefect may still wait for."""
+    from flows.running import mark_crashed, run_in_this_process
+
+    gone = catalog.run(died)["flow_run_id"] if died else None
+    _show_warnings()
     try:
+        asyncio.run(mark_crashed(gone))
         with shown(lambda: report(catalog, run_id)):
-            asyncio.run(_interruptible(catalog, run_id, start(run_id)))
+            asyncio.run(_interruptible(catalog, run_id, run_in_this_process(run_id)))
+    except Refused:
+        raise
     except Exception as error:
         if prefect_server.healthy(api):
             raise
@@ -128,6 +139,13 @@ def _follow(catalog: Catalog, run_id: str, api: str, start: Callable[[str], Awai
             f"the Prefect server at {api} stopped answering", f"Bring it back, then: collect resume {run_id}"
         ) from error
     return _finish(report(catalog, run_id), api, json)
+
+
+def _show_warnings() -> None:
+    """Say what the source makes us wait for; the flow's own log goes to Prefect."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("collectors").addHandler(handler)
 
 
 async def _interruptible(catalog: Catalog, run_id: str, running: Awaitable[None]) -> None:
@@ -169,9 +187,11 @@ def _finish(done: Report, api: str | None, json: bool) -> int:
 
 def _summarise(done: Report) -> None:
     words = {"COMPLETED": "done", "PARTIALLY_COMPLETED": "partly done", "PAUSED": "paused"}
-    counts = "   ".join(f"{count:,} {name}" for name, count in done.records.items() if name != "fetched")
-    print(f"{done.run_id}  {done.collection}  {words.get(done.state, done.state.lower())} in {duration(done.seconds)}")
-    print(f"  records   {done.records['fetched']:,} fetched   {counts}   {done.rate:,.0f}/s")
+    took = f" in {duration(done.seconds)}" if done.seconds else ""
+    print(f"{done.run_id}  {done.collection}  {words.get(done.state, done.state.lower())}{took}")
+    if done.records["fetched"] or not done.error:
+        counts = "   ".join(f"{count:,} {name}" for name, count in done.records.items() if name != "fetched")
+        print(f"  records   {done.records['fetched']:,} fetched   {counts}   {done.rate:,.0f}/s")
     for shard in done.shards:
         if shard.error:
             print(f"  shard     {shard.shard_id} {shard.label}: {shard.error}")
@@ -184,7 +204,17 @@ def _summarise(done: Report) -> None:
 
 
 def _next(done: Report) -> list[str]:
-    if done.state in (RunState.PAUSED, RunState.FAILED):
-        return [f"collect resume {done.run_id}", f"collect shards {done.run_id}"]
-    more = [f"collect quarantine {done.run_id}"] if done.records["quarantined"] else []
-    return [*more, f"collect tree {done.collection}", f"collect export {done.collection}", "collect status"][:3]
+    resume = f"collect resume {done.run_id}"
+    if done.state == RunState.PAUSED:
+        return [resume, f"collect shards {done.run_id}"]
+    if done.state == RunState.FAILED:
+        return [f"{resume} (when the cause is gone)", f"collect run {done.collection} (with a corrected definition)"]
+    failed = [resume] if any(shard.error for shard in done.shards) else []
+    refused = [f"collect quarantine {done.run_id}"] if done.records["quarantined"] else []
+    return [
+        *failed,
+        *refused,
+        f"collect tree {done.collection}",
+        f"collect export {done.collection}",
+        "collect status",
+    ][:3]

@@ -179,8 +179,7 @@ def test_a_run_that_nobody_works_on_gives_way(catalog, expired, database, defini
     elif end == "zombie":
         processes.zombie(process)
     elif end == "paused":
-        catalog.start(first, None)
-        catalog.end(first, RunState.PAUSED)
+        catalog.end(catalog.lead(first.run_id, owner), RunState.PAUSED)
 
     second = catalog.begin(definition(), this_process())
 
@@ -284,23 +283,35 @@ def test_of_two_processes_that_lead_at_once_exactly_one_does(expired, catalog, r
         assert catalog.run(run_id)["fence"] == 2
 
 
-def test_leading_wants_the_run_to_go_on(catalog, definition):
+def test_what_is_desired_is_told_at_the_next_renewal(catalog, definition):
+    claim = catalog.begin(definition(), this_process())
+    catalog.desire(claim.run_id, Desired.PAUSE, "interrupted")
+    assert catalog.renew(claim) is Desired.PAUSE
+    assert catalog.run(claim.run_id)["reason"] == "interrupted"
+    catalog.desire(claim.run_id, Desired.RUN)
+    assert catalog.renew(claim) is Desired.RUN
+    assert catalog.run(claim.run_id)["reason"] is None
+
+
+def test_a_run_that_was_begun_is_led_only_once(catalog, definition, database, dump):
     begun = catalog.begin(definition(), this_process())
-    catalog.desire(begun.run_id, Desired.PAUSE, "interrupted")
-    assert catalog.renew(begun) is Desired.PAUSE
     led = catalog.lead(begun.run_id, this_process())
+    before = dump(database)
+    with pytest.raises(Refused):
+        catalog.lead(begun.run_id, this_process())
+    assert dump(database) == before
     assert catalog.renew(led) is Desired.RUN
-    assert catalog.run(begun.run_id)["reason"] is None
 
 
 @pytest.mark.parametrize("state", [RunState.FAILED, RunState.PARTIALLY_COMPLETED])
-def test_an_ended_run_does_not_go_on_beside_a_newer_one(catalog, definition, processes, state):
-    first = catalog.begin(definition(), this_process())
-    catalog.start(first, None)
+def test_an_ended_run_does_not_go_on_beside_a_newer_one(catalog, definition, processes, database, dump, state):
+    first = catalog.lead(catalog.begin(definition(), this_process()).run_id, this_process())
     catalog.end(first, state)
-    catalog.begin(definition(), identity(processes.sleeper().pid))
-    with pytest.raises(Refused):
+    newer = catalog.begin(definition(), identity(processes.sleeper().pid))
+    before = dump(database)
+    with pytest.raises(Refused, match=newer.run_id):
         catalog.lead(first.run_id, this_process())
+    assert dump(database) == before
 
 
 @pytest.mark.parametrize("state", [RunState.COMPLETED, RunState.CANCELLED])
@@ -317,7 +328,6 @@ def test_a_run_that_cannot_go_on_is_not_led(catalog, expired, definition, databa
 
 STALE_WRITES = {
     "renew": lambda catalog, claim: catalog.renew(claim),
-    "start": lambda catalog, claim: catalog.start(claim, "flow"),
     "save_plan": lambda catalog, claim: catalog.save_plan(claim, plans("s01"), 1.0),
     **{
         f"end {state}": lambda catalog, claim, state=state: catalog.end(claim, state, "late")
@@ -329,7 +339,6 @@ STALE_WRITES = {
 @pytest.mark.parametrize("write", STALE_WRITES)
 def test_a_leader_that_was_followed_changes_nothing(catalog, expired, definition, database, dump, write):
     stale = expired.begin(definition(), ELSEWHERE)
-    expired.start(stale, None)
     catalog.lead(stale.run_id, this_process())
     before = dump(database)
     for claim in (stale, RunClaim(stale.run_id, this_process(), stale.fence), RunClaim(stale.run_id, "far:2:2", 2)):
@@ -351,15 +360,15 @@ def test_a_plan_is_saved_wholly_or_not_at_all(catalog, definition, database, dum
 
 @pytest.mark.parametrize("target", RunState)
 @pytest.mark.parametrize("state", RunState)
-def test_a_run_moves_only_where_the_table_allows(catalog, definition, database, alter, dump, state, target):
-    claim = catalog.begin(definition(), this_process())
+def test_a_run_moves_only_where_the_table_allows(catalog, expired, definition, database, alter, dump, state, target):
+    claim = expired.begin(definition(), ELSEWHERE)
     set_state(alter, database, claim.run_id, state)
     before = dump(database)
     going_on = state is target is RunState.RUNNING  # a run whose process died is still called so
 
     def move():
         if target is RunState.RUNNING:
-            catalog.start(claim, "flow")
+            catalog.lead(claim.run_id, this_process(), "flow")
         else:
             catalog.end(claim, target, "why")
 
@@ -367,15 +376,14 @@ def test_a_run_moves_only_where_the_table_allows(catalog, definition, database, 
         move()
         assert catalog.run(claim.run_id)["state"] == target
     else:
-        with pytest.raises(Fenced):
+        with pytest.raises((Fenced, Refused)):
             move()
         assert dump(database) == before
 
 
 @pytest.mark.parametrize("state", sorted(RUN_MOVES[RunState.RUNNING]))
 def test_a_run_that_ended_is_held_by_nobody(catalog, definition, state):
-    claim = catalog.begin(definition(), this_process())
-    catalog.start(claim, None)
+    claim = catalog.lead(catalog.begin(definition(), this_process()).run_id, this_process())
     catalog.end(claim, state, "why")
     row = catalog.run(claim.run_id)
     assert (row["owner"], row["lease_until"], row["error"]) == (None, 0, "why")
@@ -391,11 +399,6 @@ def test_an_unknown_run_is_named_with_a_remedy(catalog):
         catalog.run("nope")
     assert "nope" in unknown.value.what
     assert "collect status" in unknown.value.remedy
-
-
-def test_leading_a_run_that_is_not_there_is_refused(catalog):
-    with pytest.raises(Refused, match="nope"):
-        catalog.lead("nope", this_process())
 
 
 def test_runs_are_listed_newest_first_by_collection(catalog, definition, alter, database):

@@ -131,6 +131,12 @@ def test_processes_that_create_the_same_database_at_once_share_it(tmp_path, proc
         assert sorted(map(int, found)) == [1, 2, 3, 4]
 
 
+def test_a_database_can_be_opened_and_read_while_another_process_writes(database, processes, open_database):
+    writer = processes.start(HOLD, database.path)
+    assert writer.stdout.readline() == "holding\n"
+    assert values(open_database(database.path)) == {}
+
+
 def test_threads_that_create_the_same_database_at_once_share_it(tmp_path):
     failed = []
     barrier = threading.Barrier(6)

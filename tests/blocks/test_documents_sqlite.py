@@ -4,8 +4,10 @@ import pytest
 
 from blocks.documents_sqlite import CHUNK, SqliteDocuments
 from collectors.models import Document
+from collectors.paths import Move, Place
 
 KEY = ("default", "cases", "case")
+RIGHT = Place("/right", 0)
 
 
 @pytest.fixture
@@ -15,6 +17,7 @@ def store(details):
 
 def document(id="1", version="b", **values):
     fields = {"tenant": "default", "collection": "cases", "kind": "case", "deleted": False, "name": "n", "path": "/n"}
+    fields["content_hash"] = "0" * 64
     return Document(id=id, version=version, **fields | values)
 
 
@@ -61,7 +64,7 @@ def test_tenants_collections_and_kinds_are_kept_apart(store):
     others = [("other", "cases", "case"), ("default", "other", "case"), ("default", "cases", "directory")]
     for number, (tenant, collection, kind) in enumerate([KEY, *others]):
         store.write([document(tenant=tenant, collection=collection, kind=kind, name=str(number))])
-    store.repath(*others[0], [("1", "/moved")])
+    store.repath(*others[0], [Move("1", "/n", Place("/moved", 0))])
     found = [store.read(*key, ["1"])["1"] for key in (KEY, *others)]
     assert [(each.name, each.path) for each in found] == [("0", "/n"), ("1", "/moved"), ("2", "/n"), ("3", "/n")]
 
@@ -69,19 +72,25 @@ def test_tenants_collections_and_kinds_are_kept_apart(store):
 def test_more_than_one_chunk_is_read_and_put_right(store):
     ids = [f"{number:05}" for number in range(2 * CHUNK + 1)]
     store.write([document(id) for id in ids])
-    store.repath(*KEY, [(id, f"/{id}") for id in ids])
+    store.repath(*KEY, [Move(id, "/n", Place(f"/{id}", 0)) for id in ids])
     assert {id: each.path for id, each in store.read(*KEY, ids).items()} == {id: f"/{id}" for id in ids}
 
 
 def test_a_path_is_put_right_or_taken_away_whatever_the_version_and_nothing_else_changes(store):
     store.write([document("1", "z", content={"a": 1}), document("2", "z")])
-    store.repath(*KEY, [("1", "/right"), ("2", None), ("3", "/nobody")])
+    store.repath(*KEY, [Move("1", "/n", RIGHT), Move("2", "/n", None), Move("3", "/n", RIGHT)])
     found = store.read(*KEY, ["1", "2", "3"])
     assert found == {"1": document("1", "z", path="/right", content={"a": 1}), "2": document("2", "z", path=None)}
 
 
 def test_after_a_path_is_put_right_the_next_version_still_wins(store):
     store.write([document("1", "b")])
-    store.repath(*KEY, [("1", "/right")])
+    store.repath(*KEY, [Move("1", "/n", RIGHT)])
     store.write([document("1", "c", path="/later")])
     assert store.read(*KEY, ["1"])["1"].path == "/later"
+
+
+def test_a_path_that_somebody_else_corrected_meanwhile_is_left_as_it_is(store):
+    store.write([document(path="/newest")])
+    store.repath(*KEY, [Move("1", "/n", RIGHT)])
+    assert store.read(*KEY, ["1"])["1"].path == "/newest"

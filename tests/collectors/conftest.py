@@ -154,8 +154,7 @@ def begin(storage: Storage) -> Callable[..., Begun]:
 
     def begun(name: str = "c", shards: int = 1, **strategy: Any) -> Begun:
         definition = Collection(name=name, collector="in-test", source={}, strategy=strategy)
-        run = storage.catalog.begin(definition, "me")
-        storage.catalog.start(run, None)
+        run = storage.catalog.lead(storage.catalog.begin(definition, "me").run_id, "me")
         plans = [
             ShardPlan(shard_id=f"s{number:02}", stage="cases", label="cases", span={}, estimate=0)
             for number in range(1, shards + 1)

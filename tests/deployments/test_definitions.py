@@ -6,11 +6,20 @@ import yaml
 from blocks.settings import Settings
 from blocks.storage import open_storage
 from collectors.errors import Misconfigured
-from deployments.definitions import resolve, shipped
+from deployments import definitions
+from deployments.definitions import shipped
 
 SECRET = "hunter2-s3cret"
 SOURCE = {"base_url": "http://tests.example", "project_id": 1, "username": "reader", "api_key": SECRET}
 VALUES = {"name": "cases", "collector": "testrail", "source": SOURCE}
+
+
+def resolve(name, overrides, catalog):
+    """The definition, remembered as a run does once its source has answered."""
+    found = definitions.resolve(name, overrides, catalog)
+    if found.of_file:
+        catalog.register(found.of_file)
+    return found.definition
 
 
 @pytest.fixture
@@ -300,7 +309,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path, catalog):
 
 def test_a_folder_is_no_file(tmp_path, catalog):
     (tmp_path / "folder.yaml").mkdir()
-    assert "cannot be read" in refused(str(tmp_path / "folder.yaml"), catalog)
+    assert "is a folder" in refused(str(tmp_path / "folder.yaml"), catalog)
 
 
 @pytest.mark.parametrize("name", ["n" * 5000, "a\0b", "支" * 300], ids=["long", "null", "wide"])

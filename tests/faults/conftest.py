@@ -1,12 +1,15 @@
 """A small source of several shards and pages, and runs of it that fail where they are told to."""
 
 import json
+import os
+import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +73,25 @@ class Faults:
         out, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == exit_code, f"{target} {when} {nth}: {process.returncode}\n{out}\n{err}"
         return self._crashed(out, err)
+
+    def freeze(self, process: subprocess.Popen[str]) -> None:
+        """Stop the process, but not within a transaction: SQLite keeps everybody waiting for that one to go on."""
+        give_up = time.monotonic() + PATIENCE
+        while time.monotonic() < give_up:
+            process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+            if not self._locked():
+                return
+            process.send_signal(signal.SIGCONT)
+        raise AssertionError("it never was between two transactions")
+
+    def _locked(self) -> bool:
+        with closing(sqlite3.connect(self.collect.home / "collect.db", timeout=0.2)) as probe:
+            try:
+                probe.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            return False
 
     @staticmethod
     def first_to_end(processes: list[subprocess.Popen[str]]) -> subprocess.Popen[str]:
