@@ -83,11 +83,17 @@ class Database:
         with self.read() as connection:
             return connection.exec_driver_sql("PRAGMA user_version").scalar_one()
 
+    def _refuse_foreign_tables(self) -> None:
+        with self.read() as connection:
+            if connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one():
+                raise Misconfigured(f"{self.path} holds another program's tables", "Move it away, and run again.")
+
     def _create(self, tables: MetaData, schema: int) -> int:
         """Make the tables, one process at a time: SQLite does not wait for another one that changes the journal."""
         with _alone(self.path.parent):
             if found := self._schema():
                 return found
+            self._refuse_foreign_tables()
             with self._writer.connect() as connection:
                 connection.connection.driver_connection.execute("PRAGMA journal_mode = WAL").close()
             with self.write() as connection:

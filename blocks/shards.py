@@ -99,9 +99,8 @@ class Shards:
             return _desired(connection, claim)
 
     def release(self, claim: Claim, state: ShardState, error: str | None = None) -> None:
-        ended = now() if state in (ShardState.COMPLETED, ShardState.FAILED) else None
         with self._database.write() as connection:
-            self._guarded(connection, claim, state=state, error=error, ended_at=ended, lease_until=0, owner=None)
+            self._guarded(connection, claim, state=state, error=error, ended_at=now(), lease_until=0, owner=None)
 
     def _guarded(self, connection: Connection, claim: Claim, **values: Any) -> None:
         written = connection.execute(

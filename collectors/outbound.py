@@ -121,16 +121,16 @@ class Http:
         raise AssertionError("unreachable")
 
     async def _unthrottled(self, build: Callable[[], httpx.Request]) -> Any:
-        """Being asked to wait is no failure: wait as long as asked, an hour for one answer and two altogether."""
-        give_up = time.monotonic() + 2 * LONGEST_PAUSE
+        """Being asked to wait is no failure: wait as long as asked, less than an hour altogether."""
+        give_up = time.monotonic() + LONGEST_PAUSE
         while True:
             await self._pace.turn()
             try:
                 return await self._once(build())
             except Throttled as error:
-                self._pace.hold(error.delay)
-                if time.monotonic() + error.delay > give_up:
+                if time.monotonic() + error.delay >= give_up:
                     raise
+                self._pace.hold(error.delay)
                 log.warning("%s", error.what)
 
     async def _once(self, request: httpx.Request) -> Any:

@@ -123,7 +123,7 @@ async def test_refused_credentials_are_told_at_once(get, reply, status):
 async def test_a_wrong_address_or_id_is_told_at_once_with_its_path(get, reply, status):
     error, server = await get(reply({"error": "No such project."}, status), path="/index.php?/api/v2/get_cases/7")
     assert type(error) is Misconfigured
-    assert f'answered {status} to /index.php: "No such project."' in str(error)
+    assert f'answered {status} to /index.php?/api/v2/get_cases/7: "No such project."' in str(error)
     assert len(server.asked) == 1
 
 

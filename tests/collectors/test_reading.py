@@ -435,9 +435,10 @@ async def test_a_cancelled_reader_leaves_its_shard_paused_and_free(begin, reader
 
 async def test_a_crash_after_the_last_checkpoint_needs_no_request_to_complete(begin, reader, storage, shelves):
     run = begin()
-    claim = run.claim()
+    dying = Shards(storage.shards._database, lease_seconds=0)
+    claim = dying.claim(run.run_id, "s01", "me")
     batch = shelves(collection="c").load(Record(kind="case", id="a", name="n"), observation=1, run=run.run_id)
-    storage.shards.checkpoint(claim, 0, None, [batch], [], 1)
+    dying.checkpoint(claim, 0, None, [batch], [], 1)
     collector = Listed(*PAGES)
     assert await reader(run, collector).read(run.claim()) is ShardState.COMPLETED
     assert not collector.fetches
