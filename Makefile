@@ -2,7 +2,6 @@
 # make test    install what the tests need, run all of them
 # make faults  kill and freeze a run at every step (ten minutes)
 # make kiwi    collect a real Kiwi TCMS server and compare the counts (three minutes at the first start)
-# make   measure what docs/performance.md reports
 # make lock    write the lock files anew (needs uv)
 
 PYTHON ?= python3
