@@ -1,6 +1,6 @@
 # make demo    install, start a Prefect server and the sample source, collect it
 # make test    install what the tests need, run all of them
-# make faults  kill and freeze a run at every step (ten minutes)
+# make faults  kill and freeze a run at every step (twenty minutes)
 # make kiwi    collect a real Kiwi TCMS server and compare the counts (three minutes at the first start)
 # make lock    write the lock files anew (needs uv)
 

@@ -41,24 +41,8 @@ class Catalog:
 
     def register(self, definition: Collection) -> None:
         """Keep the definition; a new version only when it differs from the newest one."""
-        text = definition.model_dump_json()
-        c = collection.c
         with self._database.write() as connection:
-            newest = connection.execute(
-                select(c.version, c.definition)
-                .where(_named(definition.tenant, definition.name))
-                .order_by(c.version.desc())
-            ).first()
-            if newest is None or newest.definition != text:
-                connection.execute(
-                    insert(collection).values(
-                        tenant=definition.tenant,
-                        name=definition.name,
-                        version=newest.version + 1 if newest else 1,
-                        definition=text,
-                        created_at=now(),
-                    )
-                )
+            _register(connection, definition)
 
     def definition(self, tenant: str, name: str) -> Collection | None:
         c = collection.c
@@ -84,9 +68,10 @@ class Catalog:
 
     # ---- the life of a run -------------------------------------------------------------------------------
 
-    def begin(self, definition: Collection, owner: str) -> RunClaim:
+    def begin(self, definition: Collection, owner: str, of_file: Collection | None = None) -> RunClaim:
         """A new run of the collection. Raises Refused while another one is under way.
 
+        `of_file` is what its file says, without overrides: it is registered once the source has answered.
         A run that was interrupted, or whose process died, gives way: it becomes CANCELLED.
         """
         run_id = secrets.token_hex(4)
@@ -99,6 +84,7 @@ class Catalog:
                     collection=definition.name,
                     mode=definition.mode,
                     definition=definition.model_dump_json(),
+                    of_file=of_file and of_file.model_dump_json(),
                     state=RunState.CREATED,
                     desired=Desired.RUN,
                     sweep=func.coalesce(
@@ -182,6 +168,9 @@ class Catalog:
             self._led(connection, claim, planned=True, started_at=int(started_at * 1_000_000))
             if rows:
                 connection.execute(insert(shard), rows)
+            text = connection.scalar(select(run.c.of_file).where(run.c.run_id == claim.run_id))
+            if text:
+                _register(connection, Collection.model_validate_json(text))
 
     def desire(self, run_id: str, desired: Desired, reason: str | None = None) -> None:
         with self._database.write() as connection:
@@ -189,10 +178,11 @@ class Catalog:
 
     def end(self, claim: RunClaim, state: RunState, error: str | None = None) -> None:
         """Leave the run in `state` and give up its lease."""
-        ended = None if state is RunState.PAUSED else now()
+        paused = state is RunState.PAUSED
+        ended = {} if paused else {"ended_at": now(), "reason": None}
         allowed = run.c.state.in_(sources_of(RUN_MOVES, state))
         with self._database.write() as connection:
-            self._led(connection, claim, allowed, state=state, error=error, ended_at=ended, lease_until=0, owner=None)
+            self._led(connection, claim, allowed, state=state, error=error, lease_until=0, owner=None, **ended)
 
     def _led(self, connection: Connection, claim: RunClaim, *conditions: Any, **values: Any) -> None:
         mine = and_(run.c.run_id == claim.run_id, run.c.fence == claim.fence, run.c.owner == claim.owner, *conditions)
@@ -258,6 +248,23 @@ class Catalog:
         )
         with self._database.read() as connection:
             return dict(tuple(row) for row in connection.execute(query))
+
+
+def _register(connection: Connection, definition: Collection) -> None:
+    c = collection.c
+    mine = _named(definition.tenant, definition.name)
+    newest = connection.execute(select(c.version, c.definition).where(mine).order_by(c.version.desc())).first()
+    text = definition.model_dump_json()
+    if newest is None or newest.definition != text:
+        connection.execute(
+            insert(collection).values(
+                tenant=definition.tenant,
+                name=definition.name,
+                version=newest.version + 1 if newest else 1,
+                definition=text,
+                created_at=now(),
+            )
+        )
 
 
 def _named(tenant: str, name: str) -> Any:

@@ -37,6 +37,7 @@ run = Table(
     Column("collection", String(100), nullable=False),
     Column("mode", String(16), nullable=False),
     Column("definition", Text, nullable=False),
+    Column("of_file", Text),
     Column("state", String(24), nullable=False),
     Column("desired", String(16), nullable=False),
     Column("reason", Text),

@@ -52,20 +52,21 @@ def _shipped(name: str, catalog: Catalog, tenant: str) -> Collection:
 
 def _read(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise Misconfigured(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from None
     except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", error)
+        raise Misconfigured(f"{path} cannot be read ({why})", "Check its name and rights.") from error
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise Misconfigured(
-            f"{path} cannot be read ({getattr(error, 'strerror', error)})", "Check its name and rights."
-        ) from error
-    except yaml.YAMLError as error:
-        raise Misconfigured(
-            f"{path} is not valid YAML{_where(error)}", "Check quotes, colons and indentation."
+            f"{path} is not valid YAML{_where(error)}", "Check quotes, dates and indentation."
         ) from None
 
 
-def _where(error: yaml.YAMLError) -> str:
+def _where(error: Exception) -> str:
     """The place alone: what stands there may be a secret."""
     mark = getattr(error, "problem_mark", None)
     if mark:

@@ -151,9 +151,11 @@ def _note(settings: Settings) -> Path:
 
 def _noted(settings: Settings) -> dict[str, str] | None:
     try:
-        return json.loads(_note(settings).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        noted = json.loads(_note(settings).read_text())
+    except (FileNotFoundError, ValueError):
         return None
+    whole = isinstance(noted, dict) and all(isinstance(noted.get(key), str) for key in ("api", "process"))
+    return noted if whole else None
 
 
 @contextmanager

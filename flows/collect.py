@@ -22,7 +22,7 @@ from collectors.errors import CollectError, Fenced, Misconfigured
 from collectors.keeping import kept, until_stopped
 from collectors.reading import LONGEST_REASON
 from collectors.states import Desired, RunState, ShardState
-from flows.shard import RENEWALS_PER_LEASE, shard
+from flows.shard import PAUSED, RENEWALS_PER_LEASE, shard
 from tasks.closing import close_run
 from tasks.planning import plan_run
 from tasks.reporting import progress_shown, report_run
@@ -116,13 +116,15 @@ async def _read(here: Workspace, shard_ids: list[str], stop: asyncio.Event) -> N
                 if stop.is_set():
                     break
                 started = asyncio.Event()
-                running.create_task(_one(here, shard_id, started, places))
+                running.create_task(_one(here, shard_id, started, places, stop))
                 await started.wait()
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from None
 
 
-async def _one(here: Workspace, shard_id: str, started: asyncio.Event, places: asyncio.Semaphore) -> None:
+async def _one(
+    here: Workspace, shard_id: str, started: asyncio.Event, places: asyncio.Semaphore, stop: asyncio.Event
+) -> None:
     def on_running(*_: Any) -> None:
         started.set()
 
@@ -132,6 +134,9 @@ async def _one(here: Workspace, shard_id: str, started: asyncio.Event, places: a
             state = await shard.with_options(on_running=[on_running])(here.run_id, shard_id, return_state=True)
         if state.is_failed() and collection.strategy.on_failure == "stop":
             here.storage.catalog.desire(here.run_id, Desired.PAUSE, f"shard {shard_id} failed")
+            stop.set()
+        if state.name == PAUSED:
+            stop.set()
     finally:
         started.set()
         places.release()

@@ -13,6 +13,7 @@ from collectors.reading import Reader
 from collectors.states import ShardState
 
 RENEWALS_PER_LEASE = 15
+PAUSED = "Paused"
 
 
 @flow(name="shard", flow_run_name="{run_id}/{shard_id}", retries=0, persist_result=False)
@@ -37,6 +38,6 @@ def _mirrored(state: ShardState, row: dict[str, Any]) -> State:
         case ShardState.COMPLETED:
             return Completed(message=counts)
         case ShardState.PAUSED:
-            return Cancelled(name="Paused", message=f"{counts}; goes on from here when the run is resumed")
+            return Cancelled(name=PAUSED, message=f"{counts}; goes on from here when the run is resumed")
         case _:
             return Failed(message=row["error"])

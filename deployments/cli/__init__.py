@@ -1,7 +1,9 @@
 """The command `collect`. Commands are named here and imported when they are called, so that help answers at once."""
 
+import os
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 from cyclopts import App, Parameter
 
@@ -37,8 +39,10 @@ for _name, (_target, _help) in COMMANDS.items():
 
 def main() -> None:
     """Exit codes: 0 done, 1 failed, 2 wrong usage, 3 partly done, 4 refused, 5 server unreachable, 130 interrupted."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open as long as the process lives
+        getattr(sys, name).reconfigure(errors="backslashreplace")
     try:
         sys.exit(app())
     except CollectError as error:
@@ -49,5 +53,8 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        print(f"error: {error.strerror or error}", file=sys.stderr)
+        os._exit(1)  # an output that cannot be written would fail once more when Python flushes it at its end
     except KeyboardInterrupt:
         sys.exit(130)

@@ -61,18 +61,15 @@ def run(
         overrides = [*([f"mode={mode}"] if mode else []), *set_]
         definition, of_file = resolve(collection, overrides, catalog, tenant)
         api = _server(settings)
-        begun = catalog.begin(definition, this_process())
+        begun = catalog.begin(definition, this_process(), of_file)
         if begun.superseded:
             say(f"run {begun.superseded} had stopped; this one takes its place")
         try:
-            exit_code = _follow(catalog, begun.run_id, begun.superseded, api, json)
+            return _follow(catalog, begun.run_id, begun.superseded, api, json)
         except Exception as error:
             with suppress(Fenced):
                 catalog.end(begun, RunState.FAILED, f"could not be started: {error}")
             raise
-        if of_file and catalog.run(begun.run_id)["planned"]:
-            catalog.register(of_file)
-        return exit_code
 
 
 def resume(run_id: str, *, json: bool = False) -> int:
@@ -180,6 +177,8 @@ def _finish(done: Report, api: str | None, json: bool) -> int:
         print_json(as_json(done))
     else:
         _summarise(done)
+    if done.state in (RunState.PAUSED, RunState.FAILED):
+        say(f"  go on with: collect resume {done.run_id}")
     if api and done.flow_run_id:
         say(f"  Prefect   {prefect_server.ui(api)}/runs/flow-run/{done.flow_run_id}")
     return EXIT_CODES.get(RunState(done.state), 4)

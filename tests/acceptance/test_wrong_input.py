@@ -1,6 +1,8 @@
 """What goes wrong is said: what, where, what to do; with the right exit code, and nothing half-done."""
 
 import json
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -153,6 +155,14 @@ def test_wrong_usage_exits_with_2_and_says_what_is_wrong(collect, arguments, mes
     assert message in process.stderr
     assert "Traceback" not in process.stderr
     assert process.stdout == ""
+
+
+@pytest.mark.parametrize("output", [">&-", ">/dev/full"])
+def test_an_output_that_cannot_be_written_is_no_traceback(tmp_path, new_collect, output):
+    collect = new_collect(tmp_path / "home")
+    command = f"{sys.executable} -m deployments.cli list {output}"
+    done = subprocess.run(command, shell=True, env=collect.environment, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
 
 
 def test_a_prefect_server_that_does_not_answer_exits_with_5(tmp_path, new_collect):

@@ -33,5 +33,6 @@ def test_only_a_process_that_is_certainly_the_server_is_ended(tmp_path, new_coll
             note.write_text(json.dumps({"api": "http://127.0.0.1:9/api", "process": process}))
             assert "no Prefect server runs" in collect("down").stdout
             assert other.poll() is None
-    note.write_text("{broken")
-    assert "no Prefect server runs" in collect("down").stdout
+    for broken in ("{broken", "[]", '{"api": 5, "process": 7}'):
+        note.write_text(broken)
+        assert "no Prefect server runs" in collect("down").stdout

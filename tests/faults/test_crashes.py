@@ -27,7 +27,6 @@ KILLS = [
     (APPLY, "after", 5),
     (WRITE, "after", 4),
     (CHECKPOINT, "before", 6),
-    (CHECKPOINT, "after", 3),
     (REPLACE, "before", 2),
 ]
 ALL_KILLS = [
