@@ -43,6 +43,13 @@ class Settings:
             ) from error
 
 
+def language() -> str:
+    """`zh` or `en`, as COLLECT_LANG or the locale says."""
+    names = ("COLLECT_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
+    found = next((value for name in names if (value := os.environ.get(name))), "")
+    return "zh" if found.lower().startswith("zh") else "en"
+
+
 def secret(name: str) -> str | None:
     """The environment variable a definition refers to as `env:NAME`."""
     return os.environ.get(name)

@@ -8,51 +8,85 @@ CollectError
 |-- Unreachable     stop: a server the platform itself needs does not answer
 |-- Refused         the state of a run or shard forbids what was asked
 `-- Fenced          somebody else owns this work now: leave, and write nothing
+
+Each carries a code that stays the same for ever; `docs/errors.md` has a page for each. The hundreds say the field:
+01 unnamed, 02 definitions and usage, 03 the source, 04 states, 05 records, 06 stores and files, 07 servers.
 """
+
+from typing import Any
+
+from collectors.language import spoken
 
 
 class CollectError(Exception):
-    """Something the platform can name: `what` happened, and what to do about it (`remedy`)."""
+    """Something the platform can name: `what` happened, and what to do about it (`remedy`), in the user's language."""
 
-    def __init__(self, what: str, remedy: str = "") -> None:
-        super().__init__(what)
-        self.what, self.remedy = what, remedy
+    code = "COL-0100"
+
+    def __init__(self, what: str, remedy: str = "", *, code: str = "", **facts: Any) -> None:
+        """`what` and `remedy` are English texts with {places} for the facts."""
+        super().__init__(what, remedy)
+        self._what, self._remedy, self._facts = what, remedy, facts
+        self.code = code or self.code
+
+    @property
+    def what(self) -> str:
+        return spoken(self._what, **self._facts)
+
+    @property
+    def remedy(self) -> str:
+        return spoken(self._remedy, **self._facts)
 
     def __str__(self) -> str:
-        return f"{self.what}. {self.remedy}" if self.remedy else self.what
+        said = f"{self.code}: {self.what}"
+        return spoken("{said}. {remedy}", said=said, remedy=self.remedy) if self._remedy else said
 
 
 class Transient(CollectError):
     """A failure that may pass by itself; the request's owner retries it."""
 
+    code = "COL-0300"
+
 
 class Throttled(Transient):
     """The source asked to wait `delay` seconds before the next request."""
 
-    def __init__(self, what: str, delay: float, remedy: str = "") -> None:
-        super().__init__(what, remedy)
+    code = "COL-0301"
+
+    def __init__(self, what: str, delay: float, remedy: str = "", **facts: Any) -> None:
+        super().__init__(what, remedy, **facts)
         self.delay = delay
 
 
 class Rejected(CollectError):
     """One record cannot be stored as it is. `reason` is a short stable word to group by."""
 
-    def __init__(self, reason: str, what: str, record_id: str | None = None) -> None:
-        super().__init__(what)
+    code = "COL-0500"
+
+    def __init__(self, reason: str, what: str, record_id: str | None = None, **facts: Any) -> None:
+        super().__init__(what, **facts)
         self.reason, self.record_id = reason, record_id
 
 
 class Misconfigured(CollectError):
     """What was asked can never work until somebody changes it."""
 
+    code = "COL-0200"
+
 
 class Unreachable(CollectError):
     """A server the platform needs (Prefect, a store) does not answer."""
+
+    code = "COL-0700"
 
 
 class Refused(CollectError):
     """The present state of a run or shard forbids the verb."""
 
+    code = "COL-0400"
+
 
 class Fenced(CollectError):
     """The lease was lost: another worker has the work now. This write changed nothing."""
+
+    code = "COL-0401"

@@ -196,11 +196,11 @@ async def _http_error(_: Request, error: HTTPException) -> Response:
 
 
 async def _unknown(_: Request, error: Unknown) -> Response:
-    return _answer({"error": str(error)}, 404)
+    return _answer({"error": f"{error.what}. {error.remedy}"}, 404)
 
 
 async def _impossible(_: Request, error: Impossible) -> Response:
-    return _answer({"error": str(error)}, 400)
+    return _answer({"error": f"{error.what}. {error.remedy}"}, 400)
 
 
 async def _misshapen(_: Request, error: ValidationError) -> Response:

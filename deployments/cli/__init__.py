@@ -7,7 +7,9 @@ from pathlib import Path
 
 from cyclopts import App, Parameter
 
+from blocks.settings import language
 from collectors.errors import CollectError, Misconfigured, Refused, Unreachable
+from collectors.language import LANGUAGE, spoken
 
 COMMANDS = {
     "run": ("running:run", "Collect a collection: a YAML file, or the name of a known one."),
@@ -43,12 +45,13 @@ def main() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open as long as the process lives
         getattr(sys, name).reconfigure(errors="backslashreplace")
+    LANGUAGE.set(language())
     try:
         sys.exit(app())
     except CollectError as error:
-        print(f"error: {error.what}", file=sys.stderr)
+        print(spoken("error {code}: {what}", code=error.code, what=error.what), file=sys.stderr)
         if error.remedy:
-            print(f"  fix: {error.remedy}", file=sys.stderr)
+            print(spoken("  fix   {remedy}", remedy=error.remedy), file=sys.stderr)
         sys.exit(EXIT_CODES.get(type(error), 1))
     except BrokenPipeError:
         sys.stderr.close()

@@ -21,7 +21,7 @@ def definition(collector: str = "testrail", **source) -> Collection:
 def refusal(values, model=Collection, where="") -> str:
     with pytest.raises(Misconfigured) as caught:
         validated(model, values, where)
-    return str(caught.value)
+    return caught.value.what
 
 
 # ---- collectors ------------------------------------------------------------------------------------------
