@@ -140,7 +140,14 @@ class Catalog:
                 )
             )
         if not taken.rowcount:
-            raise Refused(f"run {run_id} is {found['state']}", f"Begin anew: collect run {found['collection']}")
+            raise Refused(
+                "run {run} is {state}",
+                "Begin anew: collect run {collection}",
+                code="COL-0403",
+                run=run_id,
+                state=found["state"],
+                collection=found["collection"],
+            )
         return RunClaim(run_id, owner, found["fence"] + 1)
 
     def renew(self, claim: RunClaim) -> Desired:
@@ -187,7 +194,12 @@ class Catalog:
     def _led(self, connection: Connection, claim: RunClaim, *conditions: Any, **values: Any) -> None:
         mine = and_(run.c.run_id == claim.run_id, run.c.fence == claim.fence, run.c.owner == claim.owner, *conditions)
         if not connection.execute(update(run).where(mine).values(values)).rowcount:
-            raise Fenced(f"run {claim.run_id} was taken over by another process")
+            raise Fenced(
+                "run {run} was taken over by another process",
+                "Watch it with: collect status {run}",
+                code="COL-0401",
+                run=claim.run_id,
+            )
 
     # ---- looking -----------------------------------------------------------------------------------------
 
@@ -196,7 +208,7 @@ class Catalog:
         with self._database.read() as connection:
             row = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().first()
         if row is None:
-            raise Misconfigured(f"there is no run {run_id}", "List them with: collect status")
+            raise Misconfigured("there is no run {run}", "List them with: collect status", code="COL-0205", run=run_id)
         return dict(row)
 
     def runs(self, tenant: str, collection_name: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
@@ -279,7 +291,11 @@ def _open_runs(connection: Connection, tenant: str, name: str) -> Sequence[str]:
 def _refuse_if_held(connection: Connection, name: str, run_id: str) -> None:
     if _seconds_held(connection, run_id):
         raise Refused(
-            f"collection {name} is being collected by run {run_id}", f"Watch it with: collect status {run_id}"
+            "collection {collection} is being collected by run {run}",
+            "Watch it with: collect status {run}",
+            code="COL-0402",
+            collection=name,
+            run=run_id,
         )
 
 

@@ -57,7 +57,15 @@ class Shards:
             )
             row = connection.execute(select(shard).where(key)).mappings().one()
         if fence is None:
-            raise Refused(f"shard {run_id}/{shard_id} is {row['state']} and held by {row['owner']}")
+            raise Refused(
+                "shard {run}/{shard} is {state} and held by {owner}",
+                "Watch it with: collect shards {run}",
+                code="COL-0405",
+                run=run_id,
+                shard=shard_id,
+                state=row["state"],
+                owner=row["owner"] or "-",
+            )
         return Claim(
             run_id=run_id,
             shard_id=shard_id,
@@ -109,7 +117,13 @@ class Shards:
             .values(values)
         )
         if not written.rowcount:
-            raise Fenced(f"shard {claim.run_id}/{claim.shard_id} was taken over by another worker")
+            raise Fenced(
+                "shard {run}/{shard} was taken over by another worker",
+                "Watch it with: collect shards {run}",
+                code="COL-0401",
+                run=claim.run_id,
+                shard=claim.shard_id,
+            )
 
 
 def _key(run_id: str, shard_id: str) -> Any:

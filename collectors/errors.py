@@ -1,6 +1,7 @@
 """The errors of the platform, cut by what the caller can do.
 
 CollectError
+|-- Unexpected      a defect: an exception nobody foresaw
 |-- Transient       try again later: the source is slow, busy or away
 |   `-- Throttled   the source asked for patience, and said how long
 |-- Rejected        this one record is refused and quarantined, its neighbours go on
@@ -17,13 +18,15 @@ from typing import Any
 
 from collectors.language import spoken
 
+LONGEST_REASON = 300
+
 
 class CollectError(Exception):
     """Something the platform can name: `what` happened, and what to do about it (`remedy`), in the user's language."""
 
     code = "COL-0100"
 
-    def __init__(self, what: str, remedy: str = "", *, code: str = "", **facts: Any) -> None:
+    def __init__(self, what: str, remedy: str = "", /, *, code: str = "", **facts: Any) -> None:
         """`what` and `remedy` are English texts with {places} for the facts."""
         super().__init__(what, remedy)
         self._what, self._remedy, self._facts = what, remedy, facts
@@ -42,6 +45,23 @@ class CollectError(Exception):
         return spoken("{said}. {remedy}", said=said, remedy=self.remedy) if self._remedy else said
 
 
+class Unexpected(CollectError):
+    """A defect of the platform, or of a plug-in: an exception nobody foresaw."""
+
+    code = "COL-0101"
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(
+            "something unexpected happened: {error}",
+            "It is a defect: please report it with the log.",
+            error=f"{error!r:.{LONGEST_REASON}}",
+        )
+
+
+def named(error: BaseException) -> CollectError:
+    return error if isinstance(error, CollectError) else Unexpected(error)
+
+
 class Transient(CollectError):
     """A failure that may pass by itself; the request's owner retries it."""
 
@@ -53,7 +73,7 @@ class Throttled(Transient):
 
     code = "COL-0301"
 
-    def __init__(self, what: str, delay: float, remedy: str = "", **facts: Any) -> None:
+    def __init__(self, what: str, delay: float, remedy: str = "", /, **facts: Any) -> None:
         super().__init__(what, remedy, **facts)
         self.delay = delay
 
@@ -63,7 +83,7 @@ class Rejected(CollectError):
 
     code = "COL-0500"
 
-    def __init__(self, reason: str, what: str, record_id: str | None = None, **facts: Any) -> None:
+    def __init__(self, reason: str, what: str, record_id: str | None = None, /, **facts: Any) -> None:
         super().__init__(what, **facts)
         self.reason, self.record_id = reason, record_id
 

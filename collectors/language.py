@@ -6,7 +6,7 @@ from typing import Any
 LANGUAGE: ContextVar[str] = ContextVar("language", default="en")
 
 
-def spoken(text: str, **facts: Any) -> str:
+def spoken(text: str, /, **facts: Any) -> str:
     """`text` in the language of this context, its {places} filled with `facts`."""
     if LANGUAGE.get() == "zh":
         from collectors.chinese import TEXTS

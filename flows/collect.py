@@ -18,9 +18,8 @@ from blocks.settings import Settings
 from blocks.storage import open_storage
 from blocks.workspace import Workspace, workspace
 from collectors.closing import Outcome
-from collectors.errors import CollectError, Fenced, Misconfigured
+from collectors.errors import CollectError, Fenced, Misconfigured, named
 from collectors.keeping import kept, until_stopped
-from collectors.reading import LONGEST_REASON
 from collectors.states import Desired, RunState, ShardState
 from flows.shard import PAUSED, RENEWALS_PER_LEASE, shard
 from tasks.closing import close_run
@@ -56,7 +55,9 @@ def _begin(tenant: str, name: str, mode: str) -> str:
     with open_storage(Settings.load()) as storage:
         definition = storage.catalog.definition(tenant, name)
         if definition is None:
-            raise Misconfigured(f"there is no collection {name!r}", "List them with: collect list")
+            raise Misconfigured(
+                "there is no collection {name}", "List them with: collect list", code="COL-0204", name=name
+            )
         return storage.catalog.begin(definition.model_copy(update={"mode": mode}), this_process()).run_id
 
 
@@ -89,7 +90,7 @@ async def _kept(here: Workspace, claim: RunClaim) -> Outcome:
 def _torn(error: BaseException) -> tuple[RunState, str | None]:
     """A run that was stopped from outside can go on; one that met a defect of ours has failed."""
     if isinstance(error, Exception):
-        return RunState.FAILED, f"unexpected: {error!r:.{LONGEST_REASON}}"
+        return RunState.FAILED, str(named(error))
     return RunState.PAUSED, None
 
 

@@ -61,7 +61,12 @@ class Settings:
         ):
             if not fine:
                 raise Misconfigured(
-                    f"The sample source cannot work with {what} {getattr(self, what)}", f"Use {expected}."
+                    "the sample source cannot work with {what} {value}",
+                    "Use {expected}.",
+                    code="COL-0206",
+                    what=what,
+                    value=getattr(self, what),
+                    expected=expected,
                 )
 
 
@@ -264,6 +269,10 @@ def _listening(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise Misconfigured(
-            f"The sample source cannot listen at {host}:{port} ({error.strerror})",
-            "Type `collect sample --port 0` for a free port, or end the program that uses this one.",
+            "the sample source cannot listen at {host}:{port} ({why})",
+            "Take a free port with: collect sample --port 0",
+            code="COL-0207",
+            host=host,
+            port=port,
+            why=error.strerror,
         ) from None

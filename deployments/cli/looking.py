@@ -52,8 +52,7 @@ def status(
         ],
     )
     if not found:
-        whose = f" of collection {collection}" if collection else ""
-        say(f"there is no run{whose} in {settings.home}; try: make demo")
+        say("there is no such run in {home}; begin one with: collect run demo", home=settings.home)
     return 0
 
 
@@ -77,7 +76,7 @@ def _status_of_one(found: dict[str, Any], done: Report, json: bool) -> int:
         print(f"{name:<11} {text}")
     for error in found["errors"]:
         print(f"{'error':<11} {error}")
-    say(f"shard by shard: collect shards {found['run_id']}")
+    say("shard by shard: collect shards {run}", run=found["run_id"])
     return 0
 
 
@@ -146,7 +145,7 @@ def shards(run_id: str, *, json: bool = False) -> int:
         ],
     )
     if not found:
-        say(f"run {run_id} has no shards: its source was empty, or could not be asked")
+        say("run {run} has no shards: its source was empty, or could not be asked", run=run_id)
     return 0
 
 

@@ -9,13 +9,16 @@ from typing import Any
 import orjson
 from rich.cells import cell_len
 
+from collectors.language import spoken
+
 STATE_COLOURS = {
     "COMPLETED": "32", "RUNNING": "36", "FAILED": "31", "PARTIALLY_COMPLETED": "33", "PAUSED": "33", "RETRYING": "33",
 }  # fmt: skip
 
 
-def say(text: str = "") -> None:
-    print(text, file=sys.stderr, flush=True)
+def say(text: str, /, **facts: Any) -> None:
+    """`text` in the user's language, filled with `facts`, beside the data."""
+    print(spoken(text, **facts), file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:

@@ -44,7 +44,7 @@ def _lines(look: Callable[[], Report], ended: threading.Event) -> None:
         looks += 1
         if looks % LOOKS_BETWEEN_LINES == 1:
             now = look()
-            say(f"{now.run_id}  {now.collection}  {_text(now)}")
+            say("{run}  {collection}  {text}", run=now.run_id, collection=now.collection, text=_text(now))
 
 
 def _text(now: Report) -> str:

@@ -16,7 +16,8 @@ from blocks.process import this_process
 from blocks.reports import Report, as_json, report
 from blocks.settings import Settings
 from blocks.storage import open_storage
-from collectors.errors import Fenced, Refused, Unreachable
+from collectors.errors import Fenced, Refused, Unreachable, named
+from collectors.language import spoken
 from collectors.states import Desired, RunState
 from deployments import prefect_server
 from deployments.cli.output import duration, print_json, say
@@ -63,12 +64,12 @@ def run(
         api = _server(settings)
         begun = catalog.begin(definition, this_process(), of_file)
         if begun.superseded:
-            say(f"run {begun.superseded} had stopped; this one takes its place")
+            say("run {run} had stopped; this one takes its place", run=begun.superseded)
         try:
             return _follow(catalog, begun.run_id, begun.superseded, api, json)
         except Exception as error:
             with suppress(Fenced):
-                catalog.end(begun, RunState.FAILED, f"could not be started: {error}")
+                catalog.end(begun, RunState.FAILED, str(named(error)))
             raise
 
 
@@ -87,11 +88,16 @@ def resume(run_id: str, *, json: bool = False) -> int:
         catalog = storage.catalog
         row = catalog.run(run_id)
         if row["state"] == RunState.COMPLETED:
-            say(f"run {run_id} is complete already")
+            say("run {run} is complete already", run=run_id)
             return _finish(report(catalog, run_id), None, json)
         if row["state"] == RunState.CANCELLED:
             raise Refused(
-                f"run {run_id} was cancelled ({row['reason']})", f"Begin anew: collect run {row['collection']}"
+                "run {run} was cancelled ({reason})",
+                "Begin anew: collect run {collection}",
+                code="COL-0403",
+                run=run_id,
+                reason=row["reason"],
+                collection=row["collection"],
             )
         _wait_for_lease(catalog, run_id)
         api = _server(settings)
@@ -109,12 +115,17 @@ def _wait_for_lease(catalog: Catalog, run_id: str) -> None:
     """Wait out the lease of a process that may be dead; one that is renewed meanwhile is alive."""
     left = catalog.seconds_held(run_id)
     if left:
-        say(f"another process holds run {run_id}; waiting up to {left:.0f} s to see whether it is alive …")
+        say("another process holds run {run}; waiting up to {left:.0f} s for a sign of life …", run=run_id, left=left)
     while left:
         time.sleep(min(left, 0.5))
         before, left = left, catalog.seconds_held(run_id)
         if left > before:
-            raise Refused(f"run {run_id} is under way: its process is alive", f"Watch it: collect status {run_id}")
+            raise Refused(
+                "run {run} is under way: its process is alive",
+                "Watch it with: collect status {run}",
+                code="COL-0404",
+                run=run_id,
+            )
 
 
 def _follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: bool) -> int:
@@ -133,7 +144,11 @@ def _follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: boo
         if prefect_server.healthy(api):
             raise
         raise Unreachable(
-            f"the Prefect server at {api} stopped answering", f"Bring it back, then: collect resume {run_id}"
+            "the Prefect server at {api} stopped answering",
+            "Bring it back, then: collect resume {run}",
+            code="COL-0701",
+            api=api,
+            run=run_id,
         ) from error
     return _finish(report(catalog, run_id), api, json)
 
@@ -178,28 +193,32 @@ def _finish(done: Report, api: str | None, json: bool) -> int:
     else:
         _summarise(done)
     if done.state in (RunState.PAUSED, RunState.FAILED):
-        say(f"  go on with: collect resume {done.run_id}")
+        say("  go on with: collect resume {run}", run=done.run_id)
     if api and done.flow_run_id:
-        say(f"  Prefect   {prefect_server.ui(api)}/runs/flow-run/{done.flow_run_id}")
+        say("  Prefect   {ui}/runs/flow-run/{flow_run}", ui=prefect_server.ui(api), flow_run=done.flow_run_id)
     return EXIT_CODES.get(RunState(done.state), 4)
 
 
 def _summarise(done: Report) -> None:
-    words = {"COMPLETED": "done", "PARTIALLY_COMPLETED": "partly done", "PAUSED": "paused"}
-    took = f" in {duration(done.seconds)}" if done.seconds else ""
-    print(f"{done.run_id}  {done.collection}  {words.get(done.state, done.state.lower())}{took}")
+    took = spoken(" in {time}", time=duration(done.seconds)) if done.seconds else ""
+    print(f"{done.run_id}  {done.collection}  {_ended(done)}{took}")
     if done.records["fetched"] or not done.error:
-        counts = "   ".join(f"{count:,} {name}" for name, count in done.records.items() if name != "fetched")
-        print(f"  records   {done.records['fetched']:,} fetched   {counts}   {done.rate:,.0f}/s")
+        counts = "   ".join(f"{count:,} {spoken(name)}" for name, count in done.records.items())
+        print(spoken("  records   {counts}   {rate:,.0f}/s", counts=counts, rate=done.rate))
     for shard in done.shards:
         if shard.error:
-            print(f"  shard     {shard.shard_id} {shard.label}: {shard.error}")
+            print(spoken("  shard     {shard}: {why}", shard=f"{shard.shard_id} {shard.label}", why=shard.error))
     for reason, count in done.reasons.items():
-        print(f"  refused   {count:,} {reason}")
+        print(spoken("  refused   {count:,} {reason}", count=count, reason=reason))
     if done.error and not any(shard.error for shard in done.shards):
-        print(f"  error     {done.error}")
-    print(f"  next      {'      '.join(_next(done))}")
+        print(spoken("  error     {why}", why=done.error))
+    print(spoken("  next      {commands}", commands="      ".join(_next(done))))
     sys.stdout.flush()
+
+
+def _ended(done: Report) -> str:
+    words = {"COMPLETED": "done", "PARTIALLY_COMPLETED": "partly done", "PAUSED": "paused", "FAILED": "failed"}
+    return spoken(words.get(done.state, done.state.lower()))
 
 
 def _next(done: Report) -> list[str]:
@@ -207,7 +226,7 @@ def _next(done: Report) -> list[str]:
     if done.state == RunState.PAUSED:
         return [resume, f"collect shards {done.run_id}"]
     if done.state == RunState.FAILED:
-        return [f"{resume} (when the cause is gone)", f"collect run {done.collection} (with a corrected definition)"]
+        return [spoken("{command} (when the cause is gone)", command=resume), "collect errors " + done.run_id]
     failed = [resume] if any(shard.error for shard in done.shards) else []
     refused = [f"collect quarantine {done.run_id}"] if done.records["quarantined"] else []
     return [

@@ -454,7 +454,7 @@ def test_the_command_says_what_is_wrong_and_remembers_nothing(collect, file):
     result = collect("run", file(**{"strategy.concurency": 2}), exit_code=2)
     assert result.stdout == ""
     first, *_ = result.stderr.splitlines()
-    assert first.startswith("error: ")
+    assert first.startswith("error COL-")
     assert "Did you mean concurrency?" in result.stderr
     assert "Traceback" not in result.stderr
     assert "cases" not in [each["name"] for each in collect.json("list")]
