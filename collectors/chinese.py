@@ -44,6 +44,8 @@ TEXTS: dict[str, str] = {
     "unchanged": "未变",
     "quarantined": "隔离",
     "deleted": "删除",
+    # usage
+    "See what there is: {command} --help": "查看用法：{command} --help",
     # beside the data
     "shard by shard: collect shards {run}": "逐个分片：collect shards {run}",
     "there is no such run in {home}; begin one with: collect run demo": "{home} 中没有这样的运行；开始一个：collect run demo",

@@ -5,7 +5,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from blocks.settings import language
 from collectors.errors import CollectError, Misconfigured, Refused, Unreachable
@@ -39,6 +39,16 @@ for _name, (_target, _help) in COMMANDS.items():
     app.command(f"deployments.cli.{_target}", name=_name, help=_help)
 
 
+def _called() -> int | None:
+    try:
+        return app(print_error=False, exit_on_error=False, result_action="return_value")
+    except CycloptsError as error:
+        command = " ".join(["collect", *(error.command_chain or ())])
+        raise Misconfigured(
+            "{problem}", "See what there is: {command} --help", code="COL-0201", problem=str(error), command=command
+        ) from None
+
+
 def main() -> None:
     """Exit codes: 0 done, 1 failed, 2 wrong usage, 3 partly done, 4 refused, 5 server unreachable, 130 interrupted."""
     for name in ("stdout", "stderr"):
@@ -47,7 +57,7 @@ def main() -> None:
         getattr(sys, name).reconfigure(errors="backslashreplace")
     LANGUAGE.set(language())
     try:
-        sys.exit(app())
+        sys.exit(_called())
     except CollectError as error:
         print(spoken("error {code}: {what}", code=error.code, what=error.what), file=sys.stderr)
         if error.remedy:
