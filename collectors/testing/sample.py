@@ -43,6 +43,7 @@ class Settings:
     cases: int = 20_000
     directories: int = 800
     seed: int = 1
+    damaged: int = 0  # cases without a title, which a collector has to refuse
     latency: float = 0.0  # seconds before each answer of the API
     error_rate: float = 0.0  # the share of API requests answered with 500
     rate_limit: int = 0  # API requests per minute; 0: as many as come
@@ -54,6 +55,7 @@ class Settings:
             ("port", 0 <= self.port <= 65_535, "between 0 and 65535"),
             ("cases", self.cases >= 0, "0 or more"),
             ("directories", self.directories >= min(self.cases, 1), "1 or more, because cases live in directories"),
+            ("damaged", 0 <= self.damaged <= self.cases, "between 0 and the number of cases"),
             ("latency", self.latency >= 0, "0 or more seconds"),
             ("error_rate", 0 <= self.error_rate <= 1, "between 0 and 1"),
             ("rate_limit", self.rate_limit >= 0, "0 or more requests per minute"),
@@ -88,7 +90,7 @@ class Sample:
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self.settings, self._clock = settings, clock
-        self.tree = Tree(settings.cases, settings.directories, settings.seed)
+        self.tree = Tree(settings.cases, settings.directories, settings.seed, settings.damaged)
         self._changes = {verb: validate_call(getattr(self.tree, verb)) for verb in get_args(Verb)}
         self._several = validate_call(self.tree.several)
         self.stats = Stats()

@@ -4,6 +4,7 @@ import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Annotated, Literal
@@ -11,7 +12,7 @@ from typing import Annotated, Literal
 import orjson
 from pydantic import Field
 
-from collectors.errors import CollectError
+from collectors.errors import CollectError, Rejected
 from collectors.models import Kind, Record
 from collectors.paths import below, derive
 from collectors.sources.testrail import TestRail
@@ -85,18 +86,19 @@ class Listing:
         return len(self._ids)
 
     def live(self) -> Iterator[Record]:
-        """What a collector makes of the records that are not marked as deleted."""
+        """What a collector makes of the records that are neither damaged nor marked as deleted."""
         for body in self.page(0, len(self)):
-            # The mapping needs nothing of a collector that is connected to a server.
-            record = TestRail.map(None, STAGE[self.kind], orjson.loads(body))
-            if not record.deleted:
-                yield record
+            with suppress(Rejected):
+                # The mapping needs nothing of a collector that is connected to a server.
+                record = TestRail.map(None, STAGE[self.kind], orjson.loads(body))
+                if not record.deleted:
+                    yield record
 
 
 class Tree:
     """Directories and cases, and the four ways they change."""
 
-    def __init__(self, cases: int, directories: int, seed: int) -> None:
+    def __init__(self, cases: int, directories: int, seed: int, damaged: int = 0) -> None:
         self.directories, self.cases = Listing("directory"), Listing("case")
         self._seed, self._changes = seed, 0
         self._flagged: set[int] = set()
@@ -104,7 +106,7 @@ class Tree:
         for section in composer.sections(directories):
             self.directories.put(section)
         for case in composer.cases(cases):
-            self.cases.put(case)
+            self.cases.put(case | ({"title": ""} if case["id"] <= damaged else {}))
 
     def listing(self, kind: Kind) -> Listing:
         return self.directories if kind == "directory" else self.cases

@@ -38,6 +38,7 @@ def sample(
     cases: int = 20_000,
     directories: int = 800,
     seed: int = 1,
+    damaged: int = 0,
     latency: float = 0.0,
     error_rate: float = 0.0,
     rate_limit: int = 0,
@@ -56,6 +57,8 @@ def sample(
         number of directories, nested to ten levels
     seed
         the same seed and numbers give the same tree
+    damaged
+        cases without a title, to see what becomes of records that are refused
     latency
         seconds before each answer
     error_rate
@@ -76,6 +79,7 @@ def sample(
             cases=cases,
             directories=directories,
             seed=seed,
+            damaged=damaged,
             latency=latency,
             error_rate=error_rate,
             rate_limit=rate_limit,

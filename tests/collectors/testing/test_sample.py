@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 
 import httpx
 import orjson
@@ -107,6 +108,14 @@ async def test_a_page_holds_less_than_asked_for():
         assert page["_links"]["next"] == "/api/v2/get_cases/1&suite_id=1&limit=50&offset=50"
         assert [case["id"] for case in await everything(sample, "cases")] == list(range(1, 301))
         assert [section["id"] for section in await everything(sample, "sections")] == list(range(1, 61))
+
+
+async def test_damaged_cases_are_served_and_not_expected():
+    async with client(replace(SMALL, damaged=7)) as sample:
+        titles = [case["title"] for case in await everything(sample, "cases")]
+        assert [not title for title in titles] == [True] * 7 + [False] * 293
+        found = (await sample.get("/_sample/expected")).json()
+        assert {each["id"] for each in found if each["kind"] == "case"} == {str(id) for id in range(8, 301)}
 
 
 async def test_single_records_are_those_of_the_pages():
@@ -415,7 +424,8 @@ def test_a_taken_port_is_named():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"port": -1}, {"directories": 0}, {"error_rate": 2}, {"page_size": 0}, {"rate_limit": -1}]
+    "wrong",
+    [{"port": -1}, {"directories": 0}, {"error_rate": 2}, {"page_size": 0}, {"rate_limit": -1}, {"damaged": 20_001}],
 )
 def test_settings_that_cannot_work(wrong: dict[str, int]):
     with pytest.raises(Misconfigured, match=next(iter(wrong))):
