@@ -2,21 +2,66 @@
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Dialect, Executable, MetaData, create_engine, event
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy import URL, BigInteger, Connection, Dialect, Executable, MetaData, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as QueuedTooLong
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from collectors.errors import Misconfigured
+from collectors.errors import CollectError, Misconfigured, Unusable
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 30.0
+FAILURES = (DBAPIError, sqlite3.Error, QueuedTooLong, UnicodeEncodeError)
+# What SQLite's primary error codes mean to people.
+TROUBLES: dict[int, tuple[type[CollectError], str, str, str]] = (
+    {
+        sqlite3.SQLITE_FULL: (
+            Unusable,
+            "COL-0602",
+            "{path} cannot grow: there is no space left",
+            "Make space, then: collect resume RUN (collect status names it)",
+        ),
+        sqlite3.SQLITE_IOERR: (
+            Unusable,
+            "COL-0603",
+            "{path} cannot be read or written: {why}",
+            "Check the disk, its free space and quotas, then: collect resume RUN (collect status names it)",
+        ),
+        sqlite3.SQLITE_CORRUPT: (
+            Unusable,
+            "COL-0605",
+            "{path} is damaged: {why}",
+            "Bring back a copy of the whole folder, or move the folder away and collect again.",
+        ),
+        sqlite3.SQLITE_NOTADB: (
+            Misconfigured,
+            "COL-0607",
+            "{path} is not a database of this platform ({why})",
+            "Move it away, and run again.",
+        ),
+    }
+    | dict.fromkeys(
+        (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL),
+        (
+            Unusable,
+            "COL-0604",
+            "{path} was kept locked by another process for more than {patience:g} s",
+            "Look for a process that is frozen or copies the file, then: collect resume RUN (collect status names it)",
+        ),
+    )
+    | dict.fromkeys(
+        (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH),
+        (Misconfigured, "COL-0606", "{path} cannot be opened for writing ({why})", "Check the rights of its folder."),
+    )
+)
 
 
 class now(FunctionElement[int]):
@@ -32,17 +77,21 @@ def _sqlite_now(element: now, compiler: Any, **_: Any) -> str:
 
 
 class Database:
-    """One SQLite file. `write()` is a transaction that holds the write lock from its start."""
+    """One SQLite file. `write()` is a transaction that holds the write lock from its start.
 
-    def __init__(self, path: Path, tables: MetaData, schema: int) -> None:
-        self.path = path
+    Whatever uses it raises Unusable when there is no space, the lock is held for more than `patience` seconds, or the
+    file is damaged; Misconfigured when it is none of ours or may not be written.
+    """
+
+    def __init__(self, path: Path, tables: MetaData, schema: int, patience: float = PATIENCE_SECONDS) -> None:
+        self.path, self._patience = path, patience
         _own(path)
-        url = f"sqlite:///{path}"
+        url = URL.create("sqlite", database=str(path))
         self._reader = create_engine(url, hide_parameters=True)
         # A pool of one makes writers of this process queue up here instead of polling SQLite's lock.
-        self._writer = create_engine(url, hide_parameters=True, pool_size=1, max_overflow=0)
+        self._writer = create_engine(url, hide_parameters=True, pool_size=1, max_overflow=0, pool_timeout=patience)
         for engine, begin in ((self._reader, "BEGIN"), (self._writer, "BEGIN IMMEDIATE")):
-            event.listen(engine, "connect", _prepare)
+            event.listen(engine, "connect", partial(_prepare, patience))
             event.listen(engine, "begin", lambda connection, begin=begin: connection.exec_driver_sql(begin))
         self._open(tables, schema)
 
@@ -52,54 +101,89 @@ class Database:
 
         A process that dies loses neither; only a machine that dies loses transactions that were not durable.
         """
-        with self._writer.connect() as connection:
-            connection.connection.driver_connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            with connection.begin():
-                yield connection
+        try:
+            with self._writer.connect() as connection:
+                synchronous = f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}"
+                connection.connection.driver_connection.execute(synchronous)
+                with connection.begin():
+                    yield connection
+        except FAILURES as error:
+            self._explain(error)
+            raise
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        with self._reader.connect() as connection:
-            yield connection
+        try:
+            with self._reader.connect() as connection:
+                yield connection
+        except FAILURES as error:
+            self._explain(error)
+            raise
 
     def close(self) -> None:
         self._reader.dispose()
         self._writer.dispose()
 
+    def _explain(self, error: Exception) -> None:
+        """Raise what people can act on, if `error` has such a meaning."""
+        if isinstance(error, UnicodeEncodeError):
+            raise Misconfigured(
+                "what was asked for is not Unicode text", "Type it in UTF-8.", code="COL-0610"
+            ) from error
+        why = getattr(error, "orig", error)
+        number = sqlite3.SQLITE_BUSY if isinstance(error, QueuedTooLong) else getattr(why, "sqlite_errorcode", 0) & 0xFF
+        if number in TROUBLES:
+            kind, code, what, remedy = TROUBLES[number]
+            raise kind(what, remedy, code=code, path=self.path, why=why, patience=self._patience) from error
+
     def _open(self, tables: MetaData, schema: int) -> None:
         try:
             found = self._schema() or self._create(tables, schema)
-        except OperationalError as error:
-            raise Misconfigured(f"{self.path} cannot be used ({error.orig})", "Check the folder's rights.") from error
-        except DatabaseError as error:
-            raise Misconfigured(
-                f"{self.path} is not a database of this platform ({error.orig})", "Move it away, and run again."
-            ) from None
-        if found > schema:
+            if found > schema:
+                raise Misconfigured(
+                    "{path} was made by a newer version of platform-collect",
+                    "Install that one.",
+                    code="COL-0609",
+                    path=self.path,
+                )
+            if not tables.tables.keys() <= self._found_tables():
+                raise self._foreign()
+        except CollectError:
             self.close()
-            raise Misconfigured(f"{self.path} was made by a newer version of platform-collect", "Install that one.")
+            raise
 
     def _schema(self) -> int:
         with self.read() as connection:
             return connection.exec_driver_sql("PRAGMA user_version").scalar_one()
 
-    def _refuse_foreign_tables(self) -> None:
+    def _found_tables(self) -> set[str]:
         with self.read() as connection:
-            if connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one():
-                raise Misconfigured(f"{self.path} holds another program's tables", "Move it away, and run again.")
+            return set(connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars())
+
+    def _foreign(self) -> Misconfigured:
+        what, remedy = "{path} holds another program's tables", "Move it away, and run again."
+        return Misconfigured(what, remedy, code="COL-0608", path=self.path)
 
     def _create(self, tables: MetaData, schema: int) -> int:
         """Make the tables, one process at a time: SQLite does not wait for another one that changes the journal."""
         with _alone(self.path.parent):
             if found := self._schema():
                 return found
-            self._refuse_foreign_tables()
-            with self._writer.connect() as connection:
-                connection.connection.driver_connection.execute("PRAGMA journal_mode = WAL").close()
+            if self._found_tables():
+                raise self._foreign()
+            self._set_journal()
             with self.write() as connection:
                 tables.create_all(connection)
                 connection.exec_driver_sql(f"PRAGMA user_version = {schema}")
         return schema
+
+    def _set_journal(self) -> None:
+        try:
+            with self._writer.connect() as connection:
+                connection.connection.driver_connection.execute("PRAGMA journal_mode = WAL").close()
+        except FAILURES as error:
+            self._explain(error)
+            raise
 
 
 @contextmanager
@@ -123,11 +207,19 @@ def execute_many(connection: Connection, statement: Executable, rows: Sequence[M
 def _own(path: Path) -> None:
     """Make the file readable by its owner only, whatever the folder allows: definitions may hold credentials."""
     try:
+        if path.exists() and not path.is_file():
+            raise Misconfigured(
+                "{path} is no file", "Move it away, or set COLLECT_HOME to another folder.", code="COL-0611", path=path
+            )
         path.touch(mode=0o600)
         path.chmod(0o600)
     except OSError as error:
         raise Misconfigured(
-            f"{path} cannot be written ({error.strerror})", "Set COLLECT_HOME to a folder that can."
+            "{path} cannot be written ({why})",
+            "Set COLLECT_HOME to a folder that can.",
+            code="COL-0612",
+            path=path,
+            why=error.strerror,
         ) from error
 
 
@@ -137,10 +229,10 @@ def _compiled(statement: Executable, dialect: Dialect, keys: tuple[str, ...]) ->
     return str(compiled), compiled.positiontup
 
 
-def _prepare(connection: Any, _: Any) -> None:
+def _prepare(patience: float, connection: Any, _: Any) -> None:
     connection.isolation_level = None
     for pragma in (
-        f"busy_timeout = {PATIENCE_SECONDS * 1000}",
+        f"busy_timeout = {int(patience * 1000)}",
         "wal_autocheckpoint = 4000",
         "cache_size = -16000",
     ):

@@ -16,8 +16,18 @@ class Settings:
 
     @classmethod
     def load(cls) -> "Settings":
-        """COLLECT_HOME (default: .collect in the working directory) and PREFECT_API_URL."""
-        home = Path(os.environ.get("COLLECT_HOME") or ".collect").expanduser().absolute()
+        """COLLECT_HOME (default: .collect in the working directory) and PREFECT_API_URL. Raises Misconfigured."""
+        named = os.environ.get("COLLECT_HOME") or ".collect"
+        try:
+            home = Path(named).expanduser().absolute()
+        except (RuntimeError, OSError) as error:
+            raise Misconfigured(
+                "the platform's folder {named} cannot be found ({why})",
+                "Set COLLECT_HOME to a folder that can be written.",
+                code="COL-0210",
+                named=named,
+                why=getattr(error, "strerror", error),
+            ) from error
         return cls(home=home, prefect_api_url=os.environ.get("PREFECT_API_URL") or None)
 
     @property
@@ -38,8 +48,11 @@ class Settings:
             self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise Misconfigured(
-                f"{self.home} cannot be used as the platform's folder ({error.strerror})",
+                "{home} cannot be used as the platform's folder ({why})",
                 "Set COLLECT_HOME to a folder that can be written.",
+                code="COL-0613",
+                home=self.home,
+                why=error.strerror,
             ) from error
 
 

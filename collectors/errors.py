@@ -7,6 +7,7 @@ CollectError
 |-- Rejected        this one record is refused and quarantined, its neighbours go on
 |-- Misconfigured   stop: a definition, a credential or an address has to be changed first
 |-- Unreachable     stop: a server the platform itself needs does not answer
+|-- Unusable        stop: a store cannot take or give what is kept: no space, a held lock, damage
 |-- Refused         the state of a run or shard forbids what was asked
 `-- Fenced          somebody else owns this work now: leave, and write nothing
 
@@ -98,6 +99,12 @@ class Unreachable(CollectError):
     """A server the platform needs (Prefect, a store) does not answer."""
 
     code = "COL-0700"
+
+
+class Unusable(CollectError):
+    """A store cannot be used as things are; nothing half-done stands in it, and the run can go on later."""
+
+    code = "COL-0600"
 
 
 class Refused(CollectError):

@@ -15,7 +15,7 @@ import orjson
 from anyio import to_thread
 from pydantic import ValidationError
 
-from collectors.errors import CollectError, Fenced, Misconfigured, Rejected
+from collectors.errors import CollectError, Fenced, Misconfigured, Rejected, Unusable
 from collectors.interfaces import Claim, Collector, Progress, Queue
 from collectors.keeping import kept, until_stopped
 from collectors.models import Batch, Collection, Page, Quarantined, Record
@@ -39,11 +39,12 @@ class Reader:
     async def read(self, claim: Claim) -> ShardState:
         """Read the shard to its end, or to a pause. Leaves it COMPLETED, PAUSED or FAILED, and says which.
 
-        Raises Fenced when another worker took the shard over; that worker has it now.
+        Raises Fenced when another worker took the shard over; that worker has it now. Raises Unusable when the stores
+        do not take what was read: the shard stays as its last checkpoint left it.
         """
         try:
             state = await self._pages(claim)
-        except Fenced:
+        except (Fenced, Unusable):
             raise
         except asyncio.CancelledError:
             with suppress(CollectError):

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from datetime import date, datetime
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -17,6 +18,11 @@ from collectors.pacing import Pace
 
 REFERENCE = "env:"
 GROUP = "platform_collect.collectors"
+QUOTED = (bool, int, float, date, datetime)
+KINDS = {
+    type(None): "nothing", bool: "yes or no", int: "a number", float: "a number", str: "text", date: "a date",
+    datetime: "a date", list: "a list", dict: "further keys",
+}  # fmt: skip
 BUILT_IN = {"kiwi": "collectors.sources.kiwi:Kiwi", "testrail": "collectors.sources.testrail:TestRail"}
 
 
@@ -76,7 +82,7 @@ def validated(model: type[BaseModel], values: Any, where: str) -> Any:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=not where)
+        found = error.errors(include_url=False)
         raise Misconfigured("; ".join(_explained(model, each, where) for each in found)) from None
 
 
@@ -88,8 +94,20 @@ def _explained(model: type[BaseModel], error: Any, where: str) -> str:
         return f"unknown key {path!r}{hint}"
     if error["type"] == "missing":
         return f"{path} is missing"
-    shown = f" (found {error['input']!r:.60})" if "input" in error and "strategy" in error["loc"] else ""
-    return f"{path}: {error['msg'].removeprefix('Value error, ')}{shown}"
+    return f"{path}: {error['msg'].removeprefix('Value error, ')}{_found(error, where)}"
+
+
+def _found(error: Any, where: str) -> str:
+    """What stands there instead, or only of which kind it is where it may be a secret."""
+    value = error["input"]
+    if not where and error["loc"][0] == "strategy":
+        return f" (found {value!r:.60})"
+    if not error["type"].endswith("_type"):
+        return ""
+    kind = KINDS.get(type(value), "something else")
+    return (
+        f" (found {kind}; quote it)" if error["type"] == "string_type" and type(value) in QUOTED else f" (found {kind})"
+    )
 
 
 def _fields(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:

@@ -4,15 +4,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from blocks.catalog import Catalog
 from blocks.settings import secret
 from collectors.errors import Misconfigured
 from collectors.models import Collection
 from collectors.registry import checked_source, nearest, validated
+from deployments.plain_yaml import loaded
 
 SHIPPED = Path(__file__).parent / "collections"
+LARGEST = 256 * 1024
 
 
 class Resolved(NamedTuple):
@@ -23,10 +23,13 @@ class Resolved(NamedTuple):
 
 
 def resolve(name_or_file: str, overrides: Sequence[str], catalog: Catalog, tenant: str = "default") -> Resolved:
-    """The definition in a file, of a collection that was collected before, or shipped; with `key=value` overrides."""
+    """The definition in a file, of a collection that was collected before, or shipped; with `key=value` overrides.
+
+    Raises Misconfigured.
+    """
     of_file = None
     if _is(Path.is_dir, name_or_file):
-        raise Misconfigured(f"{name_or_file} is a folder", "Name a collection file in it.")
+        raise Misconfigured("{path} is a folder", "Name a collection file in it.", code="COL-0220", path=name_or_file)
     if name_or_file.endswith((".yaml", ".yml")) or _is(Path.is_file, name_or_file):
         definition = of_file = _checked(_read(Path(name_or_file)), name_or_file)
     else:
@@ -45,44 +48,64 @@ def _shipped(name: str, catalog: Catalog, tenant: str) -> Collection:
         return known[name]
     names = [*known, *(each.name for each in catalog.definitions(tenant))]
     raise Misconfigured(
-        f"there is no collection {name!r}, and no such file",
-        f"{nearest(name, names)}List collections with: collect list",
+        "there is no collection {name!r}, and no such file",
+        "{hint}List collections with: collect list",
+        code="COL-0221",
+        name=name,
+        hint=nearest(name, names),
     )
 
 
 def _read(path: Path) -> Any:
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise Misconfigured(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from None
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", error)
-        raise Misconfigured(f"{path} cannot be read ({why})", "Check its name and rights.") from error
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise Misconfigured(
-            f"{path} is not valid YAML{_where(error)}", "Check quotes, dates and indentation."
+            "{path} cannot be read ({why})",
+            "Check its name and rights.",
+            code="COL-0211",
+            path=path,
+            why=getattr(error, "strerror", error),
+        ) from error
+    if len(content) > LARGEST:
+        raise Misconfigured(
+            "{path} is larger than {kilobytes} KB",
+            "A collection file holds a few lines; is this the right one?",
+            code="COL-0214",
+            path=path,
+            kilobytes=LARGEST // 1024,
+        )
+    try:
+        return loaded(content.decode("utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise Misconfigured(
+            "{path} is not UTF-8 text ({why} at byte {at})",
+            "Save it as UTF-8.",
+            code="COL-0212",
+            path=path,
+            why=error.reason,
+            at=error.start,
         ) from None
 
 
-def _where(error: Exception) -> str:
-    """The place alone: what stands there may be a secret."""
-    mark = getattr(error, "problem_mark", None)
-    if mark:
-        return f" (line {mark.line + 1}, column {mark.column + 1})"
-    return f" (position {error.position})" if isinstance(error, yaml.reader.ReaderError) else ""
+def _in(origin: str, error: Misconfigured) -> Misconfigured:
+    facts = {"origin": origin, "said": error.what, "advice": error.remedy}
+    return Misconfigured("{origin}: {said}", "{advice}" if error.remedy else "", code=error.code, **facts)
 
 
 def _parsed(values: Any, origin: str) -> Collection:
     if not isinstance(values, dict):
         raise Misconfigured(
-            f"{origin} does not hold a collection", "It has to begin with lines like name: and collector:"
+            "{path} does not hold a collection",
+            "It has to begin with lines like name: and collector:",
+            code="COL-0219",
+            path=origin,
         )
     try:
         return validated(Collection, values, "")
     except Misconfigured as error:
-        raise Misconfigured(f"{origin}: {error.what}", error.remedy) from None
+        raise _in(origin, error) from None
 
 
 def _checked(values: Any, origin: str) -> Collection:
@@ -90,7 +113,7 @@ def _checked(values: Any, origin: str) -> Collection:
     try:
         checked_source(definition, secret)
     except Misconfigured as error:
-        raise Misconfigured(f"{origin}: {error.what}", error.remedy) from None
+        raise _in(origin, error) from None
     return definition
 
 
@@ -99,19 +122,15 @@ def _overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
-            raise Misconfigured("--set wants key=value", "Example: --set strategy.concurrency=2")
+            raise Misconfigured("--set wants key=value", "Example: --set strategy.concurrency=2", code="COL-0222")
         *path, last = key.split(".")
         place = values
         for part in path:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
-                raise Misconfigured(f"--set {key}: {part} holds no further keys")
-        try:
-            place[last] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise Misconfigured(
-                f"--set {key}: the value is not valid YAML", f"Quote it: --set '{key}=\"...\"'"
-            ) from None
+                what, remedy = "--set {key}: {part} holds no further keys", "Leave out what follows it."
+                raise Misconfigured(what, remedy, code="COL-0223", key=key, part=part)
+        place[last] = loaded(text, f"--set {key}")
     return values
 
 

@@ -12,15 +12,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
 from blocks.process import identity, is_here
 from blocks.settings import Settings
-from collectors.errors import Unreachable
+from collectors.errors import Misconfigured, Unreachable
 
 USUAL_PORT = 4200
+HIGHEST_PORT = 65_535
 SECONDS_TO_START = 90.0
 SECONDS_TO_STOP = 15.0
+TRIES = 3
 QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 
 
@@ -31,14 +34,35 @@ def running(settings: Settings) -> str | None:
 
 
 def up(settings: Settings, port: int | None = None) -> str:
-    """Start the server unless it runs; answers its API address once it is ready. Raises Unreachable."""
+    """Start the server unless it runs; answers its API address once it is ready. Raises Unreachable, Misconfigured."""
+    if port is not None and not 0 <= port <= HIGHEST_PORT:
+        raise Misconfigured(
+            "there is no port {port}", "Name one from 1 to {highest}.", code="COL-0702", port=port, highest=HIGHEST_PORT
+        )
     settings.make_home()
     with _alone(settings):
-        api = running(settings) or _start(settings, port)
-        if not _until(lambda: healthy(api) or not running(settings), SECONDS_TO_START) or not running(settings):
+        for _ in range(TRIES):
+            api = running(settings) or _start(settings, port)
+            if _comes_up(settings, api):
+                return api
             _end(settings)
-            raise Unreachable("the Prefect server did not start", f"See {_log(settings)}")
-        return api
+            if not taken(api):
+                break
+    raise Unreachable("the Prefect server did not start", "See {log}", code="COL-0703", log=_log(settings))
+
+
+def _comes_up(settings: Settings, api: str) -> bool:
+    """Whether this folder's server answers in time. Another one may have taken the port while it was starting."""
+    ended = _until(lambda: _is_ours(settings, api) or not running(settings), SECONDS_TO_START)
+    return ended and running(settings) is not None
+
+
+def _is_ours(settings: Settings, api: str) -> bool:
+    try:
+        told = json.loads(_asked(f"{api}/admin/settings"))
+    except (OSError, ValueError, HTTPException):
+        return False
+    return isinstance(told, dict) and told.get("home") == str(settings.prefect_home)
 
 
 def down(settings: Settings) -> bool:
@@ -69,8 +93,10 @@ def use(settings: Settings) -> str:
     if settings.prefect_api_url:
         if not healthy(settings.prefect_api_url):
             raise Unreachable(
-                f"the Prefect server at PREFECT_API_URL={settings.prefect_api_url} does not answer",
+                "the Prefect server at PREFECT_API_URL={api} does not answer",
                 "Start it, or unset PREFECT_API_URL to use a server of your own machine.",
+                code="COL-0704",
+                api=settings.prefect_api_url,
             )
         return settings.prefect_api_url
     api = up(settings)
@@ -83,7 +109,7 @@ def ui(api: str) -> str:
 
 
 def _start(settings: Settings, port: int | None) -> str:
-    port = _free_port(USUAL_PORT if port is None else port)
+    port = free_port(USUAL_PORT if port is None else port)
     api = f"http://127.0.0.1:{port}/api"
     with _log(settings).open("ab") as output:
         server = subprocess.Popen(
@@ -114,7 +140,7 @@ def _environment(settings: Settings, api: str) -> dict[str, str]:
     return inherited | QUIET | own
 
 
-def _free_port(wanted: int) -> int:
+def free_port(wanted: int) -> int:
     """`wanted` if nobody listens there, else any that is free."""
     for port in (wanted, 0):
         with socket.socket() as probe:
@@ -124,16 +150,28 @@ def _free_port(wanted: int) -> int:
             except OSError:
                 continue
             return probe.getsockname()[1]
-    raise Unreachable("no port of 127.0.0.1 is free for the Prefect server")
+    what, remedy = "no port of 127.0.0.1 is free for the Prefect server", "End programs that listen, or wait a minute."
+    raise Unreachable(what, remedy, code="COL-0705")
+
+
+def taken(api: str) -> bool:
+    """Whether anybody listens where this API address leads."""
+    address = urlsplit(api)
+    with socket.socket() as probe:
+        return probe.connect_ex((address.hostname, address.port)) == 0
 
 
 def healthy(api: str) -> bool:
     """Whether a Prefect server answers at this API address."""
     try:
-        with build_opener(ProxyHandler({})).open(f"{api}/health", timeout=3) as answer:
-            return answer.status == 200
+        return bool(_asked(f"{api}/health"))
     except (OSError, ValueError, HTTPException):
         return False
+
+
+def _asked(address: str) -> bytes:
+    with build_opener(ProxyHandler({})).open(address, timeout=3) as answer:
+        return answer.read()
 
 
 def _until(condition, seconds: float) -> bool:

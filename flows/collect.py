@@ -18,7 +18,7 @@ from blocks.settings import Settings
 from blocks.storage import open_storage
 from blocks.workspace import Workspace, workspace
 from collectors.closing import Outcome
-from collectors.errors import CollectError, Fenced, Misconfigured, named
+from collectors.errors import CollectError, Fenced, Misconfigured, Unusable, named
 from collectors.keeping import kept, until_stopped
 from collectors.states import Desired, RunState, ShardState
 from flows.shard import PAUSED, RENEWALS_PER_LEASE, shard
@@ -133,6 +133,7 @@ async def _one(
     try:
         with tags(*labels(collection.name, collection.mode, collection.tenant)):
             state = await shard.with_options(on_running=[on_running])(here.run_id, shard_id, return_state=True)
+        await _raise_unusable(state)
         if state.is_failed() and collection.strategy.on_failure == "stop":
             here.storage.catalog.desire(here.run_id, Desired.PAUSE, f"shard {shard_id} failed")
             stop.set()
@@ -141,6 +142,12 @@ async def _one(
     finally:
         started.set()
         places.release()
+
+
+async def _raise_unusable(state: State) -> None:
+    """A store that fails one shard fails them all: the run ends here, and goes on when the store is well again."""
+    if state.is_failed() and isinstance(cause := await state.aresult(raise_on_failure=False), Unusable):
+        raise cause
 
 
 def _mirrored(run_id: str, end: Outcome) -> State:

@@ -59,9 +59,11 @@ def main() -> None:
     try:
         sys.exit(_called())
     except CollectError as error:
-        print(spoken("error {code}: {what}", code=error.code, what=error.what), file=sys.stderr)
+        from deployments.cli.output import say
+
+        say(spoken("error {code}: {what}", code=error.code, what=error.what))
         if error.remedy:
-            print(spoken("  fix   {remedy}", remedy=error.remedy), file=sys.stderr)
+            say(spoken("  fix   {remedy}", remedy=error.remedy))
         sys.exit(EXIT_CODES.get(type(error), 1))
     except BrokenPipeError:
         sys.stderr.close()

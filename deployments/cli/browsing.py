@@ -1,8 +1,8 @@
 """`tree` and `export`: what was collected."""
 
+import os
 import sys
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +14,14 @@ from cyclopts.validators import Number
 from blocks.settings import Settings
 from blocks.storage import Storage, open_storage
 from collectors.errors import Misconfigured
-from deployments.cli.output import print_json, say
+from collectors.language import spoken
+from deployments.cli.output import print_json, say, show
+
+# JSON of more levels than this, two brackets each, is refused by many readers; nobody reads a picture of it.
+DEEPEST = 100
+LEFT_OUT = "{count} directories below level {deepest} are left out; collect export has all"
+NO_PARENT = "its parent is not there"
+IN_A_CIRCLE = "its parents form a circle"
 
 
 def tree(
@@ -31,24 +38,26 @@ def tree(
     collection
         name of the collection; may be left out when there is only one
     depth
-        show this many levels
+        show this many levels; 100 is the most
     tenant
         whose collection
     json
-        print an array of the top directories, each with its children
+        print an array of the top directories, each with its children; `cut` counts those left out below
     """
     with open_storage(Settings.load()) as storage:
         name = _only(storage, collection, tenant)
         top = _nested(storage, tenant, name)
         total = storage.rows.count(tenant, name)["case"]
+    if (left_out := _cut(top, min(depth or DEEPEST, DEEPEST))) and (depth or DEEPEST) >= DEEPEST:
+        say(spoken(LEFT_OUT, count=f"{left_out:,}", deepest=DEEPEST))
     if json:
-        print_json([_cut(node, depth) for node in top])
+        print_json(top)
         return 0
-    print(f"{name}  {total:,} cases")
-    for line in _drawn(top, "", depth):
-        print(line)
+    show(f"{name}  {total:,} cases")
+    for line in _drawn(top):
+        show(line)
     if lost := total - sum(node["cases"] for node in top):
-        print(f"   {lost:,} cases in no directory")
+        show(f"   {lost:,} cases in no directory")
     return 0
 
 
@@ -80,15 +89,31 @@ def export(
 
 
 def _replace(lines: Iterable[dict[str, Any] | None], output: Path) -> tuple[int, int]:
-    """The file appears when it is whole, or not at all."""
-    part = output.with_name(f".{output.name}.part")
+    """A file appears when it is whole, or not at all; devices, pipes and links are written as they are."""
+    try:
+        if output.is_symlink() or (output.exists() and not output.is_file()):
+            with output.open("wb") as file:
+                return _write(lines, file)
+        return _replace_file(lines, output)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Misconfigured(
+            "{path} cannot be written ({why})",
+            "Name another file.",
+            code="COL-0225",
+            path=str(output),
+            why=error.strerror,
+        ) from error
+
+
+def _replace_file(lines: Iterable[dict[str, Any] | None], output: Path) -> tuple[int, int]:
+    part = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
             counts = _write(lines, file)
         part.replace(output)
         return counts
-    except OSError as error:
-        raise Misconfigured(f"{output} cannot be written ({error.strerror})", "Name another file.") from error
     finally:
         with suppress(OSError):
             part.unlink()
@@ -138,40 +163,86 @@ def _only(storage: Storage, name: str | None, tenant: str) -> str:
         return name
     if name is None and len(names) == 1:
         return names[0]
-    have = f"Collected so far: {', '.join(names)}" if names else "Collect one with: collect run demo"
-    raise Misconfigured("say which collection" if name is None else f"nothing was collected as {name!r}", have)
+    have = "Collected so far: {names}" if names else "Collect one with: collect run demo"
+    facts = {"names": ", ".join(names), "name": name}
+    if name is None:
+        raise Misconfigured("say which collection", have, code="COL-0226", **facts)
+    raise Misconfigured("nothing was collected as {name!r}", have, code="COL-0228", **facts)
 
 
 def _nested(storage: Storage, tenant: str, name: str) -> list[dict[str, Any]]:
-    """The live directories as trees by name, each with the number of cases in and below it."""
+    """The live directories as trees by name, each with the number of cases in and below it; each stands there once.
+
+    One that hangs nowhere is at the top, with the reason as `lost`; of a circle it is the first by name.
+    """
     direct = storage.rows.cases_by_directory(tenant, name)
-    rows = [row for chunk in storage.rows.live(tenant, name, "directory") for row in chunk]
+    rows = {row["id"]: row for chunk in storage.rows.live(tenant, name, "directory") for row in chunk}
+    by_name = sorted(rows.values(), key=lambda row: (row["name"], row["id"]))
     nodes = {
-        row["id"]: {"id": row["id"], "name": row["name"], "path": row["path"], "cases": direct.get(row["id"], 0)}
-        for row in rows
-    }
-    children: dict[str | None, list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        known = row["path"] is not None and row["parent_id"] in nodes
-        children[row["parent_id"] if known else None].append(nodes[row["id"]])
-    for row in sorted(rows, key=lambda row: -(row["level"] or 0)):
-        node = nodes[row["id"]]
-        node["children"] = sorted(children[row["id"]], key=lambda child: child["name"]) if row["path"] else []
+        row["id"]: {
+            "id": row["id"], "name": row["name"], "path": row["path"], "cases": direct.get(row["id"], 0), "children": []
+        }
+        for row in by_name
+    }  # fmt: skip
+    parents = {id: row["parent_id"] for id, row in rows.items() if row["parent_id"] in nodes}
+    for id in _closing_circles(list(nodes), parents):
+        del parents[id]
+        nodes[id]["lost"] = IN_A_CIRCLE
+    for id, node in nodes.items():
+        if id in parents:
+            nodes[parents[id]]["children"].append(node)
+        elif not node["path"]:
+            node.setdefault("lost", NO_PARENT)
+    top = [node for id, node in nodes.items() if id not in parents]
+    for node, _ in reversed(list(_walked(top))):
         node["cases"] += sum(child["cases"] for child in node["children"])
-    return sorted(children[None], key=lambda child: child["name"])
+    return top
 
 
-def _cut(node: dict[str, Any], depth: int | None) -> dict[str, Any]:
-    deeper = None if depth is None else depth - 1
-    return node | {"children": [] if deeper == 0 else [_cut(child, deeper) for child in node["children"]]}
+def _closing_circles(ids: Sequence[str], parents: Mapping[str, str]) -> list[str]:
+    """One of each circle of parents: the first in `ids`."""
+    order = {id: number for number, id in enumerate(ids)}
+    seen: set[str] = set()
+    found = []
+    for id in ids:
+        climbed: dict[str, None] = {}
+        while id in parents and id not in seen:
+            seen.add(id)
+            climbed[id] = None
+            id = parents[id]
+        if id in climbed:
+            circle = list(climbed)
+            found.append(min(circle[circle.index(id) :], key=order.__getitem__))
+    return found
 
 
-def _drawn(nodes: list[dict[str, Any]], indent: str, depth: int | None) -> Iterator[str]:
-    for node in nodes:
-        last = node is nodes[-1]
-        lost = "" if node["path"] else "   (its parent is not there)"
-        yield f"{indent}{'└─' if last else '├─'} {node['name']}   {node['cases']:,}{lost}"
-        if depth is None or depth > 1:
-            yield from _drawn(
-                node["children"], indent + ("   " if last else "│  "), None if depth is None else depth - 1
-            )
+def _walked(top: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], int]]:
+    """All nodes from above, siblings in their order, each with its level (1: the top)."""
+    left = [(node, 1) for node in reversed(top)]
+    while left:
+        node, level = left.pop()
+        yield node, level
+        left += [(child, level + 1) for child in reversed(node["children"])]
+
+
+def _cut(top: Sequence[dict[str, Any]], depth: int) -> int:
+    """Take away what is below `depth` levels, and note at each node as `cut` how much that was. Returns the sum."""
+    below: dict[str, int] = {}
+    nodes = list(_walked(top))
+    for node, _ in reversed(nodes):
+        below[node["id"]] = sum(1 + below[child["id"]] for child in node["children"])
+    lowest = [node for node, level in nodes if level == depth and node["children"]]
+    for node in lowest:
+        node["cut"], node["children"] = below[node["id"]], []
+    return sum(node["cut"] for node in lowest)
+
+
+def _drawn(top: Sequence[dict[str, Any]]) -> Iterator[str]:
+    left = [(node, "", node is top[-1]) for node in reversed(top)]
+    while left:
+        node, indent, last = left.pop()
+        lost = f"   ({spoken(node['lost'])})" if "lost" in node else ""
+        cut = "   …" if "cut" in node else ""
+        yield f"{indent}{'└─' if last else '├─'} {node['name']}   {node['cases']:,}{lost}{cut}"
+        deeper = indent + ("   " if last else "│  ")
+        left += [(child, deeper, child is node["children"][-1]) for child in reversed(node["children"])]

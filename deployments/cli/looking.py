@@ -7,7 +7,7 @@ from blocks.reports import Report, report
 from blocks.settings import Settings
 from blocks.storage import open_storage
 from collectors.states import OPEN_RUNS
-from deployments.cli.output import duration, moment, print_columns, print_json, say
+from deployments.cli.output import duration, moment, print_columns, print_json, say, show
 
 
 def status(
@@ -73,9 +73,9 @@ def _status_of_one(found: dict[str, Any], done: Report, json: bool) -> int:
         "began": found["created_at"],
     }
     for name, text in lines.items():
-        print(f"{name:<11} {text}")
+        show(f"{name:<11} {text}")
     for error in found["errors"]:
-        print(f"{'error':<11} {error}")
+        show(f"{'error':<11} {error}")
     say("shard by shard: collect shards {run}", run=found["run_id"])
     return 0
 

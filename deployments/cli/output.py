@@ -1,13 +1,15 @@
 """What commands print: data on stdout, talk on stderr; columns on a terminal, tabs in a pipe, JSON when asked."""
 
 import os
+import shutil
 import sys
+import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import orjson
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 
 from collectors.language import spoken
 
@@ -16,9 +18,32 @@ STATE_COLOURS = {
 }  # fmt: skip
 
 
+HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+NARROWEST = 12
+
+
+def visible(text: str) -> str:
+    r"""`text` on one line, with what steers a terminal or is not seen written out: `\n`, `\x1b`, `\u202e`.
+
+    For everything that is printed for people; JSON and exports stay exact.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_written(each) if unicodedata.category(each) in HIDDEN else each for each in text)
+
+
+def _written(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
 def say(text: str, /, **facts: Any) -> None:
-    """`text` in the user's language, filled with `facts`, beside the data."""
-    print(spoken(text, **facts), file=sys.stderr, flush=True)
+    """Talk: a line on stderr, in the user's language, filled with `facts`."""
+    print(visible(spoken(text, **facts)), file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """Data: a line on stdout."""
+    print(visible(text))
 
 
 def print_json(value: Any) -> None:
@@ -27,15 +52,21 @@ def print_json(value: Any) -> None:
 
 
 def print_columns(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Aligned with a header on a terminal; tab-separated without one in a pipe, nothing cut in either."""
-    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    """Aligned with a header on a terminal, where the last column may be cut; tab-separated without one in a pipe."""
+    texts = [["" if cell is None else visible(str(cell)) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for row in texts:
             print("\t".join(row))
         return
     widths = [max(cell_len(row[column]) for row in [list(header), *texts]) for column in range(len(header))]
+    room = max(NARROWEST, shutil.get_terminal_size().columns - sum(widths[:-1]) - 2 * len(widths[:-1]))
     for row in [list(header), *texts]:
-        print("  ".join(_padded(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        shown = [*row[:-1], _cut(row[-1], room)]
+        print("  ".join(_padded(cell, width) for cell, width in zip(shown, widths, strict=True)).rstrip())
+
+
+def _cut(cell: str, room: int) -> str:
+    return cell if cell_len(cell) <= room else set_cell_size(cell, room - 1).rstrip() + "…"
 
 
 def _padded(cell: str, width: int) -> str:

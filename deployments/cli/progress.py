@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from blocks.reports import Report
-from deployments.cli.output import duration, say
+from deployments.cli.output import duration, say, visible
 
 SECONDS_BETWEEN_LOOKS = 0.5
 LOOKS_BETWEEN_LINES = 10
@@ -30,12 +30,14 @@ def shown(look: Callable[[], Report]) -> Iterator[None]:
 
 
 def _bar(look: Callable[[], Report], ended: threading.Event) -> None:
-    columns = [TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[text]}")]
+    columns = [TextColumn("{task.description}", markup=False), BarColumn(20), TextColumn("{task.fields[text]}")]
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=100, text="planning")
         while not ended.wait(SECONDS_BETWEEN_LOOKS):
             now = look()
-            bar.update(task, completed=now.percent, description=f"{now.run_id}  {now.collection}", text=_text(now))
+            bar.update(
+                task, completed=now.percent, description=visible(f"{now.run_id}  {now.collection}"), text=_text(now)
+            )
 
 
 def _lines(look: Callable[[], Report], ended: threading.Event) -> None:

@@ -20,7 +20,7 @@ from collectors.errors import Fenced, Refused, Unreachable, named
 from collectors.language import spoken
 from collectors.states import Desired, RunState
 from deployments import prefect_server
-from deployments.cli.output import duration, print_json, say
+from deployments.cli.output import duration, print_json, say, show, visible
 from deployments.cli.progress import shown
 from deployments.definitions import resolve
 
@@ -156,8 +156,13 @@ def _follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: boo
 def _show_warnings() -> None:
     """Say what the source makes us wait for; the flow's own log goes to Prefect."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Visible())
     logging.getLogger("collectors").addHandler(handler)
+
+
+class _Visible(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return visible(record.getMessage())
 
 
 async def _interruptible(catalog: Catalog, run_id: str, running: Awaitable[None]) -> None:
@@ -201,18 +206,18 @@ def _finish(done: Report, api: str | None, json: bool) -> int:
 
 def _summarise(done: Report) -> None:
     took = spoken(" in {time}", time=duration(done.seconds)) if done.seconds else ""
-    print(f"{done.run_id}  {done.collection}  {_ended(done)}{took}")
+    show(f"{done.run_id}  {done.collection}  {_ended(done)}{took}")
     if done.records["fetched"] or not done.error:
         counts = "   ".join(f"{count:,} {spoken(name)}" for name, count in done.records.items())
-        print(spoken("  records   {counts}   {rate:,.0f}/s", counts=counts, rate=done.rate))
+        show(spoken("  records   {counts}   {rate:,.0f}/s", counts=counts, rate=done.rate))
     for shard in done.shards:
         if shard.error:
-            print(spoken("  shard     {shard}: {why}", shard=f"{shard.shard_id} {shard.label}", why=shard.error))
+            show(spoken("  shard     {shard}: {why}", shard=f"{shard.shard_id} {shard.label}", why=shard.error))
     for reason, count in done.reasons.items():
-        print(spoken("  refused   {count:,} {reason}", count=count, reason=reason))
+        show(spoken("  refused   {count:,} {reason}", count=count, reason=reason))
     if done.error and not any(shard.error for shard in done.shards):
-        print(spoken("  error     {why}", why=done.error))
-    print(spoken("  next      {commands}", commands="      ".join(_next(done))))
+        show(spoken("  error     {why}", why=done.error))
+    show(spoken("  next      {commands}", commands="      ".join(_next(done))))
     sys.stdout.flush()
 
 
