@@ -36,6 +36,7 @@ class Strategy(Model):
     shard_size: int = Field(10_000, ge=1, description="records of one shard")
     page_size: int = Field(250, ge=1, le=10_000, description="records asked for in one request")
     batch_size: int = Field(1_000, ge=1, le=10_000, description="most records of one message")
+    timeout: float = Field(60.0, ge=1, le=3600, description="seconds for one request with its whole answer")
     retry: Retry = Retry()
     on_failure: Literal["continue", "stop"] = Field("continue", description="what a failed shard does to its siblings")
     max_errors: int = Field(1_000, ge=0, description="quarantined records after which the run is failed")
@@ -108,15 +109,24 @@ class Page:
     cursor: Json
 
 
+def without_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("must not hold a NUL character")
+    return value
+
+
+Id = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(without_nul)]
+
+
 class Record(Model):
     """One thing of the source. `path` and `level` are derived from the parents and are no part of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     kind: Kind
-    id: str = Field(min_length=1, max_length=255)
-    parent_id: str | None = Field(None, min_length=1, max_length=255)
-    name: str = Field(min_length=1)
+    id: Id
+    parent_id: Id | None = None
+    name: str = Field(min_length=1, max_length=16_000)  # in characters; as bytes it fits a TEXT of 64 KiB
     content: dict[str, Any] = Field(default_factory=dict)
     metadata: dict[str, Any] = Field(default_factory=dict)
     source_version: int = Field(0, ge=0, lt=2**63)

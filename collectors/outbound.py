@@ -4,27 +4,36 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable
+import zlib
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 import orjson
 import stamina
 from pydantic import AfterValidator
 
-from collectors.errors import Misconfigured, Throttled, Transient
+from collectors.errors import CollectError, Misconfigured, Throttled, Transient
+from collectors.exact_json import decoded
+from collectors.language import spoken
 from collectors.models import Json, Retry
-from collectors.pacing import LONGEST_PAUSE, Pace, retry_after
+from collectors.pacing import LONGEST_PAUSE, Pace, pauses, retry_after
+from collectors.unpacking import TooLarge, gathered, unpacked
 
 log = logging.getLogger(__name__)
 
-TOTAL_TIMEOUT = 60.0
-STEP_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+CONNECT_TIMEOUT = 5.0
+STEP_TIMEOUT = 30.0
 LARGEST_BODY = 64 * 2**20
 MOST_REDIRECTS = 5
 MAINTENANCE_STATUSES = frozenset({409, 503})
+RATE_HEADERS = re.compile(r"retry-after|(x-)?rate-?limit.*")
+SAID_UNDER = ("error", "message", "detail")
+LONGEST_SAID = 200
+HIDDEN = "***"
 
 
 def checked_base_url(value: str) -> str:
@@ -52,9 +61,11 @@ def _as_it_is(answer: Any) -> Any:
 
 
 class Http:
-    """Requests to one source, answered with decoded JSON.
+    """Requests to one source, answered with decoded JSON. `timeout`: seconds for one of them with its whole answer.
 
-    Raises Misconfigured (address, credentials, not an API) at once, Transient after the last try.
+    `limits` are the headers of the last answer that speak of its rate. What `auth` and `headers` hold, and `secrets`,
+    is never repeated in an error. Raises Misconfigured (address, credentials, not an API) at once, Transient after
+    the last try.
     """
 
     def __init__(
@@ -62,19 +73,23 @@ class Http:
         base_url: str,
         retry: Retry,
         pace: Pace,
+        timeout: float = 60.0,
         auth: tuple[str, str] | None = None,
         headers: dict[str, str] | None = None,
+        secrets: Iterable[str] = (),
     ) -> None:
         self.base_url = base_url
         self._origin = httpx.URL(base_url)
-        self._retry, self._pace = retry, pace
+        self._retry, self._pace, self._timeout = retry, pace, timeout
+        self._secrets = _spellings([*secrets, *_given(auth, headers or {})], base_url)
         self._client = httpx.AsyncClient(
             auth=auth,
-            headers={"Accept": "application/json"} | (headers or {}),
-            timeout=STEP_TIMEOUT,
+            headers={"Accept": "application/json", "Accept-Encoding": "gzip, deflate"} | (headers or {}),
+            timeout=httpx.Timeout(min(timeout, STEP_TIMEOUT), connect=min(timeout, CONNECT_TIMEOUT)),
             trust_env=False,
         )
         self.first_request_at: float | None = None
+        self.limits: dict[str, str] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -98,13 +113,29 @@ class Http:
         try:
             url = httpx.URL(address) if "://" in address.partition("?")[0] else httpx.URL(self.base_url + address)
         except httpx.InvalidURL as error:
-            raise Misconfigured(f"the source at {self.base_url} points to no address ({error})") from None
-        if (url.scheme, url.host, url.port) != (self._origin.scheme, self._origin.host, self._origin.port):
             raise Misconfigured(
-                f"the source at {self.base_url} points to another host, {url.host}",
+                "the source at {server} points to no address ({why})",
+                "Ask the source's owner: its links are broken.",
+                code="COL-0303",
+                server=self.base_url,
+                why=self.quoted(str(error)),
+            ) from None
+        origin = (self._origin.scheme, self._origin.host, self._origin.port)
+        if (url.scheme, url.host, url.port) != origin or url.userinfo:
+            raise Misconfigured(
+                "the source at {server} points to another host, {address}",
                 "Only the address in the definition is followed; use the source's final address as base_url.",
+                code="COL-0304",
+                server=self.base_url,
+                address=self.quoted(f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"),
             )
         return url
+
+    def quoted(self, said: str) -> str:
+        """Words of the source, fit to be shown: without our secrets, on one line, and not too long."""
+        for secret in self._secrets:
+            said = said.replace(secret, HIDDEN)
+        return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+", " ", said)[:LONGEST_SAID]
 
     async def _patiently(self, build: Callable[[], httpx.Request], read: Callable[[Any], Any] = _as_it_is) -> Any:
         policy = stamina.retry_context(
@@ -123,30 +154,47 @@ class Http:
     async def _unthrottled(self, build: Callable[[], httpx.Request]) -> Any:
         """Being asked to wait is no failure: wait as long as asked, less than an hour altogether."""
         give_up = time.monotonic() + LONGEST_PAUSE
-        while True:
+        for least in pauses():
             await self._pace.turn()
             try:
                 return await self._once(build())
             except Throttled as error:
-                if time.monotonic() + error.delay >= give_up:
+                pause = max(error.delay, least)
+                if time.monotonic() + pause >= give_up:
                     raise
-                self._pace.hold(error.delay)
+                self._pace.hold(pause)
                 log.warning("%s", error.what)
+        raise AssertionError("unreachable")
 
     async def _once(self, request: httpx.Request) -> Any:
         self.first_request_at = self.first_request_at or time.time()
         try:
-            async with asyncio.timeout(TOTAL_TIMEOUT):
+            async with asyncio.timeout(self._timeout):
                 return await self._followed(request)
-        except TimeoutError:
-            raise Transient(f"{self.base_url} did not finish its answer within {TOTAL_TIMEOUT:.0f} s") from None
-        except httpx.TimeoutException:
-            raise Transient(f"{self.base_url} did not answer in time") from None
+        except (httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout, TimeoutError):
+            raise Transient(
+                "{server} did not finish its answer within {seconds:g} s",
+                "Ask for smaller pages (strategy.page_size), or wait longer (strategy.timeout).",
+                code="COL-0305",
+                server=self.base_url,
+                seconds=self._timeout,
+            ) from None
+        except (httpx.ReadError, httpx.RemoteProtocolError) as error:
+            raise Transient(
+                "{server} broke off its answer, or sent no HTTP ({why})",
+                "Ask the source's owner; a proxy before it may cut long answers.",
+                code="COL-0307",
+                server=self.base_url,
+                why=self.quoted(str(error) or type(error).__name__),
+            ) from None
         except httpx.RequestError as error:
             raise Transient(
-                f"{self.base_url} cannot be reached ({str(error) or type(error).__name__})",
+                "{server} cannot be reached ({why})",
                 "Check that the server runs and that base_url is right.",
-            ) from error
+                code="COL-0306",
+                server=self.base_url,
+                why=self.quoted(str(error) or type(error).__name__),
+            ) from None
 
     async def _followed(self, request: httpx.Request) -> Any:
         for _ in range(MOST_REDIRECTS + 1):
@@ -155,68 +203,137 @@ class Http:
                 body = await self._body(response)
             finally:
                 await response.aclose()
+            self.limits = {name: self.quoted(value) for name, value in response.headers.items() if _of_rate(name)}
             if response.next_request is None:
                 return self._decoded(response, body)
             self.same_origin(str(response.next_request.url))
             request = response.next_request
-        raise Misconfigured(f"{self.base_url} redirects in circles", "Use the source's final address as base_url.")
+        raise Misconfigured(
+            "{server} redirects in circles",
+            "Use the source's final address as base_url.",
+            code="COL-0308",
+            server=self.base_url,
+        )
 
     async def _body(self, response: httpx.Response) -> bytes:
-        chunks, size = [], 0
-        async for chunk in response.aiter_bytes():
-            size += len(chunk)
-            if size > LARGEST_BODY:
-                raise Misconfigured(
-                    f"{self.base_url} answered with more than {LARGEST_BODY // 2**20} MiB in one page",
-                    "Ask for smaller pages: strategy.page_size.",
-                )
-            chunks.append(chunk)
-        return b"".join(chunks)
+        try:
+            return await gathered(self._plain(response), LARGEST_BODY)
+        except TooLarge:
+            raise Misconfigured(
+                "{server} answered with more than {most} MiB in one page",
+                "Ask for smaller pages: strategy.page_size.",
+                code="COL-0309",
+                server=self.base_url,
+                most=LARGEST_BODY // 2**20,
+            ) from None
+        except zlib.error as error:
+            raise Transient(
+                "{server} sent compressed data that is broken ({why})",
+                "Ask the source's owner; a proxy before it may cut long answers.",
+                code="COL-0311",
+                server=self.base_url,
+                why=error,
+            ) from None
+
+    def _plain(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        match encoding := response.headers.get("content-encoding", "").strip().lower():
+            case "" | "identity":
+                return response.aiter_raw()
+            case "gzip" | "x-gzip" | "deflate":
+                return unpacked(response.aiter_raw())
+        raise Misconfigured(
+            "{server} sent an encoding that was not asked for, {encoding}",
+            "Only gzip and deflate are read; ask the owner of the source, or of the proxy before it.",
+            code="COL-0310",
+            server=self.base_url,
+            encoding=self.quoted(encoding),
+        )
 
     def _decoded(self, response: httpx.Response, body: bytes) -> Any:
         if response.status_code != 200:
             raise self._failure(response, body)
         try:
-            return orjson.loads(body)
-        except orjson.JSONDecodeError as error:
+            return decoded(body)
+        except ValueError as error:
             if body.lstrip()[:1] == b"<" or "html" in response.headers.get("content-type", ""):
                 raise Misconfigured(
-                    f"{self.base_url} answered with a web page instead of JSON",
+                    "{server} answered with a web page instead of JSON",
                     "Check base_url: it may lead to a log-in page, a proxy or another program.",
+                    code="COL-0312",
+                    server=self.base_url,
                 ) from None
-            raise Transient(f"{self.base_url} sent broken JSON ({error})") from None
+            raise Transient(
+                "{server} sent broken JSON ({why})",
+                "Ask the source's owner; a smaller strategy.page_size may help.",
+                code="COL-0313",
+                server=self.base_url,
+                why=self.quoted(str(error)),
+            ) from None
 
-    def _failure(self, response: httpx.Response, body: bytes) -> Exception:
-        status, said = response.status_code, _said(body)
+    def _failure(self, response: httpx.Response, body: bytes) -> CollectError:
+        status = response.status_code
+        facts = {"server": self.base_url, "status": status, "said": self._said(body)}
         pause = response.headers.get("retry-after")
         if status == 429 or (status in MAINTENANCE_STATUSES and pause):
-            delay = retry_after(pause, datetime.now(UTC))
-            return Throttled(f"{self.base_url} asked to wait {delay:.0f} s ({status}){said}", delay)
+            return Throttled(
+                "{server} asked to wait {delay:.0f} s ({status}){said}",
+                delay := retry_after(pause, datetime.now(UTC)),
+                "Go on when that time is over: collect resume.",
+                code="COL-0302",
+                delay=delay,
+                **facts,
+            )
         if status >= 500 or status in MAINTENANCE_STATUSES:
-            return Transient(f"{self.base_url} failed with {status}{said}")
+            return Transient(
+                "{server} failed with {status}{said}",
+                "Ask the source's owner; when it is well again: collect resume.",
+                code="COL-0314",
+                **facts,
+            )
         if status in (401, 403):
             return Misconfigured(
-                f"{self.base_url} refused the credentials ({status}){said}",
+                "{server} refused the credentials ({status}){said}",
                 "Check the user name and the password or API key, and what that user may read.",
+                code="COL-0315",
+                **facts,
             )
         return Misconfigured(
-            f"{self.base_url} answered {status} to {str(response.request.url.raw_path, 'ascii'):.100}{said}",
+            "{server} answered {status} to {path}{said}",
             "Check base_url and the ids in the definition.",
+            code="COL-0316",
+            path=self.quoted(str(response.request.url.raw_path, "ascii"))[:100],
+            **facts,
         )
+
+    def _said(self, body: bytes) -> str:
+        """What the source gave as its reason."""
+        try:
+            answer = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return ""
+        found = (answer.get(word) for word in SAID_UNDER) if isinstance(answer, dict) else ()
+        reason = next((each for each in found if isinstance(each, str) and each), None)
+        return f': "{self.quoted(reason)}"' if reason else ""
+
+
+def _given(auth: tuple[str, str] | None, headers: dict[str, str]) -> list[str]:
+    """Everything secret that goes out with a request."""
+    named = [auth[1], b64encode(":".join(auth).encode()).decode()] if auth else []
+    return named + [part for value in headers.values() for part in (value, *value.split()[1:])]
+
+
+def _spellings(secrets: Iterable[str], public: str) -> list[str]:
+    """Each secret as it is, as JSON and as addresses write it; the longest first, so that no part of one is left."""
+    spelled = {form for each in secrets for form in (each, quote(each), quote(each, safe=""), repr(each)[1:-1])}
+    return sorted((each for each in spelled if each and each not in f"{public}/"), key=len, reverse=True)
+
+
+def _of_rate(header: str) -> bool:
+    return RATE_HEADERS.fullmatch(header) is not None
 
 
 def _worth_a_retry(error: Exception) -> bool:
     worth = isinstance(error, Transient) and not isinstance(error, Throttled)
     if worth:
-        log.warning("%s; trying again", error.what)
+        log.warning(spoken("{what}; trying again", what=error.what))
     return worth
-
-
-def _said(body: bytes) -> str:
-    """What the source gave as its reason, shortened to fit a line."""
-    try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return ""
-    reason = answer.get("error") if isinstance(answer, dict) else None
-    return f': "{reason[:200]}"' if isinstance(reason, str) else ""

@@ -2,12 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 LONGEST_PAUSE = 3600.0
 USUAL_PAUSE = 5.0
+LEAST_PAUSE = 0.1
+LEAST_IN_THE_END = 60.0
 
 
 def retry_after(value: str | None, now: datetime) -> float:
@@ -17,7 +19,15 @@ def retry_after(value: str | None, now: datetime) -> float:
     a source that says "0" while it refuses would be hammered otherwise.
     """
     seconds = USUAL_PAUSE if value is None else _seconds(value.strip(), now)
-    return min(max(seconds, 0.1), LONGEST_PAUSE)
+    return min(max(seconds, LEAST_PAUSE), LONGEST_PAUSE)
+
+
+def pauses() -> Iterator[float]:
+    """The least to wait, in seconds, when asked to wait again and again, however little was asked for."""
+    least = LEAST_PAUSE
+    while True:
+        yield least
+        least = min(least * 2, LEAST_IN_THE_END)
 
 
 def _seconds(value: str, now: datetime) -> float:

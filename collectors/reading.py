@@ -15,14 +15,17 @@ import orjson
 from anyio import to_thread
 from pydantic import ValidationError
 
-from collectors.errors import CollectError, Fenced, Misconfigured, Rejected, Unusable
+from collectors.errors import CollectError, Fenced, Misconfigured, Rejected, Unusable, named
+from collectors.exact_json import Flawed
 from collectors.interfaces import Claim, Collector, Progress, Queue
 from collectors.keeping import kept, until_stopped
-from collectors.models import Batch, Collection, Page, Quarantined, Record
+from collectors.models import Batch, Collection, Json, Page, Quarantined, Record
 from collectors.states import Desired, ShardState
 
 LONGEST_PAYLOAD = 64 * 1024
-LONGEST_REASON = 300
+LONGEST_MESSAGE = 2_000
+LONGEST_ID = 255
+LONGEST_WORD = 64
 log = logging.getLogger(__name__)
 
 
@@ -54,7 +57,7 @@ class Reader:
             return await self._release(claim, ShardState.FAILED, str(error))
         except Exception as error:
             log.exception("shard %s/%s failed unexpectedly", claim.run_id, claim.shard_id)
-            return await self._release(claim, ShardState.FAILED, f"unexpected: {error!r:.{LONGEST_REASON}}")
+            return await self._release(claim, ShardState.FAILED, str(named(error)))
         return await self._release(claim, state)
 
     async def _release(self, claim: Claim, state: ShardState, error: str | None = None) -> ShardState:
@@ -65,14 +68,16 @@ class Reader:
         number, cursor = claim.page, claim.cursor
         if number and cursor is None:
             return ShardState.COMPLETED
+        seen = {_canonical(cursor)}
         async with kept(partial(self.progress.renew, claim), self.renew_every) as stop:
             while True:
                 observation = await to_thread.run_sync(self.progress.observe)
                 page = await until_stopped(stop, self.collector.fetch(claim.stage, claim.span, cursor))
                 if page is None:
                     return ShardState.PAUSED
-                if page.cursor is not None and page.cursor == cursor:
-                    raise Misconfigured(f"the source's paging does not advance: page {number + 1} leads to itself")
+                if page.cursor is not None and _canonical(page.cursor) in seen:
+                    raise _in_circles(claim, number, page.cursor)
+                seen.add(_canonical(page.cursor))
                 desired = await self._keep(claim, number, observation, page)
                 number, cursor = number + 1, page.cursor
                 if cursor is None:
@@ -90,9 +95,12 @@ class Reader:
         )
         if standing.quarantined > self.collection.strategy.max_errors:
             raise CollectError(
-                f"{standing.quarantined} records are quarantined, more than max_errors allows"
-                f" ({self.collection.strategy.max_errors})",
-                f"See why with: collect quarantine {claim.run_id}",
+                "{count} records are quarantined, more than max_errors allows ({allowed})",
+                "See why with: collect quarantine {run}",
+                code="COL-0510",
+                count=standing.quarantined,
+                allowed=self.collection.strategy.max_errors,
+                run=claim.run_id,
             )
         return standing.desired
 
@@ -118,24 +126,66 @@ def sift(collector: Collector, stage: str, items: Sequence[Any]) -> tuple[list[R
     refused: list[Quarantined] = []
     for position, item in enumerate(items):
         try:
-            record = collector.map(stage, item)
-            record.content_hash  # noqa: B018 - computed here, so that what cannot be stored is refused here
-            records.append(record)
+            records.append(_record(collector, stage, item))
         except Rejected as error:
-            refused.append(_refused(position, item, error.reason, error.what, error.record_id))
+            refused.append(_refused(position, item, error))
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            refused.append(_refused(position, item, f"invalid-{where}", f"{where}: {first['msg']}", None))
+            refused.append(_refused(position, item, _invalid(error)))
         except Exception as error:  # noqa: BLE001 - a malformed item may make a mapping raise anything
-            refused.append(_refused(position, item, "malformed", f"cannot be mapped: {error!r}", None))
+            malformed = Rejected("malformed", "cannot be mapped: {error}", code="COL-0504", error=f"{error!r:.300}")
+            refused.append(_refused(position, item, malformed))
     return records, refused
 
 
-def _refused(position: int, item: Any, reason: str, message: str, record_id: str | None) -> Quarantined:
-    found = record_id or (item.get("id") if isinstance(item, dict) else None)
+def _record(collector: Collector, stage: str, item: Any) -> Record:
+    if isinstance(item, Flawed):
+        raise item.why
+    record = collector.map(stage, item)
+    record.content_hash  # noqa: B018 - computed here, so that what cannot be stored is refused here
+    return record
+
+
+def _invalid(error: ValidationError) -> Rejected:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    why = first["msg"].removeprefix("Value error, ")
+    return Rejected(f"invalid-{where}", "{field}: {why}", code="COL-0503", field=where, why=why)
+
+
+def _refused(position: int, item: Any, error: Rejected) -> Quarantined:
+    found = error.record_id or (item.get("id") if isinstance(item, dict) else None)
+    record_id = None if found is None else _written(str(found), LONGEST_ID).decode()
+    message = _written(str(error), LONGEST_MESSAGE).decode()
+    return Quarantined(position, error.reason[:LONGEST_WORD], message, record_id, _payload(item))
+
+
+def _payload(item: Any) -> bytes:
+    """What came, as JSON; as Python writes it, if JSON cannot say it."""
     try:
-        payload = orjson.dumps(item, default=repr)[:LONGEST_PAYLOAD]
-    except (TypeError, RecursionError):
-        payload = repr(item).encode(errors="backslashreplace")[:LONGEST_PAYLOAD]
-    return Quarantined(position, reason, message, None if found is None else str(found), payload)
+        return orjson.dumps(item, default=repr)[:LONGEST_PAYLOAD]
+    except TypeError:
+        pass
+    try:
+        return _written(repr(item), LONGEST_PAYLOAD)
+    except RecursionError:
+        return b"(nested too deep to be shown)"
+
+
+def _written(text: str, longest: int) -> bytes:
+    """Text that may be none, in bytes that are; cut between characters."""
+    return text[:longest].encode(errors="backslashreplace")[:longest].decode(errors="ignore").encode()
+
+
+def _canonical(cursor: Json) -> bytes:
+    return orjson.dumps(cursor, option=orjson.OPT_SORT_KEYS)
+
+
+def _in_circles(claim: Claim, number: int, cursor: Json) -> Misconfigured:
+    return Misconfigured(
+        "the source's paging does not advance: page {page} of shard {shard} leads back to {cursor}",
+        "The pages read so far are kept. Ask the source's owner; a smaller strategy.page_size may go around it.",
+        code="COL-0317",
+        page=number + 1,
+        shard=claim.shard_id,
+        cursor=f"{cursor!r:.100}",
+    )

@@ -52,8 +52,8 @@ async def connected(
     """The collection's collector, ready to ask its source. `lookup` resolves `env:NAME` in the source's parameters."""
     collector = load(collection.collector)
     parameters = checked_source(collection, lookup)
-    strategy = collection.strategy
-    async with Http(parameters.base_url, strategy.retry, Pace(), **collector.connection(parameters)) as http:
+    strategy, connection = collection.strategy, collector.connection(parameters)
+    async with Http(parameters.base_url, strategy.retry, Pace(), strategy.timeout, **connection) as http:
         yield collector(parameters, http, strategy.page_size), http
 
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from collectors.errors import CollectError, Misconfigured, Rejected, Transient
+from collectors.exact_json import Flawed, flaw_outside_records
 from collectors.models import Json, Keys, Page, Record, Stage
 from collectors.outbound import BaseUrl, Http
 
@@ -27,6 +28,7 @@ EVERYTHING = "all"
 LARGEST_ID = 2**31 - 1
 INTERNAL_ERROR = -32603
 API = "The source has to be a Kiwi TCMS, version 12 or later."
+BROKEN = "Ask the source's owner; a smaller strategy.page_size may help."
 
 PLAN_METADATA = {
     "product": "product__name", "version": "product_version__value", "type": "type__name", "is_active": "is_active",
@@ -76,7 +78,8 @@ class Kiwi:
     @staticmethod
     def connection(parameters: Parameters) -> dict[str, Any]:
         server = urlsplit(parameters.base_url)
-        return {"headers": {"Referer": f"{parameters.base_url}/", "Origin": f"{server.scheme}://{server.netloc}"}}
+        headers = {"Referer": f"{parameters.base_url}/", "Origin": f"{server.scheme}://{server.netloc}"}
+        return {"headers": headers, "secrets": [parameters.password.get_secret_value()]}
 
     async def survey(self) -> list[Stage]:
         (plans,) = await self._ask([("TestPlan.filter", [{}])])
@@ -91,6 +94,8 @@ class Kiwi:
         return await self._cases(span["keys"], position, after)
 
     def map(self, stage: str, item: Any) -> Record:
+        if isinstance(item["row"], Flawed):
+            raise item["row"].why
         return _directory(**item) if stage == "directories" else _case(**item)
 
     # ---- pages -----------------------------------------------------------------------------------------
@@ -98,7 +103,7 @@ class Kiwi:
     async def _plans(self) -> Page:
         plans, tags = await self._ask([("TestPlan.filter", [{}]), ("Tag.filter", [{"plan__isnull": False}])])
         named = _grouped((tag["plan"], tag["name"]) for tag in tags)
-        return Page([{"row": plan, "tags": named[plan.get("id")]} for plan in plans], None)
+        return Page([{"row": plan, "tags": named[_number(plan)]} for plan in plans], None)
 
     async def _cases(self, keys: Sequence[str], position: int, after: int | None) -> Page:
         start, stop = _bounds(keys[position])
@@ -119,7 +124,7 @@ class Kiwi:
         )
         placed = await self._placements([plan["id"] for plan in plans], after, until)
         named = _grouped((tag["case"], tag["name"]) for tag in tags)
-        return [{"row": case, "plans": placed[case.get("id")], "tags": named[case.get("id")]} for case in cases]
+        return [{"row": case, "plans": placed[_number(case)], "tags": named[_number(case)]} for case in cases]
 
     async def _placements(self, plans: Sequence[int], after: int, until: int) -> dict[int, list[int]]:
         """The plans of each case. An answer tells only its cases, so every plan is a call of its own."""
@@ -193,25 +198,48 @@ class Kiwi:
         return await self._http.post(ENDPOINT, body, partial(self._results, calls))
 
     def _results(self, calls: Sequence[Call], replies: Any) -> list[Any]:
-        numbered = {reply.get("id"): reply for reply in (replies if isinstance(replies, list) else [replies])}
+        found = replies if isinstance(replies, list) else [replies]
+        numbered = {_number(reply): reply for reply in found if isinstance(reply, dict)}
         whole = numbered.get(None, {})
         return [self._result(method, numbered.get(number, whole)) for number, (method, _) in enumerate(calls, 1)]
 
-    def _result(self, method: str, reply: dict[str, Any]) -> Any:
+    def _result(self, method: str, reply: Any) -> Any:
+        server = self._http.base_url
+        if why := flaw_outside_records(reply):
+            raise Transient("{server} sent broken JSON ({why})", BROKEN, code="COL-0313", server=server, why=why.what)
         if "error" in reply:
             raise self._failure(method, reply["error"])
         if reply.get("result") is None:
-            raise Misconfigured(f"{self._http.base_url} gave no result for {method}", API)
+            raise Misconfigured(
+                "{server} gave no result for {method}", API, code="COL-0321", server=server, method=method
+            )
         return _unescaped(reply["result"])
 
-    def _failure(self, method: str, error: dict[str, Any]) -> CollectError:
-        server, user, said = self._http.base_url, self._parameters.username, html.unescape(str(error.get("message")))
+    def _failure(self, method: str, error: Any) -> CollectError:
+        message, code = (error.get("message"), error.get("code")) if isinstance(error, dict) else (error, None)
+        said = html.unescape(str(message))
+        facts = {
+            "server": self._http.base_url,
+            "user": self._parameters.username,
+            "method": method,
+            "said": self._http.quoted(said),
+        }
         if "Authentication failed" in said:
-            return NotAllowed(f"{server} does not let {user} call {method}", "Give that user the permission to view.")
+            what, remedy = "{server} does not let {user} call {method}", "Give that user the permission to view."
+            return NotAllowed(what, remedy, code="COL-0322", **facts)
         if method == "Auth.login" and "password" in said:
-            return Misconfigured(f'{server} refused to log in {user}: "{said}"', "Check user name and password.")
-        what = f'{server} failed at {method}: "{said[:200]}"'
-        return Transient(what) if error.get("code") == INTERNAL_ERROR else Misconfigured(what, API)
+            what, remedy = '{server} refused to log in {user}: "{said}"', "Check user name and password."
+            return Misconfigured(what, remedy, code="COL-0323", **facts)
+        what = '{server} failed at {method}: "{said}"'
+        if code == INTERNAL_ERROR:
+            return Transient(what, "Look into the server's own log.", code="COL-0324", **facts)
+        return Misconfigured(what, API, code="COL-0324", **facts)
+
+
+def _number(row: Any) -> int | None:
+    """The id of a row or reply, if it is a whole one."""
+    found = row.get("id") if isinstance(row, dict) else None
+    return found if isinstance(found, int) else None
 
 
 def _bounds(key: str) -> tuple[int, int]:
@@ -233,6 +261,8 @@ def _grouped(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, list[Any]]:
 def _unescaped(value: Any) -> Any:
     """Kiwi escapes all text for web pages, even here; a record holds what its author wrote."""
     match value:
+        case Flawed():
+            return value
         case str():
             return html.unescape(value)
         case list():
@@ -272,9 +302,10 @@ def _case(row: dict[str, Any], plans: list[int], tags: list[str]) -> Record:
 
 def _identity(row: dict[str, Any], field: str) -> tuple[str, str]:
     if row.get("id") is None:
-        raise Rejected("missing-id", "The record has no id")
+        what = "has no usable {field} (found {found})"
+        raise Rejected("missing-id", what, code="COL-0501", field="id", found=None)
     if not row.get(field):
-        raise Rejected("missing-name", f"Record {row['id']} has no {field}", str(row["id"]))
+        raise Rejected("missing-name", "has no {field}", str(row["id"]), code="COL-0502", field=field)
     return str(row["id"]), row[field]
 
 

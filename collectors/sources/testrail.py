@@ -18,6 +18,8 @@ STAGES = {"directories": "sections", "cases": "cases"}
 STEP_FIELDS = frozenset(
     {"custom_steps_separated", "custom_steps", "custom_expected", "custom_preconds", "custom_mission"}
 )
+ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+NEXT_OFFSET = re.compile(r"[?&]offset=(\d{1,18})(?!\d)", re.ASCII)
 METADATA_FIELDS = (
     "type_id", "template_id", "milestone_id", "refs", "estimate", "created_by", "created_on", "updated_by", "updated_on"
 )  # fmt: skip
@@ -92,7 +94,7 @@ class TestRail:
         items, _ = await self._ask(stage, 0, self._page_size)
         if items == first and self._page_size > 1:
             return Keys(weights=((WHOLE, len(items)),))
-        raise Misconfigured(f"{self._http.base_url} ignores the offset it is asked for, so {stage} cannot be paged")
+        raise self._unpageable(STAGES[stage])
 
     async def _holds(self, stage: str, page: int) -> bool:
         return bool((await self._ask(stage, page * self._page_size, 1))[0])
@@ -107,23 +109,41 @@ class TestRail:
             return answer, offset + len(answer) if 0 < len(answer) <= limit else None
         if not isinstance(answer, dict) or not isinstance(answer.get(key), list):
             raise Misconfigured(
-                f"{self._http.base_url} does not answer like TestRail: no list of {key}",
+                "{server} does not answer like TestRail: no list of {key}",
                 "Check base_url, and that the server offers API version 2.",
+                code="COL-0319",
+                server=self._http.base_url,
+                key=key,
             )
         if answer.get("offset", offset) != offset:
-            raise Misconfigured(f"{self._http.base_url} ignores the offset it is asked for, so {key} cannot be paged")
+            raise self._unpageable(key)
         return answer[key], self._following(answer, offset)
 
+    def _unpageable(self, key: str) -> Misconfigured:
+        return Misconfigured(
+            "{server} ignores the offset it is asked for, so {key} cannot be paged",
+            "Ask for all of them at once with a large strategy.page_size, or update the server.",
+            code="COL-0318",
+            server=self._http.base_url,
+            key=key,
+        )
+
     def _following(self, envelope: dict[str, Any], offset: int) -> int | None:
-        link = (envelope.get("_links") or {}).get("next")
+        links = envelope.get("_links")
+        link = links.get("next") if isinstance(links, dict) else links
         if not link:
             return None
-        if "://" in link:
+        if isinstance(link, str) and ABSOLUTE.match(link):
             self._http.same_origin(link)
-        found = re.search(r"[?&]offset=(\d+)", link)
+        found = NEXT_OFFSET.search(link) if isinstance(link, str) else None
         if not found or int(found[1]) <= offset:
             raise Misconfigured(
-                f"{self._http.base_url} links from offset {offset} to {link!r}, which leads nowhere new"
+                "{server} links from offset {offset} to {link}, which leads nowhere new",
+                "Ask the source's owner: its paging is broken.",
+                code="COL-0320",
+                server=self._http.base_url,
+                offset=offset,
+                link=self._http.quoted(repr(link)),
             )
         return int(found[1])
 
@@ -187,7 +207,9 @@ def _content(case: dict[str, Any]) -> dict[str, Any]:
 def _id(item: Any, field: str) -> str:
     value = item.get(field) if isinstance(item, dict) else None
     if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
-        raise Rejected("missing-id", f"has no usable {field!r} (found {value!r:.60})")
+        raise Rejected(
+            "missing-id", "has no usable {field} (found {found})", code="COL-0501", field=field, found=f"{value!r:.60}"
+        )
     return str(value)
 
 
@@ -199,5 +221,5 @@ def _parent(item: dict[str, Any], field: str) -> str | None:
 def _name(item: dict[str, Any], field: str, id: str) -> str:
     value = item.get(field)
     if not isinstance(value, str) or not value.strip():
-        raise Rejected("missing-name", f"has no {field!r}", id)
+        raise Rejected("missing-name", "has no {field}", id, code="COL-0502", field=field)
     return value
