@@ -63,4 +63,41 @@ TEXTS: dict[str, str] = {
     "Use {expected}.": "请使用：{expected}。",
     "the sample source cannot listen at {host}:{port} ({why})": "示例来源无法监听 {host}:{port}（{why}）",
     "Take a free port with: collect sample --port 0": "使用空闲端口：collect sample --port 0",
+    # collectors and their parameters
+    "there is no collector {name!r}": "没有名为 {name!r} 的采集器",
+    "{guess}List them with: collect collectors": "{guess}用 collect collectors 列出全部采集器",
+    "several installed packages offer a collector {name!r}: {origins}": (
+        "多个已安装的包都提供采集器 {name!r}：{origins}"
+    ),
+    "Uninstall all but one of them, or have one of them renamed in its entry point.": (
+        "只保留其中一个，卸载其余的；或者修改其中一个入口点的名称。"
+    ),
+    "collector {name!r} of {origin} cannot be imported ({why})": "{origin} 的采集器 {name!r} 无法导入（{why}）",
+    "Install what it needs, or uninstall it.": "安装它所需要的包，或者卸载它。",
+    "collector {name!r} of {origin} is no collector: it has no {missing}": (
+        "{origin} 的 {name!r} 不是采集器：缺少 {missing}"
+    ),
+    "See docs/writing-a-collector.md for what a collector has to offer.": (
+        "采集器必须具备什么，见 docs/writing-a-collector.md。"
+    ),
+    "source.{key} refers to the environment variable {name}, which is not set": (
+        "source.{key} 引用的环境变量 {name} 没有设置"
+    ),
+    "Set it: export {name}=...": "设置它：export {name}=...",
+    "Did you mean {word}? ": "您是想写 {word} 吗？",
+    "{mistakes}": "{mistakes}",
+    "unknown key {path!r}": "未知的键 {path!r}",
+    "unknown key {path!r}. {guess}Known here: {known}": "未知的键 {path!r}。{guess}这里可用的键：{known}",
+    "{path} is missing": "缺少 {path}",
+    "{path}: {said} (found {value!r:.60})": "{path}：{said}（现在是 {value!r:.60}）",
+    " (found {found})": "（实际是 {found}）",
+    " (found {found}; quote it)": "（实际是 {found}；请加引号）",
+    "something else": "别的东西",
+    "nothing": "空",
+    "yes or no": "是或否",
+    "a number": "数字",
+    "text": "文本",
+    "a date": "日期",
+    "a list": "列表",
+    "further keys": "下级键",
 }

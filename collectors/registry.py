@@ -4,19 +4,20 @@ import difflib
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import date, datetime
-from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from collectors.errors import Misconfigured
 from collectors.interfaces import Collector
+from collectors.language import spoken
 from collectors.models import Collection
 from collectors.outbound import Http
 from collectors.pacing import Pace
 
 REFERENCE = "env:"
+DISTRIBUTION = "platform-collect"
 GROUP = "platform_collect.collectors"
 QUOTED = (bool, int, float, date, datetime)
 KINDS = {
@@ -24,6 +25,7 @@ KINDS = {
     datetime: "a date", list: "a list", dict: "further keys",
 }  # fmt: skip
 BUILT_IN = {"kiwi": "collectors.sources.kiwi:Kiwi", "testrail": "collectors.sources.testrail:TestRail"}
+ABILITIES = ("connection", "survey", "fetch", "map")
 
 
 def names() -> list[str]:
@@ -31,18 +33,82 @@ def names() -> list[str]:
 
 
 def load(name: str) -> type[Collector]:
-    """The collector's class. Raises Misconfigured when there is none of that name, or its module does not import."""
-    if name in BUILT_IN:
-        module, _, attribute = BUILT_IN[name].partition(":")
-        return getattr(import_module(module), attribute)
-    for point in entry_points(group=GROUP, name=name):
-        try:
-            return point.load()
-        except Exception as error:
-            raise Misconfigured(f"collector {name} cannot be imported ({error})", f"Check {point.value}.") from error
-    raise Misconfigured(
-        f"there is no collector {name!r}", f"{nearest(name, names())}List them with: collect collectors"
-    )
+    """The collector's class. Raises Misconfigured when none or several have that name, or the one cannot be used."""
+    match _offered(name):
+        case []:
+            raise Misconfigured(
+                "there is no collector {name!r}",
+                "{guess}List them with: collect collectors",
+                code="COL-0230",
+                name=name,
+                guess=nearest(name, names()),
+            )
+        case [point]:
+            return _whole(name, point)
+        case points:
+            raise Misconfigured(
+                "several installed packages offer a collector {name!r}: {origins}",
+                "Uninstall all but one of them, or have one of them renamed in its entry point.",
+                code="COL-0232",
+                name=name,
+                origins=", ".join(sorted(_origin(point) for point in points)),
+            )
+
+
+def _offered(name: str) -> list[EntryPoint]:
+    built_in = [EntryPoint(name, BUILT_IN[name], GROUP)] if name in BUILT_IN else []
+    return [*built_in, *entry_points(group=GROUP, name=name)]
+
+
+def _origin(point: EntryPoint) -> str:
+    return f"{point.dist.name if point.dist else DISTRIBUTION} ({point.value})"
+
+
+def _whole(name: str, point: EntryPoint) -> type[Collector]:
+    found = _imported(name, point)
+    if missing := lacking(found):
+        raise Misconfigured(
+            "collector {name!r} of {origin} is no collector: it has no {missing}",
+            "See docs/writing-a-collector.md for what a collector has to offer.",
+            code="COL-0233",
+            name=name,
+            origin=_origin(point),
+            missing=", ".join(missing),
+        )
+    return found
+
+
+def _imported(name: str, point: EntryPoint) -> Any:
+    """A module that ends the process while it is imported (SystemExit) has failed; Ctrl-C is for the process."""
+    try:
+        return point.load()
+    except (Exception, SystemExit) as error:
+        raise Misconfigured(
+            "collector {name!r} of {origin} cannot be imported ({why})",
+            "Install what it needs, or uninstall it.",
+            code="COL-0231",
+            name=name,
+            origin=_origin(point),
+            why=f"{type(error).__name__}: {error}".partition("\n")[0],
+        ) from error
+
+
+def lacking(found: Any) -> list[str]:
+    """What `found` has to offer and does not, to be a collector."""
+    if not isinstance(found, type):
+        return ["class"]
+    parameters = getattr(found, "Parameters", None)
+    if not (isinstance(parameters, type) and issubclass(parameters, BaseModel)):
+        wrong = ["Parameters"]
+    else:
+        wrong = [] if "base_url" in parameters.model_fields else ["Parameters.base_url"]
+    return wrong + [name for name in ABILITIES if not _offers(found, name)]
+
+
+def _offers(found: type, ability: str) -> bool:
+    """Whether it has one of its own: who inherits from the protocol has inherited empty ones."""
+    own = getattr(found, ability, None)
+    return callable(own) and own is not getattr(Collector, ability)
 
 
 @asynccontextmanager
@@ -68,13 +134,19 @@ def _resolved(key: str, value: Any, lookup: Callable[[str], str | None]) -> Any:
         return value
     name = value.removeprefix(REFERENCE)
     if (found := lookup(name)) is None:
-        raise Misconfigured(f"source.{key} refers to the environment variable {name}, which is not set")
+        raise Misconfigured(
+            "source.{key} refers to the environment variable {name}, which is not set",
+            "Set it: export {name}=...",
+            code="COL-0234",
+            key=key,
+            name=name,
+        )
     return found
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
     found = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
-    return f"Did you mean {found[0]}? " if found else ""
+    return spoken("Did you mean {word}? ", word=found[0]) if found else ""
 
 
 def validated(model: type[BaseModel], values: Any, where: str) -> Any:
@@ -82,18 +154,16 @@ def validated(model: type[BaseModel], values: Any, where: str) -> Any:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        found = error.errors(include_url=False)
-        raise Misconfigured("; ".join(_explained(model, each, where) for each in found)) from None
+        mistakes = "; ".join(_explained(model, each, where) for each in error.errors(include_url=False))
+        raise Misconfigured("{mistakes}", code="COL-0235", mistakes=mistakes) from None
 
 
 def _explained(model: type[BaseModel], error: Any, where: str) -> str:
     path = ".".join([where, *(str(part) for part in error["loc"])]).strip(".")
     if error["type"] == "extra_forbidden":
-        known = _fields(model, error["loc"][:-1])
-        hint = f". {nearest(str(error['loc'][-1]), known)}Known here: {', '.join(known)}" if known else ""
-        return f"unknown key {path!r}{hint}"
+        return _unknown(path, str(error["loc"][-1]), _fields(model, error["loc"][:-1]))
     if error["type"] == "missing":
-        return f"{path} is missing"
+        return spoken("{path} is missing", path=path)
     return f"{path}: {error['msg'].removeprefix('Value error, ')}{_found(error, where)}"
 
 
@@ -101,13 +171,20 @@ def _found(error: Any, where: str) -> str:
     """What stands there instead, or only of which kind it is where it may be a secret."""
     value = error["input"]
     if not where and error["loc"][0] == "strategy":
-        return f" (found {value!r:.60})"
+        return spoken(" (found {found})", found=f"{value!r:.60}")
     if not error["type"].endswith("_type"):
         return ""
-    kind = KINDS.get(type(value), "something else")
-    return (
-        f" (found {kind}; quote it)" if error["type"] == "string_type" and type(value) in QUOTED else f" (found {kind})"
-    )
+    kind = spoken(KINDS.get(type(value), "something else"))
+    if error["type"] == "string_type" and type(value) in QUOTED:
+        return spoken(" (found {found}; quote it)", found=kind)
+    return spoken(" (found {found})", found=kind)
+
+
+def _unknown(path: str, word: str, known: list[str]) -> str:
+    if not known:
+        return spoken("unknown key {path!r}", path=path)
+    guess = nearest(word, known)
+    return spoken("unknown key {path!r}. {guess}Known here: {known}", path=path, guess=guess, known=", ".join(known))
 
 
 def _fields(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:

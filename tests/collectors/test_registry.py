@@ -6,6 +6,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from collectors.errors import CollectError, Misconfigured
+from collectors.language import LANGUAGE
 from collectors.models import Collection
 from collectors.registry import GROUP, checked_source, connected, load, names, validated
 from collectors.sources import testrail
@@ -47,25 +48,52 @@ def test_a_word_like_no_collector_gets_no_guess():
     assert "collect collectors" in str(caught.value)
 
 
+WHOLE = """
+from pydantic import BaseModel
+
+class House:
+    \"\"\"A house.\"\"\"
+
+    class Parameters(BaseModel):
+        base_url: str
+
+    @staticmethod
+    def connection(parameters): ...
+    async def survey(self): ...
+    async def fetch(self, stage, span, cursor): ...
+    def map(self, stage, item): ...
+"""
+STUB = """
+from pydantic import BaseModel
+from collectors.interfaces import Collector
+
+class House(Collector):
+    class Parameters(BaseModel):
+        base_url: str
+
+    async def fetch(self, stage, span, cursor): ...
+"""
+
+
 @pytest.fixture
 def plug_in(tmp_path, monkeypatch):
     """Installs a package with one entry point: what pip would leave behind."""
     monkeypatch.syspath_prepend(tmp_path)
 
-    def installed(value: str, code: str) -> None:
+    def installed(value: str, code: str, name: str = "house") -> None:
         module = value.partition(":")[0]
         (tmp_path / f"{module}.py").write_text(code)
         info = tmp_path / f"{module}-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[{GROUP}]\nhouse = {value}\n")
+        (info / "entry_points.txt").write_text(f"[{GROUP}]\n{name} = {value}\n")
         monkeypatch.delitem(sys.modules, module, raising=False)
 
     return installed
 
 
 def test_an_installed_plug_in_is_a_collector_like_the_others(plug_in):
-    plug_in("house_good:House", "class House:\n    pass\n")
+    plug_in("house_good:House", WHOLE)
     assert "house" in names()
     assert load("house").__name__ == "House"
     with pytest.raises(Misconfigured, match="Did you mean house"):
@@ -73,19 +101,56 @@ def test_an_installed_plug_in_is_a_collector_like_the_others(plug_in):
 
 
 @pytest.mark.parametrize(
-    ("value", "code"),
+    ("value", "code", "why"),
     [
-        ("house_import:House", "import there_is_no_such_module\n"),
-        ("house_attribute:House", ""),
-        ("house_syntax:House", "class House\n"),
-        ("house_raises:House", "raise RuntimeError('at import')\n"),
+        ("house_import:House", "import there_is_no_such_module\n", "ModuleNotFoundError: No module named"),
+        ("house_attribute:House", "", "AttributeError: module 'house_attribute' has no"),
+        ("house_syntax:House", "class House\n", "SyntaxError: "),
+        ("house_raises:House", "raise RuntimeError('at import\\nand more')\n", r"RuntimeError: at import\)"),
+        ("house_exits:House", "raise SystemExit('needs a newer Python')\n", "SystemExit: needs a newer Python"),
+        ("house_value", "", "has no class"),
+        ("house_function:House", "def House(): ...\n", "has no class"),
+        ("house_empty:House", "class House: ...\n", "has no Parameters, connection, survey, fetch, map"),
+        ("house_parameters:House", WHOLE.replace("(BaseModel)", ""), r"has no Parameters\."),
+        ("house_address:House", WHOLE.replace("base_url", "address"), r"has no Parameters\.base_url"),
+        ("house_abstract:House", STUB, r"has no connection, survey, map\."),
     ],
-    ids=["a missing module", "a missing class", "a syntax error", "an error of its own"],
+    ids=lambda found: found if ":" in found or found == "house_value" else "",
 )
-def test_a_plug_in_that_does_not_import_is_named(plug_in, value, code):
+def test_a_plug_in_that_cannot_be_used_says_why_and_where_it_comes_from(plug_in, value, code, why):
     plug_in(value, code)
-    with pytest.raises(Misconfigured, match=value):
+    with pytest.raises(Misconfigured, match=why) as caught:
         load("house")
+    assert f"'house' of {value.partition(':')[0]} ({value})" in caught.value.what
+
+
+def test_an_interrupt_during_an_import_is_for_the_process(plug_in):
+    plug_in("house_interrupted:House", "raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        load("house")
+
+
+@pytest.mark.parametrize("name", ["house", "testrail"])
+def test_a_name_that_two_packages_claim_is_refused_with_both(plug_in, name):
+    plug_in("house_one:House", WHOLE, name)
+    plug_in("house_two:House", WHOLE, name)
+    assert names().count(name) == 1
+    with pytest.raises(Misconfigured, match=r"house_one \(house_one:House\), house_two \(house_two:House\)") as caught:
+        load(name)
+    assert ("platform-collect (collectors.sources.testrail:TestRail)" in str(caught.value)) == (name == "testrail")
+    assert load("kiwi").__name__ == "Kiwi"
+
+
+def test_the_command_lists_what_cannot_be_used_beside_what_can(plug_in, tmp_path, new_collect):
+    plug_in("house_good:House", WHOLE, "good")
+    plug_in("house_exits:House", "import sys; sys.exit(7)\n", "exits")
+    plug_in("house_rail:House", WHOLE, "testrail")
+    collect = new_collect(tmp_path / "home", PYTHONPATH=str(tmp_path))
+    rows = {row["name"]: row for row in collect.json("collectors")}
+    assert rows["good"] == {"name": "good", "summary": "A house.", "parameters": ["base_url"], "error": None}
+    assert rows["exits"]["error"].startswith("COL-0231: collector 'exits' of house_exits (house_exits:House) cannot")
+    assert rows["testrail"]["error"].startswith("COL-0232: ")
+    assert rows["kiwi"]["error"] is None
 
 
 async def test_connected_gives_a_collector_that_asks_the_source(scripted, reply):
@@ -96,6 +161,35 @@ async def test_connected_gives_a_collector_that_asks_the_source(scripted, reply)
             assert http.base_url == server.url
     assert len(server.asked) == 2
     assert server.asked[0].headers["authorization"].startswith("Basic ")
+
+
+def test_every_refusal_has_its_code(plug_in):
+    plug_in("house_exits:House", "raise SystemExit\n")
+    plug_in("house_rail:House", WHOLE, "testrail")
+    plug_in("house_empty:House", "class House: ...\n", "empty")
+    refusals = {
+        "COL-0230": lambda: load("nothing"),
+        "COL-0231": lambda: load("house"),
+        "COL-0232": lambda: load("testrail"),
+        "COL-0233": lambda: load("empty"),
+        "COL-0234": lambda: checked_source(definition("kiwi"), {}.get),
+        "COL-0235": lambda: validated(Collection, {}, ""),
+    }
+    for code, refused in refusals.items():
+        with pytest.raises(Misconfigured, match=f"^{code}: "):
+            refused()
+
+
+def test_refusals_are_said_in_the_language_of_their_reader():
+    token = LANGUAGE.set("zh")
+    try:
+        assert refusal(GOOD | {"colector": "x"}).startswith(
+            "未知的键 'colector'。您是想写 collector 吗？这里可用的键："
+        )
+        with pytest.raises(Misconfigured, match="没有名为 'testrial' 的采集器。您是想写 testrail 吗？用 collect"):
+            load("testrial")
+    finally:
+        LANGUAGE.reset(token)
 
 
 # ---- parameters ------------------------------------------------------------------------------------------
