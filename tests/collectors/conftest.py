@@ -2,17 +2,14 @@
 
 import asyncio
 import json
-import socket
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from sqlalchemy import select
 
 from blocks.catalog import RunClaim
@@ -27,6 +24,7 @@ from collectors.loading import Loader
 from collectors.models import Batch, Collection, Document, Record, Retry, ShardPlan
 from collectors.outbound import Http
 from collectors.pacing import Pace
+from collectors.testing import serving
 
 QUICK = Retry(attempts=2, initial=0.001, maximum=0.01)
 
@@ -248,23 +246,7 @@ def open_http() -> Callable[..., Http]:
     return lambda base_url, pace=None, **options: Http(base_url, QUICK, pace or Pace(), **options)
 
 
-@contextmanager
-def _served(application: Any) -> Iterator[str]:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        config = uvicorn.Config(application, log_level="warning", access_log=False, lifespan="off", ws="none")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
 @pytest.fixture
 def served() -> Callable[[Any], Any]:
     """`with served(application) as url`: an ASGI application in a thread, on a port of its own."""
-    return _served
+    return serving.served
