@@ -158,7 +158,9 @@ class CollectorContract:
         async def sifted(made: Made) -> None:
             for shard, _, page in await _read(made(1000), 1000, 10_000):
                 for item in _spoilt(page.items[0]) if page.items else ():
-                    _sifted(made(1000), shard.stage, item)
+                    records, _ = _sifted(made(1000), shard.stage, item)
+                    ids = [id for record in records for id in (record.id, record.parent_id)]
+                    assert "None" not in ids, f"{shard.stage}: None became an id in {item!r}"
 
         self._asked(self.source(), sifted)
 
@@ -167,6 +169,9 @@ class CollectorContract:
         self._refused(Transient, _answering(500), lambda made: made(3).survey())
         for shard in (shards[0], shards[-1]):
             self._refused(Transient, _answering(500), lambda made, s=shard: made(3).fetch(s.stage, s.span, None))
+
+    def test_another_program_at_the_address_is_told_from_the_source(self) -> None:
+        self._refused(Misconfigured, _answering(200), lambda made: made(3).survey())
 
     def test_a_source_that_refuses_the_credentials_has_to_be_put_right(self) -> None:
         self._refused(Misconfigured, _answering(401), lambda made: made(3).survey())

@@ -48,7 +48,10 @@ class Good:
         return {"headers": {"X-Token": parameters.token.get_secret_value()}}
 
     async def ask(self, start, stop):
-        return await self.http.get(f"/items?start={start}&stop={stop}")
+        answer = await self.http.get(f"/items?start={start}&stop={stop}")
+        if "items" not in answer:
+            raise Misconfigured("this is no shop")
+        return answer
 
     async def survey(self):
         return [Stage(name="cases", extent=Offsets(total=(await self.ask(0, 0))["total"]))]
@@ -60,6 +63,8 @@ class Good:
         return Page(found["items"], stop if stop < min(span["stop"] or 2**31, found["total"]) else None)
 
     def map(self, stage, item):
+        if not isinstance(item["id"], str):
+            raise Rejected("missing-id", "has no id")
         return Record(kind="case", id=item["id"], name=item["name"])
 
 
@@ -177,6 +182,20 @@ class Exiting(Good):
             raise SystemExit("no") from None
 
 
+class Nameless(Good):
+    """Takes None for an id."""
+
+    def map(self, stage, item):
+        return super().map(stage, item | {"id": str(item["id"])})
+
+
+class Trusting(Good):
+    """Takes every program for its source."""
+
+    async def ask(self, start, stop):
+        return {"items": [], "total": 0} | await self.http.get(f"/items?start={start}&stop={stop}")
+
+
 class Drifting(Good):
     """Serves items that differ each time, to a mapping that does not look there."""
 
@@ -273,6 +292,8 @@ BREAKS = {
     Blind: "plans_for_each",
     Inventive: "malformed_items",
     Exiting: "wrong_type",
+    Nameless: "wrong_type",
+    Trusting: "another_program",
     Drifting: "fetched_twice",
     Hanging: "malformed_items",
     Swallowing: "worth_another_try",
