@@ -225,6 +225,15 @@ class Catalog:
         with self._database.read() as connection:
             return list(connection.scalars(query))
 
+    def tenants(self) -> list[str]:
+        with self._database.read() as connection:
+            return list(connection.scalars(select(run.c.tenant).distinct().order_by(run.c.tenant)))
+
+    def with_state(self, state: RunState) -> list[str]:
+        """The ids of all runs in this state, whosoever."""
+        with self._database.read() as connection:
+            return list(connection.scalars(select(run.c.run_id).where(run.c.state == state).order_by(run.c.created_at)))
+
     def shard(self, run_id: str, shard_id: str) -> dict[str, Any]:
         query = select(shard).where(shard.c.run_id == run_id, shard.c.shard_id == shard_id)
         with self._database.read() as connection:
@@ -260,6 +269,18 @@ class Catalog:
         )
         with self._database.read() as connection:
             return dict(tuple(row) for row in connection.execute(query))
+
+    def refusals(self, run_id: str) -> list[dict[str, Any]]:
+        """Quarantined records of a run by reason: how many, and what was said of one of them."""
+        q = quarantine.c
+        query = (
+            select(q.reason, func.count().label("count"), func.min(q.message).label("message"))
+            .where(q.run_id == run_id)
+            .group_by(q.reason)
+            .order_by(func.count().desc())
+        )
+        with self._database.read() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def _register(connection: Connection, definition: Collection) -> None:

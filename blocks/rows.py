@@ -111,6 +111,16 @@ class Rows:
             yield rows
             after = rows[-1]["id"]
 
+    def of_id(self, tenant: str, collection: str, kind: str, id: str) -> dict[str, Any] | None:
+        """The row of one record, also of one that is gone."""
+        table = RECORDS[kind]
+        query = select(*(column.label(column.key) for column in table.c)).where(
+            _of(table, tenant, collection), table.c.id == id
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().first()
+        return dict(row) if row else None
+
     def cases_by_directory(self, tenant: str, collection: str) -> dict[str | None, int]:
         c = test_case.c
         query = (

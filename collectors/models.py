@@ -177,6 +177,11 @@ def version(source_version: int, observation: int, epoch: int = 0) -> str:
     return f"{epoch:04x}{source_version:016x}{observation:016x}"
 
 
+def parts_of(version: str) -> tuple[int, int, int]:
+    """(epoch, source version, observation) of a version."""
+    return int(version[:4], 16), int(version[4:20], 16), int(version[20:], 16)
+
+
 # ---- what is stored ----------------------------------------------------------------------------------------
 
 

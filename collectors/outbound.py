@@ -89,7 +89,7 @@ class Http:
             trust_env=False,
         )
         self.first_request_at: float | None = None
-        self.limits: dict[str, str] = {}
+        self.limits: dict[str, str] = {}  # the rate headers of the last answer
 
     async def __aenter__(self) -> Self:
         return self

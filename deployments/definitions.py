@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from blocks.catalog import Catalog
-from blocks.settings import secret
+from blocks.settings import Settings, secret
+from blocks.storage import open_storage
 from collectors.errors import Misconfigured
 from collectors.models import Collection
 from collectors.registry import checked_source, nearest, validated
@@ -22,18 +23,35 @@ class Resolved(NamedTuple):
     of_file: Collection | None
 
 
-def resolve(name_or_file: str, overrides: Sequence[str], catalog: Catalog, tenant: str = "default") -> Resolved:
-    """The definition in a file, of a collection that was collected before, or shipped; with `key=value` overrides.
+def looked_up(name_or_file: str, overrides: Sequence[str], tenant: str = "default") -> Collection:
+    """The definition a run would use, without making a store: it is opened for a name only, and only if there is one.
 
     Raises Misconfigured.
+    """
+    settings = Settings.load()
+    if names_file(name_or_file) or not settings.database.exists():
+        return resolve(name_or_file, overrides, None, tenant).definition
+    with open_storage(settings) as storage:
+        return resolve(name_or_file, overrides, storage.catalog, tenant).definition
+
+
+def names_file(name_or_file: str) -> bool:
+    return name_or_file.endswith((".yaml", ".yml")) or _is(Path.is_file, name_or_file)
+
+
+def resolve(name_or_file: str, overrides: Sequence[str], catalog: Catalog | None, tenant: str = "default") -> Resolved:
+    """The definition in a file, of a collection that was collected before, or shipped; with `key=value` overrides.
+
+    Without a catalog nothing was collected before. Raises Misconfigured.
     """
     of_file = None
     if _is(Path.is_dir, name_or_file):
         raise Misconfigured("{path} is a folder", "Name a collection file in it.", code="COL-0220", path=name_or_file)
-    if name_or_file.endswith((".yaml", ".yml")) or _is(Path.is_file, name_or_file):
+    if names_file(name_or_file):
         definition = of_file = _checked(_read(Path(name_or_file)), name_or_file)
     else:
-        definition = catalog.definition(tenant, name_or_file) or _shipped(name_or_file, catalog, tenant)
+        remembered = catalog.definition(tenant, name_or_file) if catalog else None
+        definition = remembered or _shipped(name_or_file, catalog, tenant)
     changed = _overridden(definition.model_dump(mode="json"), overrides)
     return Resolved(_checked(changed, name_or_file), of_file)
 
@@ -42,11 +60,11 @@ def shipped() -> list[Collection]:
     return [_parsed(_read(path), str(path)) for path in sorted(SHIPPED.glob("*.yaml"))]
 
 
-def _shipped(name: str, catalog: Catalog, tenant: str) -> Collection:
+def _shipped(name: str, catalog: Catalog | None, tenant: str) -> Collection:
     known = {each.name: each for each in shipped()}
     if name in known:
         return known[name]
-    names = [*known, *(each.name for each in catalog.definitions(tenant))]
+    names = [*known, *(each.name for each in (catalog.definitions(tenant) if catalog else ()))]
     raise Misconfigured(
         "there is no collection {name!r}, and no such file",
         "{hint}List collections with: collect list",

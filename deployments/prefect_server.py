@@ -33,6 +33,27 @@ def running(settings: Settings) -> str | None:
     return noted["api"] if noted and is_here(noted["process"]) else None
 
 
+def left_over(settings: Settings) -> bool:
+    """Whether the note of a server that does not run any more lies about."""
+    return _note(settings).exists() and running(settings) is None
+
+
+def being_started(settings: Settings) -> bool:
+    """Whether another command starts or ends the server right now."""
+    try:
+        with _alone(settings, fcntl.LOCK_NB):
+            return False
+    except BlockingIOError:
+        return True
+
+
+def forget(settings: Settings) -> None:
+    """Take away the note of a server that does not run any more."""
+    with _alone(settings):
+        if left_over(settings):
+            _note(settings).unlink()
+
+
 def up(settings: Settings, port: int | None = None) -> str:
     """Start the server unless it runs; answers its API address once it is ready. Raises Unreachable, Misconfigured."""
     if port is not None and not 0 <= port <= HIGHEST_PORT:
@@ -197,8 +218,8 @@ def _noted(settings: Settings) -> dict[str, str] | None:
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
+def _alone(settings: Settings, patience: int = 0) -> Iterator[None]:
     """Two commands that find no server start one, not two."""
     with (settings.home / "prefect-server.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX | patience)
         yield

@@ -18,6 +18,7 @@ EMPTY_WORDS = ("Manager", "Service", "Factory", "Helper", "Util", "Utils", "Hand
 # Each stands where anything may be raised by somebody else's code, and turns it into a reason that is shown.
 BROAD_EXCEPTS = {
     ("deployments/cli/running.py", "run"),
+    ("deployments/cli/doctoring.py", "_guarded"),
     ("collectors/reading.py", "read"),
     ("collectors/reading.py", "sift"),
     ("collectors/registry.py", "_imported"),
@@ -73,6 +74,7 @@ def test_help_imports_nothing_heavy():
 def test_reading_commands_import_neither_prefect_nor_an_http_client():
     loaded = python(
         "import sys\nimport deployments.cli.looking, deployments.cli.browsing\n"
+        "import deployments.cli.showing, deployments.cli.explaining\n"
         "print([name for name in ('prefect', 'httpx', 'yaml') if name in sys.modules])"
     )
     assert loaded.strip() == "[]"

@@ -31,7 +31,7 @@ class Parameters(BaseModel):
     base_url: BaseUrl = Field(description="address of the server", examples=["https://example.testrail.io"])
     project_id: int = Field(ge=1, description="the project to collect")
     suite_id: int | None = Field(None, ge=1, description="the suite, in projects that have several")
-    username: str = Field(description="a user who may read the project")
+    username: str = Field(description="a user who may read the project", examples=["reader@example.com"])
     api_key: SecretStr = Field(description="that user's API key or password")
 
 

@@ -12,18 +12,25 @@ from collectors.errors import CollectError, Misconfigured, Refused, Unreachable
 from collectors.language import LANGUAGE, spoken
 
 COMMANDS = {
+    "init": ("starting:init", "Write a collection file to begin with, each key explained."),
+    "try": ("trying:try_", "Fetch one page of each stage and show how it would be mapped; nothing is stored."),
+    "plan": ("trying:plan", "Ask the source how much there is and show how a run would be cut; nothing is stored."),
     "run": ("running:run", "Collect a collection: a YAML file, or the name of a known one."),
     "resume": ("running:resume", "Go on with a run that was interrupted, from its last checkpoints."),
     "status": ("looking:status", "Show runs, newest first, or one run."),
     "shards": ("looking:shards", "Show the shards of a run."),
     "quarantine": ("looking:quarantine", "Show the records that were refused, and why."),
+    "errors": ("explaining:errors", "Show what went wrong, a line for each cause, and what to do."),
     "list": ("listing:list_", "List the known collections."),
     "tree": ("browsing:tree", "Show the directories of a collection and how many cases they hold."),
+    "show": ("showing:show", "Show one record, and the run, shard and page it came from."),
     "export": ("browsing:export", "Write every live record of a collection, one JSON object a line."),
-    "collectors": ("listing:collectors", "List the kinds of sources that can be collected."),
+    "collectors": ("kinds:collectors", "List the kinds of sources that can be collected, or show one."),
+    "doctor": ("doctoring:doctor", "Check everything the platform needs, and repair what can be repaired safely."),
     "sample": ("serving:sample", "Serve a made-up test-management system to try things on."),
     "up": ("serving:up", "Start this folder's Prefect server; it stays until collect down."),
     "down": ("serving:down", "End this folder's Prefect server."),
+    "completion": ("completing:completion", "Print a script that makes a shell complete commands and options."),
 }
 EXIT_CODES: dict[type[CollectError], int] = {Misconfigured: 2, Refused: 4, Unreachable: 5}
 
@@ -56,6 +63,8 @@ def main() -> None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open as long as the process lives
         getattr(sys, name).reconfigure(errors="backslashreplace")
     LANGUAGE.set(language())
+    if (name := next(iter(sys.argv[1:]), "")) in COMMANDS:
+        app[name].help = None  # its own help is its docstring: the line above stands for it in the list alone
     try:
         sys.exit(_called())
     except CollectError as error:

@@ -33,6 +33,10 @@ def tree(
 ) -> int:
     """Show the directories of a collection and how many cases they hold, those below included.
 
+    Examples
+        $ collect tree demo --depth 2
+        $ collect tree demo --json
+
     Parameters
     ----------
     collection
@@ -65,6 +69,10 @@ def export(
     collection: str, *, format: Literal["jsonl"] = "jsonl", output: Path | None = None, tenant: str = "default"
 ) -> int:
     """Write every live record of a collection, one JSON object a line.
+
+    Examples
+        $ collect export demo
+        $ collect export demo --output demo.jsonl
 
     Parameters
     ----------

@@ -1,17 +1,19 @@
-"""`list` and `collectors`: what can be collected."""
+"""`list`: what can be collected by its name."""
 
 from typing import Any
 
 from blocks.settings import Settings
 from blocks.storage import open_storage
-from collectors import registry
-from collectors.errors import CollectError
 from deployments.cli.output import print_columns, print_json
 from deployments.definitions import shipped
 
 
 def list_(*, tenant: str = "default", json: bool = False) -> int:
     """List the known collections: those collected before, and those that are shipped.
+
+    Examples
+        $ collect list
+        $ collect list --json
 
     Parameters
     ----------
@@ -47,36 +49,4 @@ def _collection(storage: Any, each: Any) -> dict[str, Any]:
         "cases": counts["case"],
         "last_run": last and last["run_id"],
         "state": last and last["state"],
-    }
-
-
-def collectors(*, json: bool = False) -> int:
-    """List the kinds of sources that can be collected.
-
-    Parameters
-    ----------
-    json
-        print an array of objects
-    """
-    rows = [_collector(name) for name in registry.names()]
-    if json:
-        print_json(rows)
-        return 0
-    print_columns(
-        ["COLLECTOR", "WHAT", "SOURCE KEYS"],
-        [[each["name"], each["error"] or each["summary"], ", ".join(each["parameters"])] for each in rows],
-    )
-    return 0
-
-
-def _collector(name: str) -> dict[str, Any]:
-    try:
-        found = registry.load(name)
-    except CollectError as error:
-        return {"name": name, "summary": None, "parameters": [], "error": str(error)}
-    return {
-        "name": name,
-        "summary": (found.__doc__ or "").partition("\n")[0],
-        "parameters": list(found.Parameters.model_fields),
-        "error": None,
     }

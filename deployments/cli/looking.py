@@ -15,6 +15,11 @@ def status(
 ) -> int:
     """Show runs, newest first, or one run.
 
+    Examples
+        $ collect status
+        $ collect status RUN
+        $ collect status --collection demo --json
+
     Parameters
     ----------
     run_id
@@ -117,6 +122,10 @@ def _deserted(catalog: Catalog, row: dict[str, Any]) -> str | None:
 def shards(run_id: str, *, json: bool = False) -> int:
     """Show the shards of a run.
 
+    Examples
+        $ collect shards RUN
+        $ collect shards RUN --json
+
     Parameters
     ----------
     run_id
@@ -165,6 +174,10 @@ def _shard(each: Any) -> dict[str, Any]:
 
 def quarantine(run_id: str | None = None, *, limit: int = 1000, json: bool = False) -> int:
     """Show the records that were refused, and why.
+
+    Examples
+        $ collect quarantine
+        $ collect quarantine RUN --limit 10
 
     Parameters
     ----------

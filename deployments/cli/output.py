@@ -1,5 +1,6 @@
 """What commands print: data on stdout, talk on stderr; columns on a terminal, tabs in a pipe, JSON when asked."""
 
+import logging
 import os
 import shutil
 import sys
@@ -44,6 +45,18 @@ def say(text: str, /, **facts: Any) -> None:
 def show(text: str) -> None:
     """Data: a line on stdout."""
     print(visible(text))
+
+
+def show_warnings() -> None:
+    """Say what a source makes us wait for; the flow's own log goes to Prefect."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Visible())
+    logging.getLogger("collectors").addHandler(handler)
+
+
+class _Visible(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return visible(record.getMessage())
 
 
 def print_json(value: Any) -> None:

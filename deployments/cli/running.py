@@ -1,7 +1,6 @@
 """`run` and `resume`: one run as a Prefect flow in this process, with progress, Ctrl-C and a truthful exit code."""
 
 import asyncio
-import logging
 import signal
 import sys
 import time
@@ -20,7 +19,7 @@ from collectors.errors import Fenced, Refused, Unreachable, named
 from collectors.language import spoken
 from collectors.states import Desired, RunState
 from deployments import prefect_server
-from deployments.cli.output import duration, print_json, say, show, visible
+from deployments.cli.output import duration, print_json, say, show, show_warnings
 from deployments.cli.progress import shown
 from deployments.definitions import resolve
 
@@ -42,6 +41,11 @@ def run(
     json: bool = False,
 ) -> int:
     """Collect a collection: a YAML file, or the name of a known one.
+
+    Examples
+        $ collect run demo
+        $ collect run tests.yaml --set strategy.concurrency=2
+        $ collect run demo --json
 
     Parameters
     ----------
@@ -75,6 +79,9 @@ def run(
 
 def resume(run_id: str, *, json: bool = False) -> int:
     """Go on with a run that was interrupted, from its last checkpoints.
+
+    Examples
+        $ collect resume RUN
 
     Parameters
     ----------
@@ -133,7 +140,7 @@ def _follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: boo
     from flows.running import mark_crashed, run_in_this_process
 
     gone = catalog.run(died)["flow_run_id"] if died else None
-    _show_warnings()
+    show_warnings()
     try:
         asyncio.run(mark_crashed(gone))
         with shown(lambda: report(catalog, run_id)):
@@ -151,18 +158,6 @@ def _follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: boo
             run=run_id,
         ) from error
     return _finish(report(catalog, run_id), api, json)
-
-
-def _show_warnings() -> None:
-    """Say what the source makes us wait for; the flow's own log goes to Prefect."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Visible())
-    logging.getLogger("collectors").addHandler(handler)
-
-
-class _Visible(logging.Formatter):
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        return visible(record.getMessage())
 
 
 async def _interruptible(catalog: Catalog, run_id: str, running: Awaitable[None]) -> None:

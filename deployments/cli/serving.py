@@ -10,6 +10,10 @@ from deployments.cli.output import say
 def up(*, port: int | None = None) -> int:
     """Start this folder's Prefect server; it stays until collect down.
 
+    Examples
+        $ collect up
+        $ collect up --port 4300
+
     Parameters
     ----------
     port
@@ -26,7 +30,11 @@ def up(*, port: int | None = None) -> int:
 
 
 def down() -> int:
-    """End this folder's Prefect server."""
+    """End this folder's Prefect server.
+
+    Examples
+        $ collect down
+    """
     ended = prefect_server.down(Settings.load())
     print("Prefect server ended" if ended else "no Prefect server runs for this folder")
     return 0
@@ -46,6 +54,10 @@ def sample(
     api_key: str = "",
 ) -> int:
     """Serve a made-up test-management system that speaks TestRail's API, until Ctrl-C.
+
+    Examples
+        $ collect sample
+        $ collect sample --port 0 --cases 2000 --error-rate 0.01
 
     Parameters
     ----------

@@ -1,0 +1,107 @@
+"""`errors`: what went wrong, a line for each cause."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from blocks.catalog import Catalog
+from blocks.settings import Settings
+from blocks.storage import open_storage
+from collectors.language import spoken
+from deployments.cli.output import print_columns, print_json, say
+
+CODED = re.compile(r"(COL-\d{4}): (.*)", re.DOTALL)
+# A sentence ends where the next one begins: the first is what happened, the others what to do.
+SENTENCE_END = re.compile(r"\. (?=[A-Z])|。")
+UNNAMED = "unexpected"
+
+
+def errors(run_id: str | None = None, *, tenant: str = "default", json: bool = False) -> int:
+    """Show what went wrong, a line for each cause, and what to do.
+
+    Examples
+        $ collect errors
+        $ collect errors RUN
+        $ collect errors --json
+
+    Parameters
+    ----------
+    run_id
+        this run; the newest one of each collection when left out
+    tenant
+        whose runs
+    json
+        print an array of objects
+    """
+    with open_storage(Settings.load()) as storage:
+        catalog = storage.catalog
+        runs = [catalog.run(run_id)] if run_id else _newest(catalog, tenant)
+        causes = [cause for run in runs for cause in _causes(catalog, run)]
+    if json:
+        print_json(causes)
+        return 0
+    print_columns(
+        ["RUN", "COLLECTION", "COUNT", "CAUSE", "EXAMPLE", "WHAT TO DO"],
+        [[each[key] for key in ("run_id", "collection", "count", "cause", "example", "fix")] for each in causes],
+    )
+    if not causes:
+        say(spoken("nothing went wrong"))
+    return 0
+
+
+def _newest(catalog: Catalog, tenant: str) -> list[dict[str, Any]]:
+    return [run for name in catalog.collected(tenant) for run in catalog.runs(tenant, name, limit=1)]
+
+
+def _causes(catalog: Catalog, run: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The causes of one run: those of its shards and its own first, then those of refused records, most first."""
+    failed = [shard["error"] for shard in catalog.shards(run["run_id"]) if shard["error"]]
+    own = [run["error"]] if run["error"] and run["error"] not in failed else []
+    of_run = {"run_id": run["run_id"], "collection": run["collection"]}
+    for cause in _grouped([*own, *failed], run["run_id"]):
+        yield of_run | cause
+    for refused in catalog.refusals(run["run_id"]):
+        yield of_run | {
+            "kind": "quarantine",
+            "cause": refused["reason"],
+            "count": refused["count"],
+            "example": refused["message"],
+            "fix": _correction(refused["reason"], run["run_id"]),
+        }
+
+
+def _grouped(texts: Iterable[str], run_id: str) -> list[dict[str, Any]]:
+    groups: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        code, what, remedy = _parted(text)
+        first = {"kind": "error", "cause": code, "count": 0, "example": what, "fix": remedy or _again(run_id)}
+        groups.setdefault(code, first)["count"] += 1
+    return sorted(groups.values(), key=lambda group: -group["count"])
+
+
+def _parted(text: str) -> tuple[str, str, str]:
+    """(code, what happened, what to do) of an error as it is stored: "COL-0311: what. remedy"."""
+    coded = CODED.match(text)
+    if not coded:
+        return UNNAMED, text, ""
+    end = SENTENCE_END.search(coded[2])
+    return (coded[1], coded[2][: end.start()], coded[2][end.end() :]) if end else (coded[1], coded[2], "")
+
+
+def _again(run_id: str) -> str:
+    return spoken("when the cause is gone: collect resume {run_id}", run_id=run_id)
+
+
+def _correction(reason: str, run_id: str) -> str:
+    """What to do about refused records of one reason; `invalid-FIELD` names the field of the record."""
+    match reason:
+        case "missing-id":
+            return spoken("give each record an id in the source, then collect again")
+        case "missing-name":
+            return spoken("name these records in the source, then collect again")
+        case "malformed":
+            return spoken("look at what the source sent: collect quarantine {run_id} --json", run_id=run_id)
+    field = reason.removeprefix("invalid-")
+    return spoken(
+        "correct {field} in the source; what it sent: collect quarantine {run_id} --json", field=field, run_id=run_id
+    )

@@ -1,0 +1,141 @@
+"""`show`: one record, and where it came from."""
+
+from typing import Any, Literal
+
+import orjson
+
+from blocks.settings import Settings
+from blocks.storage import Storage, open_storage
+from collectors.errors import Misconfigured
+from collectors.language import spoken
+from collectors.models import parts_of
+from deployments.cli.output import moment, print_json
+
+KINDS = ("directory", "case")
+
+
+def show(
+    id: str,
+    *,
+    collection: str | None = None,
+    kind: Literal["directory", "case"] | None = None,
+    tenant: str = "default",
+    json: bool = False,
+) -> int:
+    """Show one record, and the run, shard and page it came from.
+
+    Examples
+        $ collect show 1 --collection demo --kind case
+        $ collect show 1 --collection demo --kind directory --json
+
+    Parameters
+    ----------
+    id
+        the record's id, as collect export and the source have it
+    collection
+        only in this collection, where several have the id
+    kind
+        only a directory or a case, where both have the id
+    tenant
+        whose record
+    json
+        print one JSON object
+    """
+    with open_storage(Settings.load()) as storage:
+        found = [
+            {"kind": of_kind, **row}
+            for name in ([collection] if collection else storage.catalog.collected(tenant))
+            for of_kind in ([kind] if kind else KINDS)
+            if (row := storage.rows.of_id(tenant, name, of_kind, id))
+        ]
+        record = _record(storage, _only(found, id))
+    if json:
+        print_json(record)
+    else:
+        _print(record)
+    return 0
+
+
+def _only(found: list[dict[str, Any]], id: str) -> dict[str, Any]:
+    if not found:
+        raise Misconfigured(
+            "no record has the id {id}",
+            "Find it by its words: collect search WORDS; or list all: collect export COLLECTION",
+            code="COL-0245",
+            id=id,
+        )
+    if len(found) > 1:
+        raise Misconfigured(
+            "{count} records have the id {id}: {which}",
+            "Say which: collect show {id} --collection {collection} --kind {kind}",
+            code="COL-0246",
+            count=len(found),
+            id=id,
+            which=", ".join(f"{row['kind']} of {row['collection']}" for row in found),
+            collection=found[0]["collection"],
+            kind=found[0]["kind"],
+        )
+    return found[0]
+
+
+def _record(storage: Storage, row: dict[str, Any]) -> dict[str, Any]:
+    detail = storage.documents.read(row["tenant"], row["collection"], row["kind"], [row["id"]]).get(row["id"])
+    current = detail is not None and detail.content_hash == row["content_hash"]
+    epoch, source_version, observation = parts_of(row["version"])
+    fields = ("tenant", "collection", "kind", "id", "parent_id", "path", "name")
+    return {name: row[name] for name in fields} | {
+        "deleted": bool(row["deleted"]),
+        "content": detail.content if current else None,
+        "metadata": detail.metadata if current else None,
+        "version": {"epoch": epoch, "source": source_version, "observation": observation, "text": row["version"]},
+        "content_hash": row["content_hash"],
+        "first": _origin(row["first_batch"], row["create_time"]),
+        "last": _origin(row["last_batch"], row["update_time"]),
+    }
+
+
+def _origin(batch_id: str, at: int) -> dict[str, Any]:
+    """A batch id is run/shard/page.part/observation; pages are counted from 1 for people."""
+    run_id, shard_id, page, observation = batch_id.split("/")
+    number, _, part = page.partition(".")
+    return {
+        "run_id": run_id,
+        "shard_id": shard_id,
+        "page": int(number) + 1,
+        "part": int(part) + 1,
+        "observation": int(observation),
+        "at": moment(at),
+    }
+
+
+def _print(record: dict[str, Any]) -> None:
+    lines = {
+        "collection": record["collection"],
+        "path": record["path"] or spoken("unknown: its parent is not there"),
+        "parent": record["parent_id"] or spoken("none"),
+        "version": spoken(
+            "version {source} of the source, seen by observation {observation} (epoch {epoch})", **record["version"]
+        ),
+        "hash": record["content_hash"],
+        "first": _came_from(record["first"]),
+        "last": _came_from(record["last"]),
+    }
+    gone = spoken("   (deleted in the source)") if record["deleted"] else ""
+    print(f"{record['kind']} {record['id']}  {record['name']}{gone}")
+    for name, text in lines.items():
+        print(f"  {name:<11} {text}")
+    if record["content"] is None:
+        print(spoken("  its details are not stored yet; finish with: collect resume {run_id}", **record["last"]))
+        return
+    for name in ("metadata", "content"):
+        print(f"  {name}")
+        print(_indented(record[name]))
+
+
+def _came_from(origin: dict[str, Any]) -> str:
+    return spoken("run {run_id}, shard {shard_id}, page {page}, batch {part} of it, {at}", **origin)
+
+
+def _indented(value: dict[str, Any]) -> str:
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    return "\n".join(f"    {line}" for line in text.splitlines())

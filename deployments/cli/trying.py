@@ -1,0 +1,321 @@
+"""`try` and `plan`: what a source would give, asked without keeping anything."""
+
+import asyncio
+import math
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import orjson
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from blocks.settings import secret
+from collectors.errors import Misconfigured
+from collectors.interfaces import Collector
+from collectors.language import spoken
+from collectors.models import Collection, Json, Page, Quarantined, Record, ShardPlan, Stage
+from collectors.outbound import TOTAL_TIMEOUT, Http
+from collectors.planning import plan as cut
+from collectors.reading import sift
+from collectors.registry import connected, nearest
+from deployments.cli.output import coloured, duration, print_columns, print_json, say, show_warnings
+from deployments.definitions import looked_up
+
+MOST_TRIES = 2  # who tries a source wants to hear soon that it does not answer
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One page of a stage, as it would be read. `shard` is None when the stage is empty."""
+
+    stage: str
+    shard: ShardPlan | None
+    page: Page
+    records: list[Record]
+    refused: list[Quarantined]
+    limits: dict[str, str]
+    seconds: float
+
+    @property
+    def mapped(self) -> list[tuple[Any, Record]]:
+        """Each item that became a record, with it."""
+        positions = {each.position for each in self.refused}
+        good = [item for position, item in enumerate(self.page.items) if position not in positions]
+        return list(zip(good, self.records, strict=True))
+
+
+# ---- try -------------------------------------------------------------------------------------------------
+
+
+def try_(
+    collection: str,
+    *,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
+    stage: str | None = None,
+    cursor: str | None = None,
+    items: Annotated[int, Parameter(validator=Number(gte=0))] = 3,
+    tenant: str = "default",
+    json: bool = False,
+) -> int:
+    """Fetch one page of each stage and show how it would be mapped; nothing is stored.
+
+    Examples
+        $ collect try demo
+        $ collect try tests.yaml --stage cases --items 10
+        $ collect try demo --stage cases --cursor 500 --json
+
+    Parameters
+    ----------
+    collection
+        path of a collection file, or a name from collect list
+    set_
+        override a key of the definition, such as strategy.page_size=10
+    stage
+        only this stage
+    cursor
+        where the page begins, as an earlier page said; needs --stage
+    items
+        show the mapping of this many items of each page
+    tenant
+        whose collection, when it is called by its name
+    json
+        print an array of the pages
+    """
+    if cursor is not None and stage is None:
+        raise Misconfigured("--cursor needs --stage", "Say which stage it belongs to.", code="COL-0242")
+    definition = looked_up(collection, set_, tenant)
+    show_warnings()
+    tried = asyncio.run(_tried(definition, stage, cursor))
+    if json:
+        print_json([_as_json(each, items) for each in tried])
+    else:
+        for each in tried:
+            _print(each, items)
+        say(spoken("nothing was stored; see how it would be cut: collect plan {collection}", collection=collection))
+    return 3 if any(each.refused for each in tried) else 0
+
+
+async def _tried(definition: Collection, stage: str | None, cursor: str | None) -> list[Tried]:
+    async with _source(definition) as (collector, http):
+        stages = await collector.survey()
+        names = [each.name for each in stages]
+        if stage is not None and stage not in names:
+            raise Misconfigured(
+                "collector {collector} has no stage {stage}",
+                "{nearest}Its stages: {names}",
+                code="COL-0243",
+                collector=definition.collector,
+                stage=stage,
+                nearest=nearest(stage, names),
+                names=", ".join(names),
+            )
+        shards = {shard.stage: shard for shard in reversed(_shards(definition, stages))}
+        wanted = names if stage is None else [stage]
+        return [await _one(collector, http, name, shards.get(name), _read(cursor)) for name in wanted]
+
+
+def _read(cursor: str | None) -> Json:
+    """A cursor is JSON; one that is not is taken as a text."""
+    try:
+        return None if cursor is None else orjson.loads(cursor)
+    except orjson.JSONDecodeError:
+        return cursor
+
+
+async def _one(collector: Collector, http: Http, stage: str, shard: ShardPlan | None, cursor: Json) -> Tried:
+    if shard is None:
+        return Tried(stage, None, Page([], None), [], [], http.limits, 0.0)
+    began = time.perf_counter()
+    page = await _fetched(collector, shard, cursor)
+    seconds = time.perf_counter() - began
+    return Tried(stage, shard, page, *sift(collector, stage, page.items), http.limits, seconds)
+
+
+async def _fetched(collector: Collector, shard: ShardPlan, cursor: Json) -> Page:
+    try:
+        return await collector.fetch(shard.stage, shard.span, cursor)
+    except (TypeError, ValueError, LookupError) as error:
+        if cursor is None:
+            raise
+        raise Misconfigured(
+            "the collector cannot read the cursor {cursor} ({why})",
+            "Take one that collect try showed, or leave it out.",
+            code="COL-0244",
+            cursor=cursor,
+            why=repr(error),
+        ) from error
+
+
+def _print(tried: Tried, items: int) -> None:
+    count, took = len(tried.page.items), f"{tried.seconds * 1000:,.0f} ms"
+    label = tried.shard.label if tried.shard else tried.stage
+    print(coloured(spoken("{label}: {count} items in {took}", label=label, count=f"{count:,}", took=took), "1"))
+    for raw, record in tried.mapped[:items]:
+        print("  raw      ", _fitting(_text(raw)))
+        print("  record   ", _fitting(_text(record.model_dump())))
+    for refused in tried.refused[:items]:
+        print("  refused  ", f"{refused.reason}: {refused.message}")
+        print("  raw      ", _fitting(refused.payload.decode(errors="replace")))
+    print("  mapped   ", f"{len(tried.records):,}, {len(tried.refused):,} refused")
+    print("  cursor   ", spoken("none: the shard ends here") if tried.page.cursor is None else _text(tried.page.cursor))
+    for name, value in tried.limits.items():
+        print("  limit    ", f"{name}: {value}")
+
+
+def _fitting(text: str) -> str:
+    """Cut to the terminal's line; whole in a pipe."""
+    room = shutil.get_terminal_size().columns - 12
+    return text if len(text) <= room or not sys.stdout.isatty() else text[: room - 1] + "…"
+
+
+def _text(value: Any) -> str:
+    return orjson.dumps(value, default=repr).decode()
+
+
+def _as_json(tried: Tried, items: int) -> dict[str, Any]:
+    return {
+        "stage": tried.stage,
+        "range": tried.shard and tried.shard.label,
+        "items": len(tried.page.items),
+        "mapped": [{"raw": raw, "record": record.model_dump()} for raw, record in tried.mapped[:items]],
+        "refused": [
+            {
+                "position": each.position,
+                "id": each.record_id,
+                "reason": each.reason,
+                "message": each.message,
+                "raw": each.payload.decode(errors="replace"),
+            }
+            for each in tried.refused
+        ],
+        "cursor": tried.page.cursor,
+        "limits": tried.limits,
+        "seconds": round(tried.seconds, 3),
+    }
+
+
+# ---- plan ------------------------------------------------------------------------------------------------
+
+
+def plan(
+    collection: str,
+    *,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
+    tenant: str = "default",
+    json: bool = False,
+) -> int:
+    """Ask the source how much there is and show how a run would be cut; nothing is stored.
+
+    Examples
+        $ collect plan demo
+        $ collect plan tests.yaml --set strategy.shard_size=2000
+        $ collect plan demo --json
+
+    Parameters
+    ----------
+    collection
+        path of a collection file, or a name from collect list
+    set_
+        override a key of the definition, such as strategy.shard_size=2000
+    tenant
+        whose collection, when it is called by its name
+    json
+        print one JSON object
+    """
+    definition = looked_up(collection, set_, tenant)
+    show_warnings()
+    began = time.perf_counter()
+    stages = asyncio.run(_surveyed(definition))
+    seconds = time.perf_counter() - began
+    rows = [_shard(shard, definition.strategy.page_size) for shard in _shards(definition, stages)]
+    if json:
+        print_json(_plan(definition, stages, rows, seconds))
+        return 0
+    keys = ("shard_id", "stage", "range", "estimate", "requests")
+    print_columns(["SHARD", "STAGE", "RANGE", "RECORDS", "REQUESTS"], [[row[key] for key in keys] for row in rows])
+    for text in _said(definition, rows, seconds, collection):
+        say(text)
+    return 0
+
+
+async def _surveyed(definition: Collection) -> Sequence[Stage]:
+    async with _source(definition) as (collector, _):
+        return await collector.survey()
+
+
+def _shard(shard: ShardPlan, page_size: int) -> dict[str, Any]:
+    return {
+        "shard_id": shard.shard_id,
+        "stage": shard.stage,
+        "range": shard.label,
+        "estimate": shard.estimate,
+        "requests": max(1, math.ceil(shard.estimate / page_size)),
+    }
+
+
+def _said(definition: Collection, rows: list[dict[str, Any]], seconds: float, collection: str) -> list[str]:
+    limits = _limits(definition)
+    return [
+        spoken(
+            "{shards} shards, about {records} records, at least {requests} requests; counted in {took}",
+            shards=f"{len(rows):,}",
+            records=f"{sum(row['estimate'] for row in rows):,}",
+            requests=f"{sum(row['requests'] for row in rows):,}",
+            took=duration(seconds),
+        ),
+        spoken("limits: {concurrency} shards side by side, {page_size} records a request", **limits),
+        spoken(
+            "limits: {attempts} tries of a request, pauses of {initial:g} to {maximum:g} s between them,"
+            " {timeout:g} s for an answer",
+            **limits,
+        ),
+        spoken("nothing was stored; collect it: collect run {collection}", collection=collection),
+    ]
+
+
+def _limits(definition: Collection) -> dict[str, Any]:
+    strategy = definition.strategy
+    return {
+        "concurrency": strategy.concurrency,
+        "page_size": strategy.page_size,
+        "timeout": TOTAL_TIMEOUT,
+        **strategy.retry.model_dump(),
+    }
+
+
+def _plan(
+    definition: Collection, stages: Sequence[Stage], rows: list[dict[str, Any]], seconds: float
+) -> dict[str, Any]:
+    return {
+        "collection": definition.name,
+        "mode": definition.mode,
+        "source": definition.source.get("base_url"),
+        "stages": [{"stage": stage.name, "estimate": stage.total} for stage in stages],
+        "shards": rows,
+        "estimate": sum(row["estimate"] for row in rows),
+        "requests": sum(row["requests"] for row in rows),
+        "limits": _limits(definition),
+        "seconds": round(seconds, 3),
+    }
+
+
+# ---- both ------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _source(definition: Collection) -> AsyncIterator[tuple[Collector, Http]]:
+    """The source, asked with few retries."""
+    strategy = definition.strategy
+    retry = strategy.retry.model_copy(update={"attempts": min(MOST_TRIES, strategy.retry.attempts)})
+    hasty = definition.model_copy(update={"strategy": strategy.model_copy(update={"retry": retry})})
+    async with connected(hasty, secret) as found:
+        yield found
+
+
+def _shards(definition: Collection, stages: Sequence[Stage]) -> list[ShardPlan]:
+    return cut(stages, definition.strategy.shard_size, definition.strategy.page_size)

@@ -1,0 +1,1 @@
+"""What `collect doctor` looks at: checks that answer findings, and repair what they safely can."""
