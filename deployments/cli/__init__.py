@@ -47,8 +47,11 @@ for _name, (_target, _help) in COMMANDS.items():
 
 
 def _called() -> int | None:
+    typed = sys.argv[1:]
+    if typed and typed[0] in COMMANDS:
+        app[typed[0]].help = None  # its own help is its docstring: the line above stands for it in the list alone
     try:
-        return app(print_error=False, exit_on_error=False, result_action="return_value")
+        return app(typed, print_error=False, exit_on_error=False, result_action="return_value")
     except CycloptsError as error:
         command = " ".join(["collect", *(error.command_chain or ())])
         raise Misconfigured(
@@ -63,8 +66,6 @@ def main() -> None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open as long as the process lives
         getattr(sys, name).reconfigure(errors="backslashreplace")
     LANGUAGE.set(language())
-    if (name := next(iter(sys.argv[1:]), "")) in COMMANDS:
-        app[name].help = None  # its own help is its docstring: the line above stands for it in the list alone
     try:
         sys.exit(_called())
     except CollectError as error:

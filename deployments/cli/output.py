@@ -52,6 +52,7 @@ def show_warnings() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Visible())
     logging.getLogger("collectors").addHandler(handler)
+    logging.getLogger("stamina").addHandler(logging.NullHandler())  # it would say the same, in other words
 
 
 class _Visible(logging.Formatter):

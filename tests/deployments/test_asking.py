@@ -1,0 +1,128 @@
+"""A newcomer's first hour: write a file, see what its source would give, and keep nothing meanwhile."""
+
+import re
+import subprocess
+
+import pytest
+import yaml
+
+from collectors import registry
+from collectors.errors import Misconfigured
+from collectors.models import Collection, Strategy
+from deployments.cli import COMMANDS
+from deployments.cli.trying import try_
+from deployments.definitions import looked_up
+
+
+@pytest.fixture
+def bare(tmp_path, new_collect):
+    """The command in an empty folder, with no Prefect server to talk to."""
+    return new_collect(tmp_path / "home", PREFECT_API_URL="http://127.0.0.1:9/api")
+
+
+@pytest.mark.parametrize(("collector", "variable"), [("testrail", "TESTRAIL_API_KEY"), ("kiwi", "KIWI_PASSWORD")])
+def test_init_writes_a_file_that_lacks_nothing_but_its_source(typed, tmp_path, monkeypatch, collector, variable):
+    said = typed("init", "my tests.yaml", "--collector", collector)
+    assert f"export {variable}=..." in said.stderr
+    assert "collect try 'my tests.yaml'" in said.stderr
+    assert f"environment variable {variable}" in typed("plan", "my tests.yaml", exit_code=2).stderr
+    monkeypatch.setenv(variable, "secret")
+    definition = looked_up("my tests.yaml", [])
+
+    text = (tmp_path / "my tests.yaml").read_text(encoding="utf-8")
+    whole = yaml.safe_load(re.sub(r"^( *)# (?=[ a-z_]+:)", r"\1", text, flags=re.MULTILINE))
+    assert definition.name == "my-tests"
+    assert definition.strategy == Collection.model_validate(whole).strategy == Strategy()
+    assert set(whole["source"]) == set(registry.load(collector).Parameters.model_fields)
+
+
+def test_init_refuses_to_write_over_a_file_or_into_no_folder(typed, tmp_path):
+    (tmp_path / "tests.yaml").write_text("mine")
+    refused = typed("init", "tests.yaml", exit_code=2)
+    assert "COL-0240" in refused.stderr and "--force" in refused.stderr
+    assert (tmp_path / "tests.yaml").read_text() == "mine"
+    typed("init", "tests.yaml", "--force")
+    assert "collector: testrail" in (tmp_path / "tests.yaml").read_text(encoding="utf-8")
+    assert "COL-0241" in typed("init", "nowhere/tests.yaml", exit_code=2).stderr
+
+
+def test_try_shows_what_a_page_would_become_and_keeps_nothing(bare, testrail, file):
+    testrail.headers = {"X-RateLimit-Remaining": "17", "Retry-After": "3", "X-Other": "?"}
+    definition = file(testrail.definition(page_size=4))
+    directories, cases = bare.json("try", definition, exit_code=3)
+    assert [each["record"]["name"] for each in directories["mapped"]] == ["支付"]
+    assert directories["cursor"] is None
+    assert [(each["raw"]["id"], each["record"]["id"]) for each in cases["mapped"]] == [(1, "1"), (4, "4")]
+    assert [(each["position"], each["reason"]) for each in cases["refused"]] == [(1, "missing-id"), (2, "missing-name")]
+    assert (cases["items"], cases["cursor"]) == (4, 4)
+    assert cases["limits"] == {"x-ratelimit-remaining": "17", "retry-after": "3"}
+
+    (rest,) = bare.json("try", definition, "--stage", "cases", "--cursor", "4", exit_code=3)
+    assert (rest["items"], rest["cursor"]) == (1, None)
+    shown = bare("try", definition, "--items", "1", exit_code=3).stdout
+    for text in ("cases 0..: 4 items", '"付款"', "missing-id", "x-ratelimit-remaining: 17"):
+        assert text in shown
+    assert not bare.home.exists()
+
+
+def test_plan_shows_shards_requests_and_limits_and_keeps_nothing(bare, testrail, file):
+    definition = file(testrail.definition())
+    asked = ("plan", definition, "--set", "strategy.shard_size=4", "--set", "strategy.page_size=2")
+    found = bare.json(*asked)
+    shards = [(each["shard_id"], each["range"], each["estimate"], each["requests"]) for each in found["shards"]]
+    assert shards == [
+        ("s01", "directories 0..", 1, 1),
+        ("s02", "cases 0..3", 4, 2),
+        ("s03", "cases 4..", 1, 1),
+    ]
+    assert (found["estimate"], found["requests"]) == (6, 4)
+    assert found["stages"] == [{"stage": "directories", "estimate": 1}, {"stage": "cases", "estimate": 5}]
+    words = bare(*asked)
+    assert words.stdout.splitlines()[1] == "s02\tcases\tcases 0..3\t4\t2"
+    assert "4 shards side by side, 2 records a request" in words.stderr
+    assert "1 tries of a request" in words.stderr
+    assert not bare.home.exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "cursor", "said"),
+    [("case", None, "Did you mean cases?"), (None, "4", "COL-0242"), ("cases", "[1]", "COL-0244")],
+)
+def test_try_says_which_stages_and_cursors_there_are(testrail, file, stage, cursor, said):
+    with pytest.raises(Misconfigured) as refused:
+        try_(file(testrail.definition()), stage=stage, cursor=cursor)
+    assert said in str(refused.value)
+
+
+def test_a_source_that_does_not_answer_is_given_up_soon(bare, testrail, file):
+    testrail.broken = "get_sections"
+    strategy = {"retry": {"attempts": 50, "initial": 0.01, "maximum": 0.02}}
+    process = bare("try", file(testrail.definition(**strategy)), exit_code=1)
+    assert "failed with 500" in process.stderr
+    assert "stamina" not in process.stderr
+    assert testrail.asked == 2
+
+
+def test_the_keys_of_a_collector_are_shown_with_a_sample(typed):
+    found = typed("collectors", "show", "kiwi", "--json").json
+    keys = {each["key"]: (each["type"], each["required"]) for each in found["parameters"]}
+    assert keys == {"base_url": ("text", True), "username": ("text", True), "password": ("secret", True)}
+    assert yaml.safe_load(found["sample"])["source"]["password"] == "env:KIWI_PASSWORD"
+    assert "suite_id\twhole number\tno\t" in typed("collectors", "show", "testrail").stdout
+    assert "Did you mean kiwi?" in typed("collectors", "show", "kiwy", exit_code=2).stderr
+    assert [each["name"] for each in typed("collectors", "--json").json] == ["kiwi", "testrail"]
+
+
+def test_the_completion_script_is_one_and_knows_the_commands(bare):
+    script = bare("completion", "bash").stdout
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    assert all(command in script for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_examples_line_by_line(typed, command):
+    lines = typed(command, "--help").stdout.splitlines()
+    following = lines[lines.index("Examples") + 1 :]
+    examples = following[: following.index("")] if "" in following else following
+    assert 1 <= len(examples) <= 3
+    assert all(line.startswith(f"    $ collect {command}") for line in examples)
