@@ -1,0 +1,143 @@
+"""The doctor finds what is broken, never breaks itself, and repairs only what loses nothing."""
+
+import json
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+from blocks.process import identity
+
+
+@pytest.fixture
+def home(tmp_path, testrail, gathered):
+    """A folder that was collected into, with nothing wrong."""
+    gathered(tmp_path / "home", testrail.definition())
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def findings(typed):
+    """What the doctor finds: each check's findings as (state, what, fix)."""
+
+    def found(*arguments, exit_code=0):
+        checks = {}
+        for each in typed("doctor", "--json", *arguments, exit_code=exit_code).json:
+            checks.setdefault(each["check"], []).append((each["state"], each["what"], each["fix"]))
+        return checks
+
+    return found
+
+
+def test_a_sound_folder_has_no_problems(typed, home, testrail):
+    said = typed("doctor")
+    states = [line.split()[0] for line in said.stdout.splitlines()]
+    assert set(states) == {"ok", "skip"} and states.count("skip") == 1
+    assert "0 problems, 0 warnings" in said.stderr
+    for text in ("must be < 0.151", "wal, ", "with FTS5", "valid definitions: cases", f"{testrail.url}: 200 in"):
+        assert text in said.stdout
+
+
+def test_an_empty_folder_is_no_problem_and_stays_empty(findings, tmp_path):
+    checks = findings()
+    assert checks["home"][0][0] == checks["runs"][0][0] == checks["clock"][0][0] == "skip"
+    assert not (tmp_path / "home").exists()
+
+
+def test_garbage_for_a_database_is_a_finding(findings, home):
+    (home / "collect.db").write_bytes(b"no database at all" * 1000)
+    checks = findings(exit_code=1)
+    assert [state for state, _, _ in checks["database"]] == ["fail", "ok"]
+    assert checks["runs"][0][0] == "skip"
+
+
+def test_a_damaged_page_is_a_finding(findings, home):
+    with sqlite3.connect(home / "documents.db") as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    with (home / "documents.db").open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 4096)
+    (_, (state, what, fix)) = findings(exit_code=1)["database"]
+    assert state == "fail" and "documents.db" in what and "copy" in fix
+
+
+def test_a_file_for_a_folder_is_a_finding(findings, tmp_path):
+    (tmp_path / "home").write_text("")
+    assert findings(exit_code=1)["home"][0][0] == "fail"
+
+
+def test_what_can_be_repaired_is_and_said_so(typed, findings, home):
+    home.chmod(0o755)
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    note = home / "prefect-server.json"
+    note.write_text(json.dumps({"api": "http://127.0.0.1:9/api", "process": f"{socket.gethostname()}:{gone.pid}:1"}))
+    before = findings()
+    assert before["home"][0][::2] == ("warn", f"chmod 700 {home}")
+    assert before["prefect"][0][::2] == ("warn", "collect doctor --fix")
+    assert note.exists()
+
+    assert typed("doctor", "--fix").stdout.count("(repaired: ") == 2
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert not note.exists()
+    after = findings()
+    assert (after["home"][0][0], after["prefect"][0][0]) == ("ok", "skip")
+
+
+def test_a_run_that_nobody_works_on_is_found(findings, home):
+    with sqlite3.connect(home / "collect.db") as connection:
+        connection.execute("UPDATE run SET state = 'RUNNING', lease_until = 0")
+        (run_id,) = connection.execute("SELECT run_id FROM run").fetchone()
+    connection.close()
+    state, what, fix = findings()["runs"][0]
+    assert (state, fix) == ("warn", f"collect resume {run_id}")
+
+
+def test_sources_that_hang_or_are_gone_are_found_soon(findings, home, gathered, testrail):
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        address = f"http://127.0.0.1:{hanging.getsockname()[1]}"
+        _point(home, testrail.url, address)
+        began = time.monotonic()
+        state, what, _ = findings(exit_code=1)["sources"][0]
+        assert time.monotonic() - began < 10
+    assert (state, address in what) == ("fail", True)
+    assert "refused" in findings(exit_code=1)["sources"][0][1]
+
+
+def _point(home, old, new):
+    with sqlite3.connect(home / "collect.db") as connection:
+        connection.execute("UPDATE collection SET definition = replace(definition, ?, ?)", (old, new))
+    connection.close()
+
+
+def test_a_definition_whose_variable_is_not_set_is_found(findings, home):
+    _point(home, '"secret-key"', '"env:NOT_SET_ANYWHERE"')
+    state, what, _ = findings(exit_code=1)["collections"][0]
+    assert state == "fail" and "NOT_SET_ANYWHERE" in what
+
+
+def test_a_clock_that_is_off_is_found(findings, home, testrail):
+    testrail.headers = {"Date": "Wed, 01 Jan 2020 00:00:00 GMT"}
+    state, what, fix = findings()["clock"][0]
+    assert state == "warn" and "NTP" in fix
+
+
+def test_a_prefect_server_that_does_not_answer_is_found(findings, home, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    state, what, fix = findings(exit_code=1)["prefect"][0]
+    assert state == "fail" and "PREFECT_API_URL" in fix
+
+
+def test_a_prefect_server_whose_start_was_left_unfinished_is_ended(typed, findings, home):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as silent:
+        noted = {"api": "http://127.0.0.1:9/api", "process": identity(silent.pid)}
+        (home / "prefect-server.json").write_text(json.dumps(noted))
+        state, _, fix = findings(exit_code=1)["prefect"][0]
+        assert (state, fix, silent.poll()) == ("fail", "collect down", None)
+        assert "(repaired: collect down)" in typed("doctor", "--fix").stdout
+        assert silent.wait(10) != 0
+    assert findings()["prefect"][0][0] == "skip"
