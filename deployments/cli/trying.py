@@ -19,7 +19,7 @@ from collectors.errors import Misconfigured
 from collectors.interfaces import Collector
 from collectors.language import spoken
 from collectors.models import Collection, Json, Page, Quarantined, Record, ShardPlan, Stage
-from collectors.outbound import TOTAL_TIMEOUT, Http
+from collectors.outbound import Http
 from collectors.planning import plan as cut
 from collectors.reading import sift
 from collectors.registry import connected, nearest
@@ -283,7 +283,7 @@ def _limits(definition: Collection) -> dict[str, Any]:
     return {
         "concurrency": strategy.concurrency,
         "page_size": strategy.page_size,
-        "timeout": TOTAL_TIMEOUT,
+        "timeout": strategy.timeout,
         **strategy.retry.model_dump(),
     }
 

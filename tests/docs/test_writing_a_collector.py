@@ -1,4 +1,4 @@
-"""The collector of docs/writing-a-collector.md, taken from the page: installed, collected with, and held to its contract."""
+"""The collector of docs/writing-a-collector.md, as it stands there: installed, run, and held to its contract."""
 
 import os
 import re
