@@ -6,11 +6,22 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
-from operator import itemgetter
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, BigInteger, Connection, Dialect, Executable, MetaData, create_engine, event
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    Connection,
+    CursorResult,
+    Dialect,
+    Executable,
+    MetaData,
+    bindparam,
+    create_engine,
+    event,
+)
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as QueuedTooLong
 from sqlalchemy.ext.compiler import compiles
@@ -19,6 +30,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from collectors.errors import CollectError, Misconfigured, Unusable
 
 PATIENCE_SECONDS = 30.0
+AMONG = bindparam("among", expanding=True)
 FAILURES = (DBAPIError, sqlite3.Error, QueuedTooLong, UnicodeEncodeError)
 # What SQLite's primary error codes mean to people.
 TROUBLES: dict[int, tuple[type[CollectError], str, str, str]] = (
@@ -197,11 +209,21 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def execute_many(connection: Connection, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> None:
-    """One statement for many rows of the same keys, past SQLAlchemy's work for each row: several times as fast."""
-    text, names = _compiled(statement, connection.dialect, tuple(rows[0]))
-    pick = itemgetter(*names)
-    connection.exec_driver_sql(text, [pick(row) for row in rows])
+def execute_many(connection: Connection, statement: Executable, rows: Sequence[tuple[Any, ...]]) -> None:
+    """An insert of many rows, each in the order of the table's columns, past SQLAlchemy's work for each of them."""
+    text, _, _ = _compiled(statement, connection.dialect)
+    connection.exec_driver_sql(text, list(rows))
+
+
+def execute_among(
+    connection: Connection, statement: Executable, values: Mapping[str, Any], members: Sequence[str]
+) -> CursorResult[Any]:
+    """A statement with `column.in_(AMONG)`, past SQLAlchemy's work for each member: twice as fast."""
+    text, names, literals = _compiled(statement, connection.dialect)
+    values = {**literals, **values}
+    bound = (members if name == AMONG.key else (values[name],) for name in names)
+    marks = ", ".join("?" * len(members))
+    return connection.exec_driver_sql(text.replace(f"__[POSTCOMPILE_{AMONG.key}]", marks), tuple(chain(*bound)))
 
 
 def _own(path: Path) -> None:
@@ -224,9 +246,9 @@ def _own(path: Path) -> None:
 
 
 @cache
-def _compiled(statement: Executable, dialect: Dialect, keys: tuple[str, ...]) -> tuple[str, list[str]]:
-    compiled = statement.compile(dialect=dialect, column_keys=list(keys))
-    return str(compiled), compiled.positiontup
+def _compiled(statement: Executable, dialect: Dialect) -> tuple[str, list[str], dict[str, Any]]:
+    compiled = statement.compile(dialect=dialect)
+    return str(compiled), compiled.positiontup, compiled.params
 
 
 def _prepare(patience: float, connection: Any, _: Any) -> None:

@@ -63,19 +63,10 @@ def _of(tenant: str, collection: str, kind: str) -> Any:
     return and_(c.tenant == tenant, c.collection == collection, c.kind == kind)
 
 
-def _row(each: Document) -> dict[str, Any]:
-    body = {"name": each.name, "content": each.content, "metadata": each.metadata}
-    return {
-        "tenant": each.tenant,
-        "collection": each.collection,
-        "kind": each.kind,
-        "id": each.id,
-        "version": each.version,
-        "deleted": each.deleted,
-        "content_hash": each.content_hash,
-        "path": each.path,
-        "body": orjson.dumps(body).decode(),
-    }
+def _row(each: Document) -> tuple[Any, ...]:
+    body = orjson.dumps({"name": each.name, "content": each.content, "metadata": each.metadata}).decode()
+    key = each.tenant, each.collection, each.kind, each.id
+    return *key, each.version, each.deleted, each.content_hash, each.path, body
 
 
 def _document(row: Any) -> Document:

@@ -1,6 +1,6 @@
 """Rows and ledger in the catalog's database: guarded upserts, the newest version wins."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -9,10 +9,10 @@ from sqlalchemy import Connection, Table, and_, bindparam, case, func, literal, 
 from sqlalchemy.dialects.sqlite import insert
 
 from blocks import ledger
-from blocks.database import Database, execute_many, now
+from blocks.database import AMONG, Database, execute_among, execute_many, now
 from blocks.tables import RECORDS, test_case, test_directory
 from collectors.loading import Judged, Stored, judge, newest
-from collectors.models import Batch, Document, Record, Verdict
+from collectors.models import SOURCE_PART, Batch, Document, Record, Verdict
 from collectors.paths import Move, Place, below, derive
 
 CHUNK = 1000
@@ -158,15 +158,15 @@ def _judged(connection: Connection, batch: Batch, records: Sequence[Record]) -> 
 
 
 def _stored(connection: Connection, table: Table, batch: Batch, ids: Sequence[str]) -> dict[str, Stored]:
-    found = connection.execute(_stored_by_id(table), _in(batch) | {"ids": ids})
-    return {id: Stored(*rest) for id, *rest in found}
+    found = execute_among(connection, _stored_by_id(table), _in(batch), ids)
+    return {id: Stored(*rest) for id, *rest in found.all()}
 
 
 @cache
 def _stored_by_id(table: Table) -> Any:
     c = table.c
     return select(c.id, c.version, c.content_hash, c.deleted, c.first_batch, c.last_batch).where(
-        *_of_batch(table), c.id.in_(bindparam("ids", expanding=True))
+        *_of_batch(table), c.id.in_(AMONG)
     )
 
 
@@ -183,7 +183,7 @@ def _places(connection: Connection, batch: Batch, records: Sequence[Record]) -> 
     directories = [(r.id, r.parent_id, r.name) for r in records if r.kind == "directory"]
     own = {id for id, _, _ in directories}
     parents = {r.parent_id for r in records if r.parent_id is not None and r.parent_id not in own}
-    found = connection.execute(_PARENTS, _in(batch) | {"ids": sorted(parents)}) if parents else ()
+    found = execute_among(connection, _PARENTS, _in(batch), sorted(parents)) if parents else ()
     known = {id: Place(path, level) for id, path, level in found}
     places: Places = {("directory", id): place for id, place in derive(directories, known).items()}
     for record in records:
@@ -196,7 +196,7 @@ def _places(connection: Connection, batch: Batch, records: Sequence[Record]) -> 
 _NOW = select(now())
 _PARENTS = select(test_directory.c.id, test_directory.c.path, test_directory.c.level).where(
     *_of_batch(test_directory),
-    test_directory.c.id.in_(bindparam("ids", expanding=True)),
+    test_directory.c.id.in_(AMONG),
     test_directory.c.path.is_not(None),
 )
 
@@ -204,49 +204,42 @@ _PARENTS = select(test_directory.c.id, test_directory.c.path, test_directory.c.l
 def _write(connection: Connection, batch: Batch, judged: Sequence[Judged], places: Places, moment: int) -> None:
     for kind, table in RECORDS.items():
         of_kind = [each for each in judged if each.record.kind == kind]
-        written = [_row(batch, each, places, moment) for each in of_kind if each.write_row]
+        written = [_row(batch, each, places[kind, each.record.id], moment) for each in of_kind if each.write_row]
         if written:
             execute_many(connection, _upsert(table), written)
-        touched = [_seen_again(batch, each) for each in of_kind if not each.write_row]
-        if touched:
-            execute_many(connection, _touch(table), touched)
+        _touch(connection, table, batch, [each for each in of_kind if not each.write_row])
 
 
-def _row(batch: Batch, each: Judged, places: Places, moment: int) -> dict[str, Any]:
+def _row(batch: Batch, each: Judged, place: Place | None, moment: int) -> tuple[Any, ...]:
     record = each.record
-    place = places[record.kind, record.id]
-    row = {
-        "tenant": batch.tenant,
-        "collection": batch.collection,
-        "id": record.id,
-        "parent_id": record.parent_id,
-        "name": record.name,
-        "path": place and place.path,
-        "create_time": moment,
-        "update_time": moment,
-        "version": each.version,
-        "content_hash": record.content_hash,
-        "seen": batch.observation,
-        "deleted": record.deleted,
-        "first_batch": batch.batch_id,
-        "last_batch": batch.batch_id,
-    }
+    return (
+        *(batch.tenant, batch.collection, record.id, record.parent_id, record.name, place and place.path),
+        *(_level_or_status(record, place), moment, moment, each.version, record.content_hash, batch.observation),
+        *(record.deleted, batch.batch_id, batch.batch_id),
+    )
+
+
+def _level_or_status(record: Record, place: Place | None) -> int | None:
     if record.kind == "directory":
-        row["level"] = place and place.level
-    else:
-        status = record.metadata.get("status")
-        row["status"] = status if isinstance(status, int) else None
-    return row
+        return place and place.level
+    status = record.metadata.get("status")
+    return status if isinstance(status, int) else None
 
 
-def _seen_again(batch: Batch, each: Judged) -> dict[str, Any]:
-    return {
-        **_in(batch),
-        "of_id": each.record.id,
-        "new_seen": batch.observation,
-        "new_version": each.version,
-        "new_batch": batch.batch_id if each.write_document else None,
-    }
+def _touch(connection: Connection, table: Table, batch: Batch, judged: Sequence[Judged]) -> None:
+    """Raise `seen` and version of records that are as they were, or a late older change would win over them."""
+    groups: defaultdict[tuple[str | None, str | None], list[str]] = defaultdict(list)
+    for each in judged:
+        groups[_new_source(each), batch.batch_id if each.write_document else None].append(each.record.id)
+    for (source, last_batch), ids in groups.items():
+        values = {"new_source": source, "new_batch": last_batch, "new_observation": f"{batch.observation:016x}"}
+        execute_among(connection, _raise(table), _in(batch) | values | {"new_seen": batch.observation}, ids)
+
+
+def _new_source(each: Judged) -> str | None:
+    """The part of the version that stays when only the observation is new, as it mostly is: None then."""
+    mine = each.version[:SOURCE_PART]
+    return None if each.stored and each.stored.version.startswith(mine) else mine
 
 
 @cache
@@ -263,16 +256,16 @@ def _upsert(table: Table) -> Any:
 
 
 @cache
-def _touch(table: Table) -> Any:
-    """Raise `seen` and version of a record that is as it was, or a late older change would win over it."""
+def _raise(table: Table) -> Any:
     c = table.c
+    source = func.coalesce(bindparam("new_source"), func.substr(c.version, 1, SOURCE_PART))
     return (
         update(table)
-        .where(*_of_batch(table), c.id == bindparam("of_id"))
+        .where(*_of_batch(table), c.id.in_(AMONG))
         .values(
             seen=func.max(c.seen, bindparam("new_seen")),
             last_batch=func.coalesce(bindparam("new_batch"), c.last_batch),
-            version=func.max(c.version, bindparam("new_version")),
+            version=func.max(c.version, source.concat(bindparam("new_observation"))),
         )
     )
 

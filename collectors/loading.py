@@ -1,14 +1,13 @@
 """One batch: rows with the ledger, then documents, then the ledger's last stage. Any step may be repeated."""
 
 from collections.abc import Set
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from collectors.interfaces import Documents, Rows
 from collectors.models import Batch, Record, Verdict, version
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """What the row of a record says before the batch is applied."""
 
     version: str
@@ -18,11 +17,11 @@ class Stored:
     last_batch: str
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(NamedTuple):
     """What a record means, and what has to be done: write the row, or only raise its version; write the document."""
 
     record: Record
+    stored: Stored | None
     version: str
     verdict: Verdict
     write_row: bool
@@ -36,12 +35,12 @@ def judge(stored: Stored | None, record: Record, batch: Batch, unfinished: Set[s
     """
     mine = version(record.source_version, batch.observation)
     if stored is None:
-        return Judged(record, mine, Verdict.DELETED if record.deleted else Verdict.NEW, True, True)
+        return Judged(record, stored, mine, Verdict.DELETED if record.deleted else Verdict.NEW, True, True)
     if mine < stored.version:
-        return Judged(record, mine, Verdict.SUPERSEDED, False, False)
+        return Judged(record, stored, mine, Verdict.SUPERSEDED, False, False)
     if record.content_hash == stored.content_hash and record.deleted == stored.deleted:
-        return Judged(record, mine, _repeated(stored, record, batch), False, stored.last_batch in unfinished)
-    return Judged(record, mine, _changed(stored, record, batch), True, True)
+        return Judged(record, stored, mine, _repeated(stored, record, batch), False, stored.last_batch in unfinished)
+    return Judged(record, stored, mine, _changed(stored, record, batch), True, True)
 
 
 def _repeated(stored: Stored, record: Record, batch: Batch) -> Verdict:

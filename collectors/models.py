@@ -150,7 +150,7 @@ class Quarantined:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Batch:
     """The records of one message: published, applied and acknowledged together."""
 
@@ -162,14 +162,17 @@ class Batch:
     observation: int
     records: tuple[Record, ...]
 
-    @property
+    @cached_property
     def origin(self) -> str:
         """Run, shard and page: the same when the page is read again after a crash."""
         return f"{self.run_id}/{self.shard_id}/{self.page}"
 
-    @property
+    @cached_property
     def batch_id(self) -> str:
         return f"{self.origin}/{self.observation}"
+
+
+SOURCE_PART = 20  # characters of a version before its observation
 
 
 def version(source_version: int, observation: int, epoch: int = 0) -> str:
