@@ -165,26 +165,32 @@ def _directory(section: dict[str, Any]) -> Record:
 
 def _case(case: dict[str, Any]) -> Record:
     id = _id(case, "id")
-    labels = case.get("labels") or []
     return Record(
         kind="case",
         id=id,
         parent_id=_parent(case, "section_id"),
         name=_name(case, "title", id),
         content=_content(case),
-        metadata={
-            "tags": [label["title"] if isinstance(label, dict) else label for label in labels],
-            "priority": case.get("priority_id"),
-        }
-        | {name: case[name] for name in METADATA_FIELDS if case.get(name) is not None},
+        metadata=_metadata(case),
         source_version=case.get("updated_on") or 0,
         deleted=bool(case.get("is_deleted")),
     )
 
 
+def _metadata(case: dict[str, Any]) -> dict[str, Any]:
+    labels = case.get("labels") or []
+    metadata = {
+        "tags": [label["title"] if isinstance(label, dict) else label for label in labels],
+        "priority": case.get("priority_id"),
+    }
+    for name in METADATA_FIELDS:
+        if (value := case.get(name)) is not None:
+            metadata[name] = value
+    return metadata
+
+
 def _content(case: dict[str, Any]) -> dict[str, Any]:
-    separated = case.get("custom_steps_separated")
-    if separated:
+    if separated := case.get("custom_steps_separated"):
         steps = [step.get("content") or "" for step in separated]
         expected = [step.get("expected") or "" for step in separated]
     else:
@@ -196,12 +202,10 @@ def _content(case: dict[str, Any]) -> dict[str, Any]:
         "steps": steps,
         "expectedResults": expected,
     }
-    custom = {
-        name: value
-        for name, value in case.items()
-        if name.startswith("custom_") and name not in STEP_FIELDS and value is not None
-    }
-    return content | {"custom": custom} if custom else content
+    others = [name for name in case if name.startswith("custom_") and name not in STEP_FIELDS]
+    if custom := {name: case[name] for name in others if case[name] is not None}:
+        content["custom"] = custom
+    return content
 
 
 def _id(item: Any, field: str) -> str:
