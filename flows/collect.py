@@ -21,7 +21,7 @@ from collectors.closing import Outcome
 from collectors.errors import CollectError, Fenced, Misconfigured, Unusable, named
 from collectors.keeping import kept, until_stopped
 from collectors.states import Desired, RunState, ShardState
-from flows.shard import PAUSED, RENEWALS_PER_LEASE, shard
+from flows.shard import PAUSED, RENEWALS_PER_LEASE, begun, shard
 from tasks.closing import close_run
 from tasks.planning import plan_run
 from tasks.reporting import progress_shown, report_run
@@ -131,8 +131,9 @@ async def _one(
 
     collection = here.collection
     try:
-        with tags(*labels(collection.name, collection.mode, collection.tenant)):
-            state = await shard.with_options(on_running=[on_running])(here.run_id, shard_id, return_state=True)
+        async with begun(here, shard_id):
+            with tags(*labels(collection.name, collection.mode, collection.tenant)):
+                state = await shard.with_options(on_running=[on_running])(here.run_id, shard_id, return_state=True)
         await _raise_unusable(state)
         if state.is_failed() and collection.strategy.on_failure == "stop":
             here.storage.catalog.desire(here.run_id, Desired.PAUSE, f"shard {shard_id} failed")
