@@ -2,13 +2,14 @@
 # make test    install what the tests need, run all of them
 # make faults  kill and freeze a run at every step (twenty minutes)
 # make kiwi    collect a real Kiwi TCMS server and compare the counts (three minutes at the first start)
+# make bench-embedded  what it does in a second, beside a bare loop (a quarter of an hour)
 # make lock    write the lock files anew (needs uv)
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq --no-input
 
-.PHONY: demo test faults kiwi lint lock clean
+.PHONY: demo test faults kiwi bench-embedded lint lock clean
 
 demo: .venv/run
 	@$(BIN)/python -m deployments.demo
@@ -25,6 +26,9 @@ lint: .venv/dev
 kiwi: .venv/dev
 	@test -n "$(KIWI)" || { echo "name a running Kiwi server: make kiwi KIWI=http://127.0.0.1:18080"; exit 2; }
 	@$(BIN)/python -m pytest tests/acceptance/test_kiwi.py --kiwi "$(KIWI)" -s
+
+bench-embedded: .venv/run
+	@$(BIN)/python -m bench.embedded
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group build pyproject.toml -o requirements.lock

@@ -1,0 +1,55 @@
+"""The collecting itself, without Prefect: survey, plan, every shard, the repair of paths.
+
+python -m bench.core ADDRESS    into the stores of COLLECT_HOME
+"""
+
+import asyncio
+import json
+import sys
+import time
+from itertools import groupby
+
+from blocks.process import this_process
+from blocks.settings import Settings
+from blocks.storage import Storage, open_storage
+from blocks.workspace import Workspace, workspace
+from collectors.closing import repair_paths
+from collectors.models import Collection, ShardPlan
+from collectors.planning import plan
+from collectors.reading import Reader
+from collectors.states import RunState
+
+SOURCE = {"project_id": 1, "suite_id": 1, "username": "reader", "api_key": "key"}
+
+
+async def collected(storage: Storage, definition: Collection) -> int:
+    """Collect all; answers the number of records."""
+    begun = storage.catalog.begin(definition, this_process())
+    async with workspace(begun.run_id) as here:
+        claim = here.storage.catalog.lead(begun.run_id, here.owner)
+        strategy = definition.strategy
+        plans = plan(await here.collector.survey(), strategy.shard_size, strategy.page_size)
+        here.storage.catalog.save_plan(claim, plans, time.time())
+        for _, shards in groupby(plans, key=lambda shard: shard.stage):
+            await asyncio.gather(*(_read(here, shard) for shard in shards))
+        repair_paths(here.storage.rows, here.storage.documents, definition.tenant, definition.name)
+        here.storage.catalog.end(claim, RunState.COMPLETED)
+    return sum(shard["fetched"] for shard in storage.catalog.shards(begun.run_id))
+
+
+async def _read(here: Workspace, shard: ShardPlan) -> None:
+    reader = Reader(here.collection, here.collector, here.storage.shards, here.storage.queue, 1.0)
+    await reader.read(here.storage.shards.claim(here.run_id, shard.shard_id, here.owner))
+
+
+def main(address: str) -> None:
+    definition = Collection(name="core", collector="testrail", source=SOURCE | {"base_url": address})
+    with open_storage(Settings.load()) as storage:
+        began, cpu = time.perf_counter(), time.process_time()
+        records = asyncio.run(collected(storage, definition))
+        done = {"records": records, "seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}
+    print(json.dumps(done))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
