@@ -85,7 +85,7 @@ class Bench:
             return Measured(done["records"]["fetched"], done["seconds"], used.ru_utime + used.ru_stime, peak)
         return Measured(done["records"], done["seconds"], done["cpu"], peak)
 
-    def milliseconds(self, home: Path, *arguments: str, times: int = 5) -> float:
+    def milliseconds(self, home: Path, times: int, *arguments: str) -> float:
         return median(self.run(home, *COLLECT, *arguments)[1] for _ in range(times)) * 1000
 
     @contextmanager
@@ -126,9 +126,9 @@ class Bench:
             table.large["unchanged"] = self.measured(home, "-m", "bench.core", address)
         return home
 
-    def commands(self, table: Table, home: Path, collection: str) -> None:
-        for command in (("--help",), ("status",), ("list",), ("tree", collection, "--depth", "1")):
-            table.milliseconds[f"collect {' '.join(command)}"] = self.milliseconds(home, *command)
+    def commands(self, table: Table, home: Path, times: int) -> None:
+        for command in (("--help",), ("status",), ("list",), ("tree", "core", "--depth", "1")):
+            table.milliseconds[f"collect {' '.join(command)}"] = self.milliseconds(home, times, *command)
 
     def searches(self, table: Table, home: Path, cases: int) -> None:
         with open_storage(Settings(home, None)) as storage:
@@ -163,7 +163,7 @@ def measure(bench: Bench, cases: int, large: int, rounds: int, prefect: bool) ->
             home = bench.loop_and_core(table, address)
         if prefect:
             _with_prefect(bench, table, address, rounds)
-    bench.commands(table, home, "core")
+    bench.commands(table, home, rounds)
     if large:
         bench.searches(table, bench.large(table, large), large)
     if prefect:
