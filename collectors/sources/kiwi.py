@@ -289,7 +289,7 @@ def _directory(row: dict[str, Any], tags: list[str]) -> Record:
 
 def _case(row: dict[str, Any], plans: list[int], tags: list[str]) -> Record:
     case_id, name = _identity(row, "summary")
-    parent, *others = map(str, plans) if plans else (None,)
+    parent, *others = [f"{plan:d}" for plan in plans] or [None]
     return Record(
         kind="case",
         id=case_id,

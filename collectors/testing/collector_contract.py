@@ -166,17 +166,22 @@ class CollectorContract:
 
     def test_a_source_that_fails_is_worth_another_try(self) -> None:
         _, shards = self._asked(self.source(), lambda made: _planned(made(3), 3, 3))
-        self._refused(Transient, _answering(500), lambda made: made(3).survey())
+        self._refused(Transient, self._answering(500), lambda made: made(3).survey())
         for shard in (shards[0], shards[-1]):
-            self._refused(Transient, _answering(500), lambda made, s=shard: made(3).fetch(s.stage, s.span, None))
+            self._refused(Transient, self._answering(500), lambda made, s=shard: made(3).fetch(s.stage, s.span, None))
 
     def test_another_program_at_the_address_is_told_from_the_source(self) -> None:
-        self._refused(Misconfigured, _answering(200), lambda made: made(3).survey())
+        self._refused(Misconfigured, self._answering(200), lambda made: made(3).survey())
 
     def test_a_source_that_refuses_the_credentials_has_to_be_put_right(self) -> None:
-        self._refused(Misconfigured, _answering(401), lambda made: made(3).survey())
+        self._refused(Misconfigured, self._answering(401), lambda made: made(3).survey())
         if self.wrong:
             self._refused(Misconfigured, self.source(), lambda made: made(3).survey(), **self.wrong)
+
+    def _answering(self, status: int) -> AbstractContextManager[str]:
+        """A server that answers all requests alike, and gives away whom it talks to."""
+        known = " ".join(_secrets(_validated(self, "http://127.0.0.1:9")).values())
+        return served(JSONResponse({"error": f"as the contract wants it, {known}"}, status))
 
     # ---- how it is asked -------------------------------------------------------------------------------
 
@@ -204,12 +209,14 @@ def _validated(contract: CollectorContract, url: str, **changes: Any) -> Any:
     return validated(contract.collector.Parameters, {"base_url": url, **contract.parameters, **changes}, "source")
 
 
+def _secrets(parameters: Any) -> dict[str, str]:
+    values = {name: getattr(parameters, name) for name in type(parameters).model_fields}
+    return {name: value.get_secret_value() for name, value in values.items() if isinstance(value, SecretStr)}
+
+
 def _told(parameters: Any, text: str) -> list[str]:
     """The secret parameters whose value stands in the text."""
-    secrets = {name: getattr(parameters, name) for name in type(parameters).model_fields}
-    return [
-        name for name, value in secrets.items() if isinstance(value, SecretStr) and value.get_secret_value() in text
-    ]
+    return [name for name, value in _secrets(parameters).items() if value in text]
 
 
 def _refusal(action: Callable[[], Any]) -> CollectError | None:
@@ -218,10 +225,6 @@ def _refusal(action: Callable[[], Any]) -> CollectError | None:
     except CollectError as error:
         return error
     return None
-
-
-def _answering(status: int) -> AbstractContextManager[str]:
-    return served(JSONResponse({"error": "as the contract wants it"}, status))
 
 
 async def _planned(collector: Any, page_size: int, shard_size: int) -> tuple[list[Stage], list[ShardPlan]]:

@@ -6,8 +6,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
+from tempfile import mkdtemp
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -54,57 +59,87 @@ def in_help() -> list[str]:
 
 
 def samples() -> list[str]:
-    """Each distinct command once, in the order of the pages."""
+    """The commands in the order of the pages, each once with as many words and the same options."""
     lines = [line for path in PAGES if path != OWN_TEST for line in typed(path)]
-    return list(dict.fromkeys(line for line in [*lines, *in_help()] if line.startswith("collect ")))
+    found: dict[tuple[str, ...], str] = {}
+    for line in [*lines, *in_help()]:
+        if line.startswith("collect "):
+            words = line.split()
+            kind = "not run" if line.startswith(tuple(NOT_RUN)) else words[1]
+            found.setdefault((kind, str(len(words)), *re.findall(r"--\w+", line)), line)
+    return list(found.values())
 
 
-def is_run(line: str) -> bool:
+def is_tried(line: str) -> bool:
     waiting = line.split()[1] in ANNOUNCED - set(COMMANDS)
-    return not waiting and not any(line.startswith(prefix) for prefix in NOT_RUN)
+    return not waiting and not line.startswith(tuple(NOT_RUN))
+
+
+TRIED = [line for line in samples() if is_tried(line)]
+pytestmark = pytest.mark.timeout(300)  # the commands are all run before the first is judged
+CHANGING = ("collect run ", "collect resume ", "collect doctor --fix")
 
 
 # ---- commands --------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A home in which `demo` was collected whole, and `tests` with a record that was refused."""
+
+    collect: Any
+    folder: Path
+    places: dict[str, str]
+
+    def filled(self, line: str) -> list[str]:
+        """The arguments, each placeholder replaced; what a shell would do with the output is left out."""
+        line = re.sub(r"\b[0-9a-f]{8}\b", self.places["RUN"], re.split(r"\s[|>]", line)[0])
+        return [self.places.get(word, word) for word in shlex.split(line)[1:]]
+
+    def run(self, line: str) -> subprocess.CompletedProcess[str]:
+        """In a folder of its own: with the collection files, unless the command is there to write one."""
+        arguments = self.filled(line)
+        folder = Path(mkdtemp(dir=self.folder))
+        for file in self.folder.glob("*.yaml") if arguments[0] != "init" else ():
+            shutil.copy(file, folder)
+        command = [sys.executable, "-m", "deployments.cli", *arguments]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.run(command, cwd=folder, env=self.collect.environment, text=True, timeout=90, **pipes)
+
+
+@contextmanager
+def sampled(folder: Path, name: str, settings: Settings) -> Iterator[None]:
+    with served(application(settings)) as url:
+        source = {"base_url": url, "project_id": 1, "suite_id": 1, "username": "reader"}
+        definition = {"name": name, "collector": "testrail", "source": source | {"api_key": "env:TESTRAIL_API_KEY"}}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(definition))
+        yield
+
+
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory, new_collect, prefect_server):
-    """A home in which `demo` and `tests` were collected, and a record of `demo` was refused."""
+def done(tmp_path_factory, new_collect, prefect_server):
+    """How each command ended: those that change something one after another, the others two at a time."""
     folder = tmp_path_factory.mktemp("samples")
-    environment = {"HOME": str(folder), "TESTRAIL_API_KEY": "the-key", **prefect_server}
-    collect = new_collect(folder / "home", **environment)
-    with served(application(Settings(cases=60, directories=8, damaged=1))) as url:
-        for name in ("demo", "tests"):
-            source = {"base_url": url, "project_id": 1, "suite_id": 1, "username": "reader"}
-            definition = {"name": name, "collector": "testrail", "source": source | {"api_key": "env:TESTRAIL_API_KEY"}}
-            (folder / f"{name}.yaml").write_text(yaml.safe_dump(definition))
-        first = ["run", "demo.yaml"], ["run", "tests.yaml"]
-        ran = {f"collect {' '.join(arguments)}": collect(*arguments, exit_code=3) for arguments in first}
-        run_id = collect.json("status")[0]["run_id"]
-        case = next(id for kind, id in collect.export("demo") if kind == "case")
-        yield SimpleNamespace(collect=collect, folder=folder, ran=ran, places={"RUN": run_id, "ID": case})
+    collect = new_collect(folder / "home", HOME=str(folder), TESTRAIL_API_KEY="the-key", **prefect_server)
+    demo, tests = Settings(cases=60, directories=8), Settings(cases=20, directories=5, damaged=1)
+    with sampled(folder, "demo", demo), sampled(folder, "tests", tests), ThreadPoolExecutor(2) as pool:
+        collect("run", "demo.yaml")
+        ended = {"collect run tests.yaml": collect("run", "tests.yaml", exit_code=3)}
+        run_id = collect.json("status", "--collection", "tests")[0]["run_id"]
+        last = max(int(id) for kind, id in collect.export("demo") if kind == "case")
+        places = {"RUN": run_id, "ID": str(last), "FILE": "tests.yaml", "NAME": "tests", "QUERY": "支付"}
+        prepared = Prepared(collect, folder, places)
+        left = [line for line in TRIED if line not in ended]
+        ended |= {line: prepared.run(line) for line in left if line.startswith(CHANGING)}
+        left = [line for line in left if line not in ended]
+        yield ended | dict(zip(left, pool.map(prepared.run, left), strict=True))
 
 
-def filled(line: str, places: dict[str, str]) -> list[str]:
-    """The arguments, with what stands for something replaced; what a shell would do with the output is left out."""
-    words = {**places, "FILE": "tests.yaml", "NAME": "tests", "QUERY": "支付"}
-    line = re.sub(r"\b[0-9a-f]{8}\b", places["RUN"], re.split(r"\s[|>]", line)[0])
-    return [words.get(word, word) for word in shlex.split(line)[1:]]
-
-
-@pytest.mark.parametrize("line", [line for line in samples() if is_run(line)])
-def test_what_is_to_be_typed_works(prepared, line, tmp_path):
-    arguments = filled(line, prepared.places)
-    # What writes a file finds none in its way.
-    for file in prepared.folder.glob("*.yaml") if arguments[0] != "init" else ():
-        shutil.copy(file, tmp_path)
-    done = prepared.ran.get(line) or subprocess.run(
-        [sys.executable, "-m", "deployments.cli", *arguments],
-        cwd=tmp_path, env=prepared.collect.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=60,
-    )  # fmt: skip
-    assert done.returncode in (0, 3), f"{line}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-    assert "Traceback" not in done.stdout + done.stderr
+@pytest.mark.parametrize("line", TRIED)
+def test_what_is_to_be_typed_works(done, line):
+    ended = done[line]
+    assert ended.returncode in (0, 3), f"{line}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
+    assert "Traceback" not in ended.stdout + ended.stderr
 
 
 def test_requests_of_the_pages_are_answered():
