@@ -113,13 +113,7 @@ class Http:
         try:
             url = httpx.URL(address) if "://" in address.partition("?")[0] else httpx.URL(self.base_url + address)
         except httpx.InvalidURL as error:
-            raise Misconfigured(
-                "the source at {server} points to no address ({why})",
-                "Ask the source's owner: its links are broken.",
-                code="COL-0303",
-                server=self.base_url,
-                why=self.quoted(str(error)),
-            ) from None
+            raise self._lost(error) from None
         origin = (self._origin.scheme, self._origin.host, self._origin.port)
         if (url.scheme, url.host, url.port) != origin or url.userinfo:
             raise Misconfigured(
@@ -130,6 +124,15 @@ class Http:
                 address=self.quoted(f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"),
             )
         return url
+
+    def _lost(self, error: httpx.InvalidURL) -> Misconfigured:
+        return Misconfigured(
+            "the source at {server} points to no address ({why})",
+            "Ask the source's owner: its links are broken.",
+            code="COL-0303",
+            server=self.base_url,
+            why=self.quoted(str(error)),
+        )
 
     def quoted(self, said: str) -> str:
         """Words of the source, fit to be shown: without our secrets, on one line, and not too long."""
@@ -171,6 +174,8 @@ class Http:
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._followed(request)
+        except httpx.InvalidURL as error:
+            raise self._lost(error) from None
         except (httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout, TimeoutError):
             raise Transient(
                 "{server} did not finish its answer within {seconds:g} s",
@@ -275,14 +280,9 @@ class Http:
         facts = {"server": self.base_url, "status": status, "said": self._said(body)}
         pause = response.headers.get("retry-after")
         if status == 429 or (status in MAINTENANCE_STATUSES and pause):
-            return Throttled(
-                "{server} asked to wait {delay:.0f} s ({status}){said}",
-                delay := retry_after(pause, datetime.now(UTC)),
-                "Go on when that time is over: collect resume.",
-                code="COL-0302",
-                delay=delay,
-                **facts,
-            )
+            delay = retry_after(pause, datetime.now(UTC))
+            what, remedy = "{server} asked to wait {delay:.0f} s ({status}){said}", "Go on later with: collect resume"
+            return Throttled(what, delay, remedy, code="COL-0302", delay=delay, **facts)
         if status >= 500 or status in MAINTENANCE_STATUSES:
             return Transient(
                 "{server} failed with {status}{said}",

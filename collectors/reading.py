@@ -149,14 +149,15 @@ def _invalid(error: ValidationError) -> Rejected:
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     why = first["msg"].removeprefix("Value error, ")
-    return Rejected(f"invalid-{where}", "{field}: {why}", code="COL-0503", field=where, why=why)
+    return Rejected(f"invalid-{first['loc'][0]}", "{field}: {why}", code="COL-0503", field=where, why=why)
 
 
 def _refused(position: int, item: Any, error: Rejected) -> Quarantined:
     found = error.record_id or (item.get("id") if isinstance(item, dict) else None)
     record_id = None if found is None else _written(str(found), LONGEST_ID).decode()
     message = _written(str(error), LONGEST_MESSAGE).decode()
-    return Quarantined(position, error.reason[:LONGEST_WORD], message, record_id, _payload(item))
+    reason = _written(error.reason, LONGEST_WORD).decode()
+    return Quarantined(position, reason, message, record_id, _payload(item))
 
 
 def _payload(item: Any) -> bytes:

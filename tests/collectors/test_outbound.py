@@ -11,7 +11,7 @@ import pytest
 from collectors import outbound
 from collectors.errors import CollectError, Misconfigured, Throttled, Transient
 from collectors.outbound import checked_base_url
-from collectors.pacing import Pace
+from collectors.pacing import LONGEST_PAUSE, Pace, pauses
 
 SECRET = "s3cr3t-word"
 GOOD = {"cases": [1]}
@@ -188,8 +188,8 @@ async def test_a_server_error_is_tried_again(get, reply, status):
 
 @pytest.mark.parametrize(
     "broken",
-    [b'{"cases": [1', b"", b"\xff\xfe", b"NaN"],
-    ids=["cut off", "empty", "not UTF-8", "not JSON"],
+    [b'{"cases": [1', b"", b"\xff\xfe", b"NaN", b"[" * 100_000, b'{"cases": [], "offset": NaN}'],
+    ids=["cut off", "empty", "not UTF-8", "not JSON", "brackets", "flawed outside of its records"],
 )
 async def test_broken_json_is_tried_again(get, reply, broken):
     found, server = await get(reply(broken), reply(GOOD))
@@ -257,7 +257,7 @@ async def test_a_reset_connection_says_what_happened(open_http):
         resetting = threading.Thread(target=reset)
         resetting.start()
         async with open_http(f"http://127.0.0.1:{listener.getsockname()[1]}") as http:
-            with pytest.raises(Transient, match=r"cannot be reached \(.+\)"):
+            with pytest.raises(Transient, match=r"broke off its answer, or sent no HTTP \(.+\)"):
                 await http.get("/")
         resetting.join()
 
@@ -266,16 +266,25 @@ async def test_a_reset_connection_says_what_happened(open_http):
 
 
 @pytest.mark.parametrize(
-    ("status", "header", "pause"),
-    [(429, "0", 0.1), (429, "30", 30.0), (429, None, 5.0), (503, "7", 7.0), (409, "7", 7.0)],
+    ("status", "header", "pauses"),
+    [
+        (429, "0", [0.1, 0.2, 0.4]),
+        (429, "30", [30.0] * 3),
+        (429, None, [5.0] * 3),
+        (429, "-5", [5.0] * 3),
+        (429, "soon", [5.0] * 3),
+        (429, "Wed, 21 Oct 2015 07:28:00 GMT", [0.1, 0.2, 0.4]),
+        (503, "7", [7.0] * 3),
+        (409, "7", [7.0] * 3),
+    ],
 )
-async def test_being_asked_to_wait_is_heeded_for_all_and_is_no_failure(get, reply, status, header, pause):
+async def test_being_asked_to_wait_is_heeded_for_all_and_is_no_failure(get, reply, status, header, pauses):
     """Three times, though a failure is tried only twice."""
     pace = Remembering()
     busy = reply({"error": "busy"}, status, **({"Retry_After": header} if header else {}))
     found, server = await get(busy, busy, busy, reply(GOOD), pace=pace)
     assert found == GOOD
-    assert pace.held == [pause] * 3
+    assert pace.held == pauses
     assert len(server.asked) == 4
 
 
@@ -291,9 +300,20 @@ async def test_being_asked_to_wait_does_not_use_up_the_tries(get, reply):
     assert found == GOOD
 
 
-async def test_a_source_that_wants_more_than_an_hour_is_given_up(get, reply):
+async def test_a_source_that_never_lets_anybody_in_is_not_hammered():
+    """In the hour it is waited for, whatever it says."""
+    asked, waited = 0, 0.0
+    for pause in pauses():
+        if (waited := waited + pause) >= LONGEST_PAUSE:
+            break
+        asked += 1
+    assert 20 < asked < 100
+
+
+@pytest.mark.parametrize("wanted", ["7200", "31536000", "Fri, 31 Dec 9999 23:59:59 GMT"])
+async def test_a_source_that_wants_more_than_an_hour_is_given_up(get, reply, wanted):
     pace = Remembering()
-    error, server = await get(reply({"error": "full"}, 429, Retry_After="7200"), pace=pace)
+    error, server = await get(reply({"error": "full"}, 429, Retry_After=wanted), pace=pace)
     assert type(error) is Throttled
     assert error.delay == 3600.0
     assert 'asked to wait 3600 s (429): "full"' in str(error)

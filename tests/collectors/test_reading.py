@@ -170,7 +170,7 @@ async def test_bad_items_are_set_aside_with_their_reason_and_their_neighbours_ar
         (0, 5, "invalid-id", ""),
     ]
     assert [orjson.loads(each["payload"]) for each in refused] == bad
-    assert refused[0]["message"] == "is not wanted"
+    assert refused[0]["message"] == "COL-0500: is not wanted"
     assert "valid string" in refused[1]["message"]
     assert "KeyError('name')" in refused[2]["message"]
     assert storage.catalog.reasons(run.run_id) == {"unwanted": 1, "invalid-id": 2, "malformed": 2}
@@ -188,6 +188,13 @@ def test_a_refused_item_is_kept_only_up_to_a_length():
     assert len(refused.payload) == LONGEST_PAYLOAD
 
 
+def deep() -> list:
+    inner: list = []
+    for _ in range(10_000):
+        inner = [inner]
+    return inner
+
+
 def endless() -> list:
     inner: list = []
     inner.append(inner)
@@ -196,13 +203,30 @@ def endless() -> list:
 
 @pytest.mark.parametrize(
     "content",
-    [{1: "key"}, {"big": 2**70}, {"half a pair": "\ud800"}, {"endless": endless()}, {"any": object()}],
-    ids=["keys that are no text", "a number too large", "text that is none", "a circle", "an object"],
+    [
+        {1: "key"},
+        {"\ud800": 1, 1: 2},
+        {"big": 2**70},
+        {"half a pair": "\ud800"},
+        {"endless": endless()},
+        {"deep": deep()},
+        {"any": object()},
+    ],
+    ids=[
+        "keys that are no text",
+        "keys that are no texts at all",
+        "a number too large",
+        "text that is none",
+        "a circle",
+        "too deep",
+        "an object",
+    ],
 )
 def test_an_item_that_cannot_even_be_written_down_costs_its_neighbours_nothing(content):
     bad = {"id": "bad", "name": "n", "content": content}
     records, (refused,) = sift(Listed(), "cases", [*items("a"), bad, *items("z")])
     assert [record.id for record in records] == ["a", "z"]
+    assert refused.reason in ("malformed", "invalid-content")
     assert refused.record_id == "bad"
 
 
@@ -269,6 +293,24 @@ async def test_paging_that_does_not_advance_fails_the_shard(begin, reader):
     assert await reader(run, collector).read(run.claim()) is ShardState.FAILED
     assert "does not advance" in run.shard()["error"]
     assert collector.fetches == {None: 1, 5: 1}
+
+
+@pytest.mark.parametrize("cycle", [(5,), (5, 6), ({"at": 1}, {"at": 2}, {"at": 3})])
+async def test_paging_in_circles_fails_the_shard(begin, reader, ids, cycle):
+    run = begin()
+
+    class Circling(Listed):
+        async def fetch(self, stage, span, cursor):
+            number = self.fetches.total()
+            self.fetches[repr(cursor)] += 1
+            return Page(items(f"r{number}"), cycle[number % len(cycle)])
+
+    collector = Circling()
+    assert await reader(run, collector).read(run.claim()) is ShardState.FAILED
+    assert "COL-0317" in run.shard()["error"]
+    assert set(collector.fetches.values()) == {1}
+    assert len(collector.fetches) == len(cycle) + 1
+    assert len(ids()) == len(cycle)
 
 
 async def test_a_queue_that_fails_leaves_the_cursor_where_it_was(begin, reader, ids):

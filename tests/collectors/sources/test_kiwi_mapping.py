@@ -181,7 +181,8 @@ def test_text_is_what_its_author_wrote():
 def test_the_headers_name_the_server_itself():
     parameters = Kiwi.Parameters(base_url="https://example.com:8443/kiwi/", username="u", password="p")
     assert Kiwi.connection(parameters) == {
-        "headers": {"Referer": "https://example.com:8443/kiwi/", "Origin": "https://example.com:8443"}
+        "headers": {"Referer": "https://example.com:8443/kiwi/", "Origin": "https://example.com:8443"},
+        "secrets": ["p"],
     }
 
 
