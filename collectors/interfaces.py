@@ -26,7 +26,7 @@ class Collector(Protocol):
 
     @staticmethod
     def connection(parameters: Any) -> dict[str, Any]:
-        """What the HTTP client needs beside the parameters' base_url: `auth` (user, password) or `headers`."""
+        """What the HTTP client needs beside base_url: `auth` (user, password), `headers`, other `secrets` to hide."""
 
     async def survey(self) -> Sequence[Stage]:
         """Ask the source how much there is. Stages are read in this order, each finished before the next."""
@@ -35,7 +35,10 @@ class Collector(Protocol):
         """The page of `span` at `cursor` (None: its first page). One request, or few; no retries of its own."""
 
     def map(self, stage: str, item: Any) -> Record:
-        """One raw item as a record. Raises Rejected, or whatever a malformed item makes it raise."""
+        """One raw item as a record. Raises Rejected, or whatever a malformed item makes it raise.
+
+        A Flawed item (exact_json) is refused before; one within an item of the collector's own making is its to refuse.
+        """
 
 
 @dataclass(frozen=True, slots=True)

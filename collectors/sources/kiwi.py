@@ -280,7 +280,7 @@ def _directory(row: dict[str, Any], tags: list[str]) -> Record:
     return Record(
         kind="directory",
         id=plan_id,
-        parent_id=None if row["parent"] is None else str(row["parent"]),
+        parent_id=None if row["parent"] is None else _id(row["parent"], "parent"),
         name=name,
         content={"description": row["text"] or ""},
         metadata={"tags": tags} | {key: row.get(field) for key, field in PLAN_METADATA.items()},
@@ -289,7 +289,7 @@ def _directory(row: dict[str, Any], tags: list[str]) -> Record:
 
 def _case(row: dict[str, Any], plans: list[int], tags: list[str]) -> Record:
     case_id, name = _identity(row, "summary")
-    parent, *others = [f"{plan:d}" for plan in plans] or [None]
+    parent, *others = [_id(plan, "plan") for plan in plans] or [None]
     return Record(
         kind="case",
         id=case_id,
@@ -301,12 +301,17 @@ def _case(row: dict[str, Any], plans: list[int], tags: list[str]) -> Record:
 
 
 def _identity(row: dict[str, Any], field: str) -> tuple[str, str]:
-    if row.get("id") is None:
-        what = "has no usable {field} (found {found})"
-        raise Rejected("missing-id", what, code="COL-0501", field="id", found=None)
+    id = _id(row.get("id"), "id")
     if not row.get(field):
-        raise Rejected("missing-name", "has no {field}", str(row["id"]), code="COL-0502", field=field)
-    return str(row["id"]), row[field]
+        raise Rejected("missing-name", "has no {field}", id, code="COL-0502", field=field)
+    return id, row[field]
+
+
+def _id(value: Any, field: str) -> str:
+    if isinstance(value, bool) or not isinstance(value, int):
+        what = "has no usable {field} (found {found})"
+        raise Rejected("missing-id", what, code="COL-0501", field=field, found=f"{value!r:.60}")
+    return str(value)
 
 
 def _sections(text: str) -> dict[str, list[str]]:

@@ -12,8 +12,10 @@ import pytest
 
 from collectors import outbound
 from collectors.errors import Misconfigured, Transient
-from collectors.reading import Reader
-from collectors.sources import testrail
+from collectors.models import Collection
+from collectors.reading import Reader, sift
+from collectors.registry import connected
+from collectors.sources import kiwi, testrail
 from collectors.states import ShardState
 
 SECRET = "s3cr3t-k3y/+ü"
@@ -106,6 +108,58 @@ async def test_odd_but_lawful_records_are_stored_exactly(read):
     document = shelf.document("1")
     assert repr(document.content["custom"]["custom_odd"]) == repr(odd)
     assert document.metadata["tags"] == ["$x", "="]
+
+
+def kiwi_server(reply, plans: bytes, cases: bytes):
+    """Answers whatever is called, with these rows for plans and cases."""
+    rows = {"Auth.login": b'"session"', "TestPlan.filter": plans, "TestCase.filter": cases, "TestCase.sortkeys": b"{}"}
+
+    def play(asked):
+        calls = orjson.loads(asked.body)
+        answers = [b'{"id":%d,"result":%s}' % (call["id"], rows.get(call["method"], b"[]")) for call in calls]
+        return reply(b"[" + b",".join(answers) + b"]")
+
+    return play
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (b'{"id":7,"summary":"t","notes":"\\ud800"}', "broken-text"),
+        (b'{"id":7,"summary":"a","summary":"b"}', "repeated-key"),
+        (b'{"id":NaN,"summary":"t"}', "not-a-number"),
+        (b'{"id":[7],"summary":"t"}', "missing-id"),
+        (b"null", "malformed"),
+    ],
+)
+async def test_a_hostile_row_of_kiwi_is_quarantined_too(scripted, open_http, reply, row, reason):
+    good = b'{"id":%d,"summary":"s","text":"&lt;"}'
+    server = kiwi_server(reply, b"[]", b"[" + b",".join([good % 1, row, good % 9]) + b"]")
+    async with scripted(server) as source, open_http(source.url) as http:
+        parameters = kiwi.Parameters(base_url=source.url, username="u", password="p")
+        collector = kiwi.Kiwi(parameters, http, 100)
+        page = await collector.fetch("cases", {"keys": ["0-100"]}, None)
+    records, (refused,) = sift(collector, "cases", page.items)
+    assert [record.id for record in records] == ["1", "9"]
+    assert refused.reason == reason
+
+
+async def test_a_damaged_answer_of_kiwi_is_tried_again(scripted, open_http, reply):
+    server = kiwi_server(reply, b'{"a":1,"a":2}', b"[]")
+    async with scripted(server) as source, open_http(source.url) as http:
+        parameters = kiwi.Parameters(base_url=source.url, username="u", password="p")
+        with pytest.raises(Transient, match="COL-0313"):
+            await kiwi.Kiwi(parameters, http, 100).fetch("directories", {"keys": ["all"]}, None)
+    assert len(source.asked) == 3
+
+
+async def test_kiwi_never_repeats_the_password(scripted, open_http, reply):
+    said = reply([{"id": 1, "error": {"code": -32603, "message": f"Wrong password {SECRET} &lt;"}}])
+    async with scripted(said) as source:
+        parameters = kiwi.Parameters(base_url=source.url, username="u", password=SECRET)
+        async with open_http(source.url, **kiwi.Kiwi.connection(parameters)) as http:
+            with pytest.raises(Misconfigured, match=r'COL-0323: .*"Wrong password \*\*\* <"'):
+                await kiwi.Kiwi(parameters, http, 100).survey()
 
 
 # ---- pages -----------------------------------------------------------------------------------------------
@@ -218,6 +272,11 @@ async def test_a_bomb_is_left_before_it_fills_the_memory(get, reply, monkeypatch
     assert "page_size" in caught.value.remedy
 
 
+async def test_a_page_of_more_than_64_mib_is_refused(get, reply):
+    with pytest.raises(Misconfigured, match="more than 64 MiB"):
+        await get(reply(gzip.compress(b" " * (64 * 2**20 + 1), 1), Content_Encoding="gzip"))
+
+
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "deflate, gzip", "compress"])
 async def test_an_encoding_nobody_asked_for_is_refused(get, reply, encoding):
     with pytest.raises(Misconfigured, match="COL-0310"):
@@ -297,6 +356,16 @@ async def test_no_answer_takes_longer_than_its_time(stubborn, open_http, serve):
     async with stubborn(serve) as url, open_http(url, timeout=0.2) as http:
         with pytest.raises(Transient, match=r"did not finish its answer within 0\.2 s"):
             await http.get("/api")
+
+
+async def test_the_time_for_an_answer_is_what_the_definition_says(stubborn):
+    async with stubborn(silent) as url:
+        source = {"base_url": url, "project_id": 1, "username": "reader", "api_key": "k"}
+        strategy = {"timeout": 1, "retry": {"attempts": 1}}
+        definition = Collection(name="c", collector="testrail", source=source, strategy=strategy)
+        async with connected(definition, {}.get) as (collector, _):
+            with pytest.raises(Transient, match="within 1 s"):
+                await collector.survey()
 
 
 @pytest.mark.parametrize("again", [b"X-More: xxxxxxxxxxxxxxxxxxxxx\r\n" * 99, b"x" * 4_096], ids=["lines", "one line"])

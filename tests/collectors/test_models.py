@@ -66,6 +66,9 @@ def test_the_hash_does_not_change_with_when_it_was_said(change):
         {"id": 7},
         {"id": "x" * 256},
         {"id": "\ud800"},
+        {"id": "a\0"},
+        {"parent_id": "\0"},
+        {"name": "x" * 16_001},
         {"parent_id": ""},
         {"parent_id": 7},
         {"name": ""},
@@ -99,7 +102,17 @@ def test_collections_and_tenants_have_names_that_fit_addresses_and_files(name):
         Collection(name="fine", collector="testrail", source={}, tenant=name)
 
 
-@pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"shard_size": 0}, {"page_size": 0}, {"on_failure": "explode"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"concurrency": 0},
+        {"shard_size": 0},
+        {"page_size": 0},
+        {"timeout": 0.9},
+        {"timeout": 3601},
+        {"on_failure": "explode"},
+    ],
+)
 def test_a_strategy_that_could_never_work_is_refused(wrong):
     with pytest.raises(ValidationError):
         Strategy(**wrong)
