@@ -26,7 +26,6 @@ from collectors.unpacking import TooLarge, gathered, unpacked
 log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 5.0
-STEP_TIMEOUT = 30.0
 LARGEST_BODY = 64 * 2**20
 MOST_REDIRECTS = 5
 MAINTENANCE_STATUSES = frozenset({409, 503})
@@ -34,6 +33,7 @@ RATE_HEADERS = re.compile(r"retry-after|(x-)?rate-?limit.*")
 SAID_UNDER = ("error", "message", "detail")
 LONGEST_SAID = 200
 HIDDEN = "***"
+SHORTEST_SECRET = 4  # a header's value that is shorter is a number or a flag
 
 
 def checked_base_url(value: str) -> str:
@@ -63,9 +63,9 @@ def _as_it_is(answer: Any) -> Any:
 class Http:
     """Requests to one source, answered with decoded JSON. `timeout`: seconds for one of them with its whole answer.
 
-    `limits` are the headers of the last answer that speak of its rate. What `auth` and `headers` hold, and `secrets`,
-    is never repeated in an error. Raises Misconfigured (address, credentials, not an API) at once, Transient after
-    the last try.
+    `limits` are the headers of the last answer that speak of its rate. The password of `auth`, the values of `headers`
+    and `secrets` are never repeated in an error. Raises Misconfigured (address, credentials, not an API) at once,
+    Transient after the last try.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Http:
         self._client = httpx.AsyncClient(
             auth=auth,
             headers={"Accept": "application/json", "Accept-Encoding": "gzip, deflate"} | (headers or {}),
-            timeout=httpx.Timeout(min(timeout, STEP_TIMEOUT), connect=min(timeout, CONNECT_TIMEOUT)),
+            timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT)),
             trust_env=False,
         )
         self.first_request_at: float | None = None
@@ -319,7 +319,8 @@ class Http:
 def _given(auth: tuple[str, str] | None, headers: dict[str, str]) -> list[str]:
     """Everything secret that goes out with a request."""
     named = [auth[1], b64encode(":".join(auth).encode()).decode()] if auth else []
-    return named + [part for value in headers.values() for part in (value, *value.split()[1:])]
+    parts = [part for value in headers.values() for part in (value, *value.split()[1:])]
+    return named + [part for part in parts if len(part) >= SHORTEST_SECRET]
 
 
 def _spellings(secrets: Iterable[str], public: str) -> list[str]:

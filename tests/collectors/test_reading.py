@@ -236,7 +236,7 @@ async def test_more_refused_records_than_allowed_fail_the_shard(begin, reader, i
     collector = Listed([*items("a"), "refused"], ["refused", *items("b")], items("c"))
     assert await reader(run, collector).read(run.claim()) is state
     if state is ShardState.FAILED:
-        assert f"2 records are quarantined, more than max_errors allows ({allowed})" in run.shard()["error"]
+        assert f"COL-0510: 2 records are quarantined, more than max_errors allows ({allowed})" in run.shard()["error"]
         assert ids() == {"a", "b"}
     else:
         assert ids() == {"a", "b", "c"}
