@@ -82,8 +82,10 @@ TEXTS: dict[str, str] = {
     "name these records in the source, then collect again": "在来源中给这些记录命名，然后再采集",
     "look at what the source sent: collect quarantine {run_id} --json": "查看来源发来的内容：collect quarantine {run_id} --json",
     # doctor
-    "{problems} problems, {warnings} warnings": "{problems} 个问题，{warnings} 个警告",
+    "problems: {problems}, warnings: {warnings}": "问题：{problems}，警告：{warnings}",
     "{check} could not be checked ({why})": "无法检查 {check}（{why}）",
+    "{check}: not looked at for want of rights": "{check}：没有权限，未检查",
+    "check the rights of the folder and of what is in it": "检查文件夹及其内容的权限",
     "{what}; the repair failed ({why})": "{what}；修复失败（{why}）",
     "   (repaired: {fix})": "   （已修复：{fix}）",
     "   (fix  {fix})": "   （处理  {fix}）",

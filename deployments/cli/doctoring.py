@@ -42,7 +42,7 @@ def doctor(*, fix: bool = False, json: bool = False) -> int:
     if json:
         print_json(found)
     counts = Counter(each["state"] for each in found)
-    say(spoken("{problems} problems, {warnings} warnings", problems=counts["fail"], warnings=counts["warn"]))
+    say(spoken("problems: {problems}, warnings: {warnings}", problems=counts["fail"], warnings=counts["warn"]))
     return 1 if counts["fail"] else 0
 
 
@@ -56,6 +56,8 @@ def _looked(settings: Settings, fix: bool) -> Iterator[tuple[Finding, bool]]:
 def _guarded(check: Callable[[Settings], Iterator[Finding]], settings: Settings) -> Iterator[Finding]:
     try:
         yield from check(settings)
+    except PermissionError:
+        yield Finding("skip", check.__name__, spoken("{check}: not looked at for want of rights", check=check.__name__))
     except Exception as error:  # noqa: BLE001 - whatever is broken here is what the doctor was called for
         what = spoken("{check} could not be checked ({why})", check=check.__name__, why=f"{error!r:.300}")
         yield Finding("fail", check.__name__, what)

@@ -32,7 +32,10 @@ def _database(path: Path) -> Finding:
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=2)) as connection:
             return _examined(path, connection)
-    except sqlite3.Error as error:
+    except sqlite3.OperationalError as error:
+        what = spoken("{path} cannot be read ({why})", path=path, why=error)
+        return Finding("fail", "database", what, spoken("check the rights of the folder and of what is in it"))
+    except sqlite3.DatabaseError as error:
         what = spoken("{path} cannot be read ({why})", path=path, why=error)
         return Finding("fail", "database", what, spoken("move it away, or put a copy of it back, and collect again"))
 

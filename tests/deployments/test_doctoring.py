@@ -36,7 +36,7 @@ def test_a_sound_folder_has_no_problems(typed, home, testrail):
     said = typed("doctor")
     states = [line.split()[0] for line in said.stdout.splitlines()]
     assert set(states) == {"ok", "skip"} and states.count("skip") == 1
-    assert "0 problems, 0 warnings" in said.stderr
+    assert "problems: 0, warnings: 0" in said.stderr
     for text in ("must be < 0.151", "wal, ", "with FTS5", "valid definitions: cases", f"{testrail.url}: 200 in"):
         assert text in said.stdout
 
@@ -93,7 +93,7 @@ def test_a_run_that_nobody_works_on_is_found(findings, home):
         connection.execute("UPDATE run SET state = 'RUNNING', lease_until = 0")
         (run_id,) = connection.execute("SELECT run_id FROM run").fetchone()
     connection.close()
-    state, _what, fix = findings()["runs"][0]
+    state, _, fix = findings()["runs"][0]
     assert (state, fix) == ("warn", f"collect resume {run_id}")
 
 
@@ -122,13 +122,13 @@ def test_a_definition_whose_variable_is_not_set_is_found(findings, home):
 
 def test_a_clock_that_is_off_is_found(findings, home, testrail):
     testrail.headers = {"Date": "Wed, 01 Jan 2020 00:00:00 GMT"}
-    state, _what, fix = findings()["clock"][0]
+    state, _, fix = findings()["clock"][0]
     assert state == "warn" and "NTP" in fix
 
 
 def test_a_prefect_server_that_does_not_answer_is_found(findings, home, monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    state, _what, fix = findings(exit_code=1)["prefect"][0]
+    state, _, fix = findings(exit_code=1)["prefect"][0]
     assert state == "fail" and "PREFECT_API_URL" in fix
 
 
