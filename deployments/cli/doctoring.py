@@ -7,7 +7,7 @@ from typing import Any
 
 from blocks.settings import Settings
 from collectors.language import spoken
-from deployments.cli.output import coloured, print_json, say
+from deployments.cli.output import coloured, print_json, say, visible
 from deployments.doctor import machine, network, stores
 from deployments.doctor.findings import Finding
 
@@ -42,7 +42,7 @@ def doctor(*, fix: bool = False, json: bool = False) -> int:
     if json:
         print_json(found)
     counts = Counter(each["state"] for each in found)
-    say(spoken("problems: {problems}, warnings: {warnings}", problems=counts["fail"], warnings=counts["warn"]))
+    say("problems: {problems}, warnings: {warnings}", problems=counts["fail"], warnings=counts["warn"])
     return 1 if counts["fail"] else 0
 
 
@@ -76,7 +76,7 @@ def _print(finding: Finding, done: bool) -> None:
     after = ""
     if finding.fix:
         after = spoken("   (repaired: {fix})", fix=finding.fix) if done else spoken("   (fix  {fix})", fix=finding.fix)
-    print(f"{coloured(f'{finding.state:<6}', COLOURS[finding.state])} {finding.what}{after}")
+    print(f"{coloured(f'{finding.state:<6}', COLOURS[finding.state])} {visible(finding.what + after)}")
 
 
 def _as_json(finding: Finding, done: bool) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def errors(run_id: str | None = None, *, tenant: str = "default", json: bool = F
         [[each[key] for key in ("run_id", "collection", "count", "cause", "example", "fix")] for each in causes],
     )
     if not causes:
-        say(spoken("nothing went wrong"))
+        say("nothing went wrong")
     return 0
 
 
@@ -61,12 +61,13 @@ def _causes(catalog: Catalog, run: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for cause in _grouped([*own, *failed], run["run_id"]):
         yield of_run | cause
     for refused in catalog.refusals(run["run_id"]):
+        _, what, remedy = _parted(refused["message"])
         yield of_run | {
             "kind": "quarantine",
             "cause": refused["reason"],
             "count": refused["count"],
-            "example": refused["message"],
-            "fix": _correction(refused["reason"], run["run_id"]),
+            "example": what,
+            "fix": remedy or _correction(refused["reason"], run["run_id"]),
         }
 
 

@@ -6,7 +6,6 @@ from cyclopts import App
 
 from collectors import registry
 from collectors.errors import CollectError
-from collectors.language import spoken
 from deployments.cli.output import print_columns, print_json, say
 from deployments.cli.parameters import Key, keys_of, scalar, source_lines
 
@@ -79,7 +78,7 @@ def show(name: str, *, json: bool = False) -> int:
     say(f"{name}: {_summary(found)}")
     print_columns(["KEY", "TYPE", "REQUIRED", "DEFAULT", "EXAMPLE", "DESCRIPTION"], [_row(key) for key in keys])
     print(f"\n{sample}")
-    say(spoken("write it into a file: collect init FILE --collector {name}", name=name))
+    say("write it into a file: collect init FILE --collector {name}", name=name)
     return 0
 
 

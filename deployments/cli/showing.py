@@ -9,7 +9,7 @@ from blocks.storage import Storage, open_storage
 from collectors.errors import Misconfigured
 from collectors.language import spoken
 from collectors.models import parts_of
-from deployments.cli.output import moment, print_json
+from deployments.cli.output import moment, print_json, visible
 
 KINDS = ("directory", "case")
 
@@ -121,9 +121,9 @@ def _print(record: dict[str, Any]) -> None:
         "last": _came_from(record["last"]),
     }
     gone = spoken("   (deleted in the source)") if record["deleted"] else ""
-    print(f"{record['kind']} {record['id']}  {record['name']}{gone}")
+    print(visible(f"{record['kind']} {record['id']}  {record['name']}{gone}"))
     for name, text in lines.items():
-        print(f"  {name:<11} {text}")
+        print(visible(f"  {name:<11} {text}"))
     if record["content"] is None:
         print(spoken("  its details are not stored yet; finish with: collect resume {run_id}", **record["last"]))
         return
@@ -138,4 +138,4 @@ def _came_from(origin: dict[str, Any]) -> str:
 
 def _indented(value: dict[str, Any]) -> str:
     text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
-    return "\n".join(f"    {line}" for line in text.splitlines())
+    return "\n".join(f"    {visible(line)}" for line in text.splitlines())

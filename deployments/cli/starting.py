@@ -9,7 +9,7 @@ from collectors import registry
 from collectors.errors import Misconfigured
 from collectors.language import spoken
 from collectors.models import Retry, Strategy
-from deployments.cli.output import say
+from deployments.cli.output import say, show
 from deployments.cli.parameters import Key, keys_of, line, scalar, source_lines
 
 LONGEST_NAME = 100
@@ -33,7 +33,7 @@ def init(file: Path = Path("collection.yaml"), *, collector: str = "testrail", f
     """
     keys = keys_of(registry.load(collector).Parameters, collector)
     _write(file, _text(file, collector, keys), force)
-    print(spoken("{file} is written; put in your source's address and ids", file=file))
+    show(spoken("{file} is written; put in your source's address and ids", file=file))
     for command in _next(file, keys):
         say(f"  {command}")
     return 0

@@ -23,7 +23,7 @@ from collectors.outbound import Http
 from collectors.planning import plan as cut
 from collectors.reading import sift
 from collectors.registry import connected, nearest
-from deployments.cli.output import coloured, duration, print_columns, print_json, say, show_warnings
+from deployments.cli.output import coloured, duration, print_columns, print_json, say, show, show_warnings, visible
 from deployments.definitions import looked_up
 
 MOST_TRIES = 2  # who tries a source wants to hear soon that it does not answer
@@ -96,7 +96,7 @@ def try_(
     else:
         for each in tried:
             _print(each, items)
-        say(spoken("nothing was stored; see how it would be cut: collect plan {collection}", collection=collection))
+        say("nothing was stored; see how it would be cut: collect plan {collection}", collection=collection)
     return 3 if any(each.refused for each in tried) else 0
 
 
@@ -154,17 +154,22 @@ async def _fetched(collector: Collector, shard: ShardPlan, cursor: Json) -> Page
 def _print(tried: Tried, items: int) -> None:
     count, took = len(tried.page.items), f"{tried.seconds * 1000:,.0f} ms"
     label = tried.shard.label if tried.shard else tried.stage
-    print(coloured(spoken("{label}: {count} items in {took}", label=label, count=f"{count:,}", took=took), "1"))
+    head = spoken("{label}: {count} items in {took}", label=label, count=f"{count:,}", took=took)
+    print(coloured(visible(head), "1"))
     for raw, record in tried.mapped[:items]:
-        print("  raw      ", _fitting(_text(raw)))
-        print("  record   ", _fitting(_text(record.model_dump())))
+        _line("raw", _fitting(_text(raw)))
+        _line("record", _fitting(_text(record.model_dump())))
     for refused in tried.refused[:items]:
-        print("  refused  ", f"{refused.reason}: {refused.message}")
-        print("  raw      ", _fitting(refused.payload.decode(errors="replace")))
-    print("  mapped   ", f"{len(tried.records):,}, {len(tried.refused):,} refused")
-    print("  cursor   ", spoken("none: the shard ends here") if tried.page.cursor is None else _text(tried.page.cursor))
+        _line("refused", f"{refused.reason}: {refused.message}")
+        _line("raw", _fitting(refused.payload.decode(errors="replace")))
+    _line("mapped", f"{len(tried.records):,}, {len(tried.refused):,} refused")
+    _line("cursor", spoken("none: the shard ends here") if tried.page.cursor is None else _text(tried.page.cursor))
     for name, value in tried.limits.items():
-        print("  limit    ", f"{name}: {value}")
+        _line("limit", f"{name}: {value}")
+
+
+def _line(name: str, text: str) -> None:
+    show(f"  {name:<10} {text}")
 
 
 def _fitting(text: str) -> str:
