@@ -75,11 +75,12 @@ def print_columns(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     widths = [max(cell_len(row[column]) for row in [list(header), *texts]) for column in range(len(header))]
     room = max(NARROWEST, shutil.get_terminal_size().columns - sum(widths[:-1]) - 2 * len(widths[:-1]))
     for row in [list(header), *texts]:
-        shown = [*row[:-1], _cut(row[-1], room)]
+        shown = [*row[:-1], shortened(row[-1], room)]
         print("  ".join(_padded(cell, width) for cell, width in zip(shown, widths, strict=True)).rstrip())
 
 
-def _cut(cell: str, room: int) -> str:
+def shortened(cell: str, room: int) -> str:
+    """Cut to `room` columns of a terminal, of which a Chinese character takes two."""
     return cell if cell_len(cell) <= room else set_cell_size(cell, room - 1).rstrip() + "…"
 
 

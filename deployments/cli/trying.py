@@ -23,9 +23,20 @@ from collectors.outbound import Http
 from collectors.planning import plan as cut
 from collectors.reading import sift
 from collectors.registry import connected, nearest
-from deployments.cli.output import coloured, duration, print_columns, print_json, say, show, show_warnings, visible
+from deployments.cli.output import (
+    coloured,
+    duration,
+    print_columns,
+    print_json,
+    say,
+    shortened,
+    show,
+    show_warnings,
+    visible,
+)
 from deployments.definitions import looked_up
 
+INDENT = 13
 MOST_TRIES = 2  # who tries a source wants to hear soon that it does not answer
 
 
@@ -169,13 +180,12 @@ def _print(tried: Tried, items: int) -> None:
 
 
 def _line(name: str, text: str) -> None:
-    show(f"  {name:<10} {text}")
+    show(f"  {name:<{INDENT - 3}} {text}")
 
 
 def _fitting(text: str) -> str:
     """Cut to the terminal's line; whole in a pipe."""
-    room = shutil.get_terminal_size().columns - 12
-    return text if len(text) <= room or not sys.stdout.isatty() else text[: room - 1] + "…"
+    return shortened(text, shutil.get_terminal_size().columns - INDENT) if sys.stdout.isatty() else text
 
 
 def _text(value: Any) -> str:
@@ -241,8 +251,8 @@ def plan(
     if json:
         print_json(_plan(definition, stages, rows, seconds))
         return 0
-    keys = ("shard_id", "stage", "range", "estimate", "requests")
-    print_columns(["SHARD", "STAGE", "RANGE", "RECORDS", "REQUESTS"], [[row[key] for key in keys] for row in rows])
+    keys = ("shard_id", "range", "estimate", "requests")
+    print_columns(["SHARD", "RANGE", "RECORDS", "REQUESTS"], [[row[key] for key in keys] for row in rows])
     for text in _said(definition, rows, seconds, collection):
         say(text)
     return 0

@@ -30,7 +30,7 @@ def test_errors_are_a_line_for_each_cause_of_the_newest_runs(typed, tmp_path, te
     assert causes["cases", "missing-id"]["count"] == 2
     assert causes["cases", "missing-name"]["count"] == 1
     (error,) = (each for each in found if each["run_id"] == failed)
-    assert (error["count"], error["fix"]) == (1, f"when the cause is gone: collect resume {failed}")
+    assert error["count"] == 1 and "collect resume" in error["fix"]
     assert "failed with 500" in error["example"] and error["cause"].startswith("COL-03")
     (refused,) = (each for each in found if each["kind"] == "error" and each["run_id"] == newer)
     assert "max_errors" in refused["example"] and "collect quarantine" in refused["fix"]
