@@ -109,7 +109,7 @@ TEXTS: dict[str, str] = {
     "source of {names}, {address}: {status} in {took} ms": "{names} 的来源 {address}：{status}，{took} 毫秒",
     "clock: {off} s from {address}": "时钟：与 {address} 相差 {off} 秒",
     "source of {names}, {address}: cannot be reached ({why})": "{names} 的来源 {address}：无法连接（{why}）",
-    "Prefect server: the note of one that does not run any more lies about": "Prefect 服务器：留有一个已不再运行的服务器的记录",
+    "Prefect server: a note is left of one that does not run any more": "Prefect 服务器：留有一个已不再运行的服务器的记录",
     "use version {ours} on both sides": "两边都使用版本 {ours}",
     "give it more of the machine, or a database server of its own": "给它更多的机器资源，或单独的数据库服务器",
     "start it, or unset PREFECT_API_URL": "启动它，或取消设置 PREFECT_API_URL",

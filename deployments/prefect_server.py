@@ -34,7 +34,7 @@ def running(settings: Settings) -> str | None:
 
 
 def left_over(settings: Settings) -> bool:
-    """Whether the note of a server that does not run any more lies about."""
+    """Whether the note of a server that does not run any more is left."""
     return _note(settings).exists() and running(settings) is None
 
 

@@ -13,6 +13,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from collectors.registry import GROUP
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -123,3 +125,20 @@ def new_collect() -> type[Collect]:
 @pytest.fixture(scope="session")
 def new_source():
     return sample_source
+
+
+@pytest.fixture
+def plug_in(tmp_path, monkeypatch):
+    """Installs a package with one entry point: what pip would leave behind."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def installed(value: str, code: str, name: str = "house") -> None:
+        module = value.partition(":")[0]
+        (tmp_path / f"{module}.py").write_text(code)
+        info = tmp_path / f"{module}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[{GROUP}]\n{name} = {value}\n")
+        monkeypatch.delitem(sys.modules, module, raising=False)
+
+    return installed

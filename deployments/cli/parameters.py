@@ -1,5 +1,6 @@
 """What the keys of a model mean, for people: their types, defaults and examples, and how they look in a file."""
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -52,7 +53,7 @@ def _key(name: str, field: dict[str, Any], required: bool, collector: str) -> Ke
 
 def variable(collector: str, key: str) -> str:
     """The reference to the environment variable that holds a secret, such as env:TESTRAIL_API_KEY."""
-    return "env:" + f"{collector}_{key}".upper().replace("-", "_").strip("_")
+    return "env:" + re.sub(r"\W+", "_", f"{collector}_{key}", flags=re.ASCII).upper().strip("_")
 
 
 def _resolved(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

@@ -25,8 +25,8 @@ def show(
     """Show one record, and the run, shard and page it came from.
 
     Examples
-        $ collect show 1 --collection demo --kind case
-        $ collect show 1 --collection demo --kind directory --json
+        $ collect show ID --collection demo --kind case
+        $ collect show ID --collection demo --kind case --json
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from blocks.settings import secret
-from collectors.errors import Misconfigured
+from collectors.errors import CollectError, Misconfigured, Unexpected
 from collectors.interfaces import Collector
 from collectors.language import spoken
 from collectors.models import Collection, Json, Page, Quarantined, Record, ShardPlan, Stage
@@ -328,8 +328,13 @@ async def _source(definition: Collection) -> AsyncIterator[tuple[Collector, Http
     strategy = definition.strategy
     retry = strategy.retry.model_copy(update={"attempts": min(MOST_TRIES, strategy.retry.attempts)})
     hasty = definition.model_copy(update={"strategy": strategy.model_copy(update={"retry": retry})})
-    async with connected(hasty, secret) as found:
-        yield found
+    try:
+        async with connected(hasty, secret) as found:
+            yield found
+    except CollectError:
+        raise
+    except Exception as error:
+        raise Unexpected(error) from error
 
 
 def _shards(definition: Collection, stages: Sequence[Stage]) -> list[ShardPlan]:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -90,7 +90,7 @@ def prefect(settings: Settings) -> Iterator[Finding]:
     if api:
         yield _prefect(settings, ask([f"{api}/admin/version"])[f"{api}/admin/version"], api)
     elif settings.home.is_dir() and prefect_server.left_over(settings):
-        what = spoken("Prefect server: the note of one that does not run any more lies about")
+        what = spoken("Prefect server: a note is left of one that does not run any more")
         fix = "collect doctor --fix"
         yield Finding("warn", "prefect", what, fix, lambda: prefect_server.forget(settings))
     else:
@@ -117,7 +117,9 @@ def _silent(settings: Settings, answer: Answer, api: str) -> Finding:
         return Finding("fail", "prefect", what, spoken("start it, or unset PREFECT_API_URL"))
     if prefect_server.being_started(settings):
         return Finding("warn", "prefect", what, spoken("another command is starting it: wait for that"))
-    return Finding("fail", "prefect", what, "collect down", lambda: prefect_server.down(settings))
+    # One that listens may be busy with somebody's run; one that does not was left in the middle of its start.
+    repair = None if prefect_server.taken(api) else lambda: prefect_server.down(settings)
+    return Finding("fail", "prefect", what, "collect down", repair)
 
 
 def _text(body: bytes) -> str:
@@ -154,9 +156,10 @@ def collections(settings: Settings) -> Iterator[Finding]:
     names = ", ".join(name for collected in sources.values() for name in collected)
     what = spoken("valid definitions: {names}", names=names or spoken("none"))
     yield Finding("ok" if names else "skip", "collections", what)
-    answers = ask(list(sources))
+    api = settings.prefect_api_url or prefect_server.running(settings)
+    answers = ask([*sources, *([f"{api}/health"] if api else [])])
     yield from (_source(answers[address], names) for address, names in sources.items())
-    yield _clock(settings, list(answers.values()))
+    yield _clock(answers.values())
 
 
 def _definitions(settings: Settings) -> list[Collection]:
@@ -185,9 +188,7 @@ def _source(answer: Answer, names: list[str]) -> Finding:
     return Finding("ok", "sources", what)
 
 
-def _clock(settings: Settings, answers: list[Answer]) -> Finding:
-    if api := settings.prefect_api_url or prefect_server.running(settings):
-        answers = [*answers, *ask([f"{api}/health"]).values()]
+def _clock(answers: Iterable[Answer]) -> Finding:
     told = [answer for answer in answers if answer.ahead is not None]
     if not told:
         return Finding("skip", "clock", spoken("clock: no server tells the time"))

@@ -1,14 +1,12 @@
 """The registry: built-in collectors and real plug-ins, and errors that name the nearest right word, never a secret."""
 
-import sys
-
 import pytest
 from pydantic import BaseModel, Field
 
 from collectors.errors import CollectError, Misconfigured
 from collectors.language import LANGUAGE
 from collectors.models import Collection
-from collectors.registry import GROUP, checked_source, connected, load, names, validated
+from collectors.registry import checked_source, connected, load, names, validated
 from collectors.sources import testrail
 
 SOURCE = {"base_url": "http://127.0.0.1:9", "project_id": 1, "username": "reader", "api_key": "env:KEY"}
@@ -73,23 +71,6 @@ class House(Collector):
 
     async def fetch(self, stage, span, cursor): ...
 """
-
-
-@pytest.fixture
-def plug_in(tmp_path, monkeypatch):
-    """Installs a package with one entry point: what pip would leave behind."""
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def installed(value: str, code: str, name: str = "house") -> None:
-        module = value.partition(":")[0]
-        (tmp_path / f"{module}.py").write_text(code)
-        info = tmp_path / f"{module}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[{GROUP}]\n{name} = {value}\n")
-        monkeypatch.delitem(sys.modules, module, raising=False)
-
-    return installed
 
 
 def test_an_installed_plug_in_is_a_collector_like_the_others(plug_in):

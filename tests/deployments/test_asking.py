@@ -13,6 +13,21 @@ from deployments.cli import COMMANDS
 from deployments.cli.trying import try_
 from deployments.definitions import looked_up
 
+BROKEN = """
+from pydantic import BaseModel
+
+class House:
+    class Parameters(BaseModel):
+        base_url: str
+
+    def __init__(self, parameters, http, page_size): pass
+    @staticmethod
+    def connection(parameters): return {}
+    async def survey(self): return [][0]
+    async def fetch(self, stage, span, cursor): pass
+    def map(self, stage, item): pass
+"""
+
 
 @pytest.fixture
 def bare(tmp_path, new_collect):
@@ -106,6 +121,14 @@ def test_a_source_that_does_not_answer_is_given_up_soon(bare, testrail, file):
     assert "failed with 500" in process.stderr
     assert "stamina" not in process.stderr
     assert testrail.asked == 2
+
+
+def test_a_plug_in_that_breaks_is_no_traceback(typed, file, testrail, plug_in):
+    plug_in("house_broken:House", BROKEN)
+    definition = {"name": "house", "collector": "house", "source": {"base_url": testrail.url}}
+    refused = typed("plan", file(definition), exit_code=1)
+    assert "COL-0101" in refused.stderr and "IndexError" in refused.stderr
+    assert "base_url\ttext\tyes\t" in typed("collectors", "show", "house").stdout
 
 
 def test_the_keys_of_a_collector_are_shown_with_a_sample(typed):

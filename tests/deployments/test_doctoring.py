@@ -120,6 +120,13 @@ def test_a_definition_whose_variable_is_not_set_is_found(findings, home):
     assert state == "fail" and "NOT_SET_ANYWHERE" in what
 
 
+def test_a_plug_in_that_cannot_be_imported_is_found_and_the_others_are_used(findings, plug_in):
+    plug_in("house_bad:House", "import nothing_like_it")
+    bad, good = findings(exit_code=1)["collectors"]
+    assert bad[0] == "fail" and "nothing_like_it" in bad[1]
+    assert good[:2] == ("ok", "collectors: kiwi, testrail")
+
+
 def test_a_clock_that_is_off_is_found(findings, home, testrail):
     testrail.headers = {"Date": "Wed, 01 Jan 2020 00:00:00 GMT"}
     state, _, fix = findings()["clock"][0]
@@ -130,6 +137,17 @@ def test_a_prefect_server_that_does_not_answer_is_found(findings, home, monkeypa
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     state, _, fix = findings(exit_code=1)["prefect"][0]
     assert state == "fail" and "PREFECT_API_URL" in fix
+
+
+def test_a_prefect_server_that_listens_is_busy_and_left_alone(typed, home):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as busy,
+        subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as server,
+    ):
+        noted = {"api": f"http://127.0.0.1:{busy.getsockname()[1]}/api", "process": identity(server.pid)}
+        (home / "prefect-server.json").write_text(json.dumps(noted))
+        assert "does not answer" in typed("doctor", "--fix", exit_code=1).stdout
+        assert server.poll() is None
 
 
 def test_a_prefect_server_whose_start_was_left_unfinished_is_ended(typed, findings, home):
