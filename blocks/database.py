@@ -150,7 +150,9 @@ class Database:
 
     def _open(self, tables: MetaData, schema: int) -> None:
         try:
-            found = self._schema() or self._create(tables, schema)
+            found = self._schema()
+            if found < schema:
+                found = self._create(tables, schema)
             if found > schema:
                 raise Misconfigured(
                     "{path} was made by a newer version of platform-collect",
@@ -177,13 +179,19 @@ class Database:
         return Misconfigured(what, remedy, code="COL-0608", path=self.path)
 
     def _create(self, tables: MetaData, schema: int) -> int:
-        """Make the tables, one process at a time: SQLite does not wait for another one that changes the journal."""
+        """Make the tables that are missing; those of an older schema stay as they are.
+
+        One process at a time: SQLite does not wait for another one that changes the journal.
+        """
         with _alone(self.path.parent):
-            if found := self._schema():
+            found = self._schema()
+            if found >= schema:
                 return found
-            if self._found_tables():
+            present = self._found_tables()
+            if present and not (found and present & tables.tables.keys()):
                 raise self._foreign()
-            self._set_journal()
+            if not found:
+                self._set_journal()
             with self.write() as connection:
                 tables.create_all(connection)
                 connection.exec_driver_sql(f"PRAGMA user_version = {schema}")

@@ -2,18 +2,26 @@
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import orjson
-from sqlalchemy import and_, bindparam, select, update
+from sqlalchemy import Connection, and_, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert
 
+from blocks import search_index
 from blocks.database import Database, execute_many
 from blocks.tables import document
-from collectors.models import Document
+from collectors.models import Document, Hit
 from collectors.paths import Move
+from collectors.terms import find, texts
 
 CHUNK = 1000
+NUMBERS = """
+    SELECT id, rowid FROM document
+    WHERE tenant = ? AND collection = ? AND kind = ? AND id IN (SELECT value FROM json_each(?))
+"""
 
 
 class SqliteDocuments:
@@ -23,6 +31,7 @@ class SqliteDocuments:
     def write(self, documents: Sequence[Document]) -> None:
         with self._database.write() as connection:
             execute_many(connection, _upsert(), [_row(each) for each in documents])
+            _make_searchable(connection, documents)
 
     def read(self, tenant: str, collection: str, kind: str, ids: Sequence[str]) -> dict[str, Document]:
         found: dict[str, Document] = {}
@@ -47,6 +56,31 @@ class SqliteDocuments:
             with self._database.write() as connection:
                 connection.execute(statement, rows[start : start + CHUNK])
 
+    def search(
+        self,
+        tenant: str,
+        query: str,
+        collection: str | None = None,
+        kind: str | None = None,
+        under: str | None = None,
+        limit: int = 20,
+    ) -> list[Hit]:
+        wanted = search_index.wanted(query)
+        where = {"tenant": tenant, "collection": collection, "kind": kind, "under": under and under.rstrip("/")}
+        hits: dict[int, Hit] = {}
+        with self._database.read() as connection:
+            for row in search_index.candidates(connection, wanted, **where):
+                if row["number"] not in hits and (hit := _hit(row, wanted)):
+                    hits[row["number"]] = hit
+                    if len(hits) == limit:
+                        break
+        return list(hits.values())
+
+    def reindex(self) -> None:
+        """Make the search index anew from what is stored, in one transaction."""
+        with self._database.write() as connection:
+            search_index.rebuild(connection)
+
 
 @cache
 def _upsert() -> Any:
@@ -67,6 +101,22 @@ def _row(each: Document) -> tuple[Any, ...]:
     body = orjson.dumps({"name": each.name, "content": each.content, "metadata": each.metadata}).decode()
     key = each.tenant, each.collection, each.kind, each.id
     return *key, each.version, each.deleted, each.content_hash, each.path, body
+
+
+def _make_searchable(connection: Connection, documents: Sequence[Document]) -> None:
+    live = [each for each in documents if not each.deleted]
+    for key, group in groupby(live, key=attrgetter("tenant", "collection", "kind")):
+        by_id = {each.id: each for each in group}
+        numbers = connection.exec_driver_sql(NUMBERS, (*key, orjson.dumps(list(by_id)).decode()))
+        search_index.enter(connection, [(number, by_id[id].name, by_id[id].content) for id, number in numbers])
+
+
+def _hit(row: Any, wanted: Sequence[str]) -> Hit | None:
+    body = orjson.loads(row["body"])
+    # A name proposed it: whatever else it says is proposed later.
+    content = {} if row["named"] else body["content"]
+    found = find(wanted, texts(body["name"], content))
+    return found and Hit(row["collection"], row["kind"], row["id"], row["path"], body["name"], *found)
 
 
 def _document(row: Any) -> Document:

@@ -3,9 +3,12 @@
 Times are microseconds since 1970; ids compare byte by byte; tenant and collection are in every key.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, event
 
-SCHEMA = 1
+from blocks import search_index
+
+# 2: the index of the documents for search.
+SCHEMA = 2
 
 catalog = MetaData()
 documents = MetaData()
@@ -159,3 +162,4 @@ document = Table(
     Column("path", String(1000)),
     Column("body", Text, nullable=False),
 )
+event.listen(documents, "after_create", search_index.create)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel
 
-from collectors.models import Batch, Document, Json, Page, Quarantined, Record, Stage
+from collectors.models import Batch, Document, Hit, Json, Page, Quarantined, Record, Stage
 from collectors.paths import Move
 from collectors.states import Desired, ShardState
 
@@ -103,6 +103,23 @@ class Documents(Protocol):
 
     def repath(self, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None:
         """Set the derived path where it is the one that was found, whatever the version."""
+
+    def search(
+        self,
+        tenant: str,
+        query: str,
+        collection: str | None = None,
+        kind: str | None = None,
+        under: str | None = None,
+        limit: int = 20,
+    ) -> list[Hit]:
+        """Live records with every word of `query` in name or texts; those with all of them in the name come first.
+
+        `under` is the path of a directory: it and what is below it. Raises Misconfigured when nothing can be searched.
+        """
+
+    def reindex(self) -> None:
+        """Make the search index anew from what is stored."""
 
 
 class Queue(Protocol):

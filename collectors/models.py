@@ -213,3 +213,16 @@ class Document:
     path: str | None
     content: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A record a search has found, and where in it: a field, and a part of that with the hits in 【】."""
+
+    collection: str
+    kind: str
+    id: str
+    path: str | None
+    name: str
+    field: str
+    snippet: str

@@ -1,0 +1,141 @@
+"""The index of the documents for full-text search: it proposes, the stored text decides.
+
+SQLite finds ASCII words by itself, and nothing in a language without blanks; so text that is not all ASCII is entered a
+second time as pairs of neighbouring characters: `ab bc cd`. Each document is entered by its name and by all its text;
+names have the smaller numbers and come first. Nothing is ever taken out: what a document does not say any more is
+proposed, read, and left out. A document's number is its row number, so VACUUM asks for `rebuild`.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from operator import itemgetter
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection
+
+from collectors.errors import Misconfigured
+from collectors.terms import PAIR, folded, pairs, texts, words
+
+CHUNK = 1000
+ROWS = 250
+WHOLE = 1 << 40
+MOST_TERMS = 60
+MOST_COMPLETIONS = 50
+ASCII_WORD = re.compile("[0-9a-z]+")
+SEPARATOR = re.compile(r"[^0-9a-z\x80-\U0010ffff]")
+CREATE = (
+    "CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5("
+    "words, pairs, content='', columnsize=0, detail=none, tokenize='ascii')"
+)
+CREATE_VOCABULARY = "CREATE VIRTUAL TABLE IF NOT EXISTS search_vocabulary USING fts5vocab(search, instance)"
+FOLLOWING = "SELECT term FROM search_vocabulary WHERE term >= ? LIMIT 1"
+CANDIDATES = f"""
+    SELECT search.rowid < {WHOLE} AS named, document.rowid AS number, document.id, document.collection, document.kind, document.path, document.body
+    FROM search CROSS JOIN document ON document.rowid = search.rowid & {WHOLE - 1}
+    WHERE search MATCH :terms AND document.tenant = :tenant AND NOT document.deleted
+    AND (:collection IS NULL OR document.collection = :collection) AND (:kind IS NULL OR document.kind = :kind)
+    AND (:under IS NULL OR document.path = :under OR substr(document.path, 1, length(:under) + 1) = :under || '/')
+    ORDER BY search.rowid
+"""
+
+
+def create(_: Any, connection: Connection, **__: Any) -> None:
+    """Make the index, and enter what is stored already."""
+    connection.exec_driver_sql(CREATE)
+    connection.exec_driver_sql(CREATE_VOCABULARY)
+    # Measured: fewer merges than by default are cheaper to write, and as fast to search.
+    connection.exec_driver_sql("INSERT INTO search(search, rank) VALUES ('automerge', 8)")
+    rebuild(connection)
+
+
+def rebuild(connection: Connection) -> None:
+    connection.exec_driver_sql("INSERT INTO search(search) VALUES ('delete-all')")
+    stored = "SELECT rowid, body FROM document WHERE rowid > ? AND NOT deleted ORDER BY rowid LIMIT ?"
+    after = 0
+    while rows := connection.exec_driver_sql(stored, (after, CHUNK)).all():
+        bodies = [(number, orjson.loads(body)) for number, body in rows]
+        enter(connection, [(number, body["name"], body["content"]) for number, body in bodies])
+        after = rows[-1][0]
+
+
+def enter(connection: Connection, documents: Iterable[tuple[int, str, dict[str, Any]]]) -> None:
+    """Make the (row number, name, content) of stored documents known to search."""
+    rows = _rows(documents)
+    for start in range(0, len(rows), ROWS):
+        some = rows[start : start + ROWS]
+        # One statement for many rows, so that SQLite works on all of them without asking for Python's lock.
+        statement = f"INSERT INTO search(rowid, words, pairs) VALUES {', '.join(['(?, ?, ?)'] * len(some))}"
+        connection.exec_driver_sql(statement, tuple(value for row in some for value in row))
+
+
+def candidates(connection: Connection, wanted: Sequence[str], **where: Any) -> Iterator[Any]:
+    """Documents that may say the `wanted` words, those that may say all of them in their name first."""
+    terms = " AND ".join(_matching(connection, term) for term in _terms(wanted))
+    return connection.exec_driver_sql(CANDIDATES, where | {"terms": terms}).mappings()
+
+
+def wanted(query: str) -> list[str]:
+    """The words of `query`. Raises Misconfigured when no search can begin with any of them."""
+    found = words(query)
+    if not _terms(found):
+        raise Misconfigured(
+            "{query} holds nothing that can be searched",
+            "Give a word, or a Chinese character.",
+            code="COL-0260",
+            query=repr(query),
+        )
+    return found
+
+
+def _rows(documents: Iterable[tuple[int, str, dict[str, Any]]]) -> list[tuple[int, str, str]]:
+    """Names first, each kind by row number: at a smaller one SQLite writes out all it has gathered."""
+    names, wholes = [], []
+    for number, name, content in sorted(documents, key=itemgetter(0)):
+        text = folded("\n".join(text for _, text in texts(name, content)))
+        plain = text.encode("ascii", "replace").decode()
+        paired = "" if text.isascii() else pairs(text)
+        names.append((number, plain[: len(name)], paired[: PAIR * len(name)]))
+        wholes.append((number + WHOLE, plain, paired))
+    return names + wholes
+
+
+def _terms(wanted: Sequence[str]) -> list[str]:
+    """What every text that says the `wanted` words holds; a `*` ends what only begins a term. Of very long queries the
+    first terms do: the stored text decides. They hold letters and digits only: none is an operator to SQLite."""
+    return list(dict.fromkeys(term for word in wanted for term in _terms_of(word)))[:MOST_TERMS]
+
+
+def _terms_of(word: str) -> list[str]:
+    if word.isascii():
+        parts = ASCII_WORD.findall(word)
+        return [*parts[:-1], *(f"{last}*" for last in parts[-1:])]
+    if len(word) == 1:
+        return [f"{word}*"]
+    terms = (SEPARATOR.sub("", first + second) for first, second in pairwise(word))
+    return [term for term in terms if term]
+
+
+def _matching(connection: Connection, term: str) -> str:
+    """`term` in SQLite's language. Measured: to name what a beginning stands for is far faster than to ask for it."""
+    begin = term.removesuffix("*")
+    if begin == term:
+        return f'"{term}"'
+    known = _completions(connection, begin) or [begin]
+    if len(known) > MOST_COMPLETIONS:
+        return f'"{begin}" *'
+    return "(" + " OR ".join(f'"{each}"' for each in known) + ")"
+
+
+def _completions(connection: Connection, begin: str) -> list[str]:
+    """The indexed terms that begin so, as far as one more than MOST_COMPLETIONS."""
+    found: list[str] = []
+    following = begin
+    while len(found) <= MOST_COMPLETIONS:
+        term = connection.exec_driver_sql(FOLLOWING, (following,)).scalar()
+        if term is None or not term.startswith(begin):
+            break
+        found.append(term)
+        following = f"{term}\x01"
+    return found
