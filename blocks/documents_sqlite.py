@@ -15,11 +15,11 @@ from blocks.database import Database, execute_many
 from blocks.tables import document
 from collectors.models import Document, Hit
 from collectors.paths import Move
-from collectors.terms import find, texts
+from collectors.terms import find, folded, texts
 
 CHUNK = 1000
 NUMBERS = """
-    SELECT id, rowid FROM document
+    SELECT id, version, rowid FROM document
     WHERE tenant = ? AND collection = ? AND kind = ? AND id IN (SELECT value FROM json_each(?))
 """
 
@@ -108,15 +108,23 @@ def _make_searchable(connection: Connection, documents: Sequence[Document]) -> N
     for key, group in groupby(live, key=attrgetter("tenant", "collection", "kind")):
         by_id = {each.id: each for each in group}
         numbers = connection.exec_driver_sql(NUMBERS, (*key, orjson.dumps(list(by_id)).decode()))
-        search_index.enter(connection, [(number, by_id[id].name, by_id[id].content) for id, number in numbers])
+        current = ((number, by_id[id]) for id, version, number in numbers if version == by_id[id].version)
+        search_index.enter(connection, [(number, each.name, each.content) for number, each in current])
 
 
 def _hit(row: Any, wanted: Sequence[str]) -> Hit | None:
+    if not _may_say(row["body"], wanted):
+        return None
     body = orjson.loads(row["body"])
     # A name proposed it: whatever else it says is proposed later.
-    content = {} if row["named"] else body["content"]
-    found = find(wanted, texts(body["name"], content))
+    found = find(wanted, texts(body["name"], {} if row["named"] else body["content"]))
     return found and Hit(row["collection"], row["kind"], row["id"], row["path"], body["name"], *found)
+
+
+def _may_say(body: str, wanted: Sequence[str]) -> bool:
+    """Looks at the JSON as it is: ten times as fast as to read it, which counts where much is proposed in vain."""
+    low = folded(body)
+    return all(orjson.dumps(word).decode()[1:-1] in low for word in wanted)
 
 
 def _document(row: Any) -> Document:

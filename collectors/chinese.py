@@ -247,4 +247,9 @@ TEXTS: dict[str, str] = {
     "a date": "日期",
     "a list": "列表",
     "further keys": "下级键",
+    # search
+    "{query} holds nothing that can be searched": "{query} 中没有可以搜索的内容",
+    "Give a word, or a Chinese character.": "请给出一个单词或一个汉字。",
+    "{count} hits in {took:.0f} ms. More: {command}": "{count} 条结果，用时 {took:.0f} 毫秒。更多：{command}",
+    "{count} hits in {took:.0f} ms, no more": "{count} 条结果，用时 {took:.0f} 毫秒，没有更多",
 }

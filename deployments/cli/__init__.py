@@ -23,6 +23,7 @@ COMMANDS = {
     "errors": ("explaining:errors", "Show what went wrong, a line for each cause, and what to do."),
     "list": ("listing:list_", "List the known collections."),
     "tree": ("browsing:tree", "Show the directories of a collection and how many cases they hold."),
+    "search": ("searching:search", "Find directories and cases by the words in their names and texts."),
     "show": ("showing:show", "Show one record, and the run, shard and page it came from."),
     "export": ("browsing:export", "Write every live record of a collection, one JSON object a line."),
     "collectors": ("kinds:collectors", "List the kinds of sources that can be collected, or show one."),

@@ -102,7 +102,8 @@ def dump() -> Callable[[Database], dict[str, list[tuple[Any, ...]]]]:
 
     def dumped(database: Database) -> dict[str, list[tuple[Any, ...]]]:
         with closing(sqlite3.connect(database.path)) as connection:
-            names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            stored = "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL %'"
+            names = [name for (name,) in connection.execute(stored)]
             return {name: sorted(connection.execute(f'SELECT * FROM "{name}"'), key=repr) for name in names}
 
     return dumped

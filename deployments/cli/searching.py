@@ -1,0 +1,95 @@
+"""`search`: records by the words in their names and texts."""
+
+import re
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from blocks.settings import Settings
+from blocks.storage import Storage, open_storage
+from collectors.errors import Misconfigured
+from collectors.models import Hit
+from collectors.terms import AFTER, BEFORE
+from deployments.cli.output import coloured, print_json, say, visible
+
+RED = "31"
+
+
+def search(
+    *words: str,
+    collection: str | None = None,
+    under: str | None = None,
+    kind: Literal["directory", "case"] | None = None,
+    limit: Annotated[int, Parameter(validator=Number(gte=1))] = 20,
+    tenant: str = "default",
+    json: bool = False,
+) -> int:
+    """Find directories and cases by the words in their names, descriptions, preconditions, steps and expected results.
+
+    Every word has to occur: Chinese anywhere, an English word or its beginning. Names come first. What is stored is
+    searched, as the source said it last.
+
+    Examples
+        $ collect search 退款 失败
+        $ collect search refund --collection demo --kind case --json
+
+    Parameters
+    ----------
+    words
+        what to look for; nothing in it has a special meaning
+    collection
+        only in this collection
+    under
+        only the directory of this path, as collect tree --json has it, and what is below it
+    kind
+        only directories, or only cases
+    limit
+        the most to show
+    tenant
+        whose records
+    json
+        print an array of objects
+    """
+    with open_storage(Settings.load()) as storage:
+        if collection:
+            _check(storage, collection, tenant)
+        began = time.perf_counter()
+        found = storage.documents.search(tenant, " ".join(words), collection, kind, under, limit + 1)
+        took = (time.perf_counter() - began) * 1000
+    hits = found[:limit]
+    if json:
+        print_json([asdict(hit) for hit in hits])
+    else:
+        _print(hits)
+    if len(found) > limit:
+        more = _more(words, 10 * limit, collection=collection, under=under, kind=kind, tenant=tenant)
+        say("{count} hits in {took:.0f} ms. More: {command}", count=limit, took=took, command=more)
+    else:
+        say("{count} hits in {took:.0f} ms, no more", count=len(hits), took=took)
+    return 0
+
+
+def _check(storage: Storage, collection: str, tenant: str) -> None:
+    if collection not in storage.catalog.collected(tenant):
+        raise Misconfigured(
+            "there is no collection {name}", "List them with: collect list", code="COL-0204", name=collection
+        )
+
+
+def _print(hits: Sequence[Hit]) -> None:
+    gap = "  " if sys.stdout.isatty() else "\t"
+    for hit in hits:
+        snippet = visible(" ".join(hit.snippet.split()))
+        marked = re.sub(f"{BEFORE}.*?{AFTER}", lambda found: coloured(found[0], RED), snippet)
+        print(gap.join([visible(f"{hit.collection} {hit.kind} {hit.id}"), visible(hit.path or ""), marked]))
+
+
+def _more(words: Sequence[str], limit: int, **options: str | None) -> str:
+    given = [f"--{name}={value}" for name, value in options.items() if value]
+    return shlex.join(["collect", "search", *given, f"--limit={limit}", "--", *words])
