@@ -74,7 +74,7 @@ def test_help_imports_nothing_heavy():
 
 def test_reading_commands_import_neither_prefect_nor_an_http_client():
     loaded = python(
-        "import sys\nimport deployments.cli.looking, deployments.cli.browsing\n"
+        "import sys\nimport deployments.cli.looking, deployments.cli.browsing, deployments.cli.searching\n"
         "import deployments.cli.showing, deployments.cli.explaining\n"
         "print([name for name in ('prefect', 'httpx', 'yaml') if name in sys.modules])"
     )
