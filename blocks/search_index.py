@@ -7,10 +7,11 @@ proposed, read, and left out. A document's number is its row number, so VACUUM a
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any
+from zlib import crc32
 
 import orjson
 from sqlalchemy import Connection
@@ -21,6 +22,8 @@ from collectors.terms import PAIR, folded, pairs, texts, words
 CHUNK = 1000
 ROWS = 250
 WHOLE = 1 << 40
+SCOPE = "\ue000"
+Key = tuple[str, str, str]
 MOST_TERMS = 60
 MOST_COMPLETIONS = 50
 ASCII_WORD = re.compile("[0-9a-z]+")
@@ -31,6 +34,10 @@ CREATE = (
 )
 CREATE_VOCABULARY = "CREATE VIRTUAL TABLE IF NOT EXISTS search_vocabulary USING fts5vocab(search, instance)"
 FOLLOWING = "SELECT term FROM search_vocabulary WHERE term >= ? LIMIT 1"
+STORED = """
+    SELECT tenant, collection, kind, rowid AS number, body FROM document
+    WHERE rowid > ? AND NOT deleted ORDER BY rowid LIMIT ?
+"""
 CANDIDATES = f"""
     SELECT search.rowid < {WHOLE} AS named, document.rowid AS number,
     document.collection, document.kind, document.id, document.path, document.body
@@ -53,17 +60,17 @@ def create(_: Any, connection: Connection, **__: Any) -> None:
 
 def rebuild(connection: Connection) -> None:
     connection.exec_driver_sql("INSERT INTO search(search) VALUES ('delete-all')")
-    stored = "SELECT rowid, body FROM document WHERE rowid > ? AND NOT deleted ORDER BY rowid LIMIT ?"
     after = 0
-    while rows := connection.exec_driver_sql(stored, (after, CHUNK)).all():
-        bodies = [(number, orjson.loads(body)) for number, body in rows]
-        enter(connection, [(number, body["name"], body["content"]) for number, body in bodies])
-        after = rows[-1][0]
+    while rows := connection.exec_driver_sql(STORED, (after, CHUNK)).all():
+        for key, group in groupby(rows, key=itemgetter(0, 1, 2)):
+            bodies = [(number, orjson.loads(body)) for *_, number, body in group]
+            enter(connection, key, [(number, body["name"], body["content"]) for number, body in bodies])
+        after = rows[-1].number
 
 
-def enter(connection: Connection, documents: Iterable[tuple[int, str, dict[str, Any]]]) -> None:
-    """Make the (row number, name, content) of stored documents known to search."""
-    rows = _rows(documents)
+def enter(connection: Connection, key: Key, documents: Iterable[tuple[int, str, dict[str, Any]]]) -> None:
+    """Make the (row number, name, content) of stored documents known to search; `key` is what they have in common."""
+    rows = _rows(documents, " ".join(_scopes(*key)))
     for start in range(0, len(rows), ROWS):
         some = rows[start : start + ROWS]
         # One statement for many rows, so that SQLite works on all of them without asking for Python's lock.
@@ -71,10 +78,11 @@ def enter(connection: Connection, documents: Iterable[tuple[int, str, dict[str, 
         connection.exec_driver_sql(statement, tuple(value for row in some for value in row))
 
 
-def candidates(connection: Connection, wanted: Sequence[str], **where: Any) -> Iterator[Any]:
+def candidates(connection: Connection, wanted: Sequence[str], where: Mapping[str, str | None]) -> Iterator[Any]:
     """Documents that may say the `wanted` words, those that may say all of them in their name first."""
-    terms = " AND ".join(_matching(connection, term) for term in _terms(wanted))
-    return connection.exec_driver_sql(CANDIDATES, where | {"terms": terms}).mappings()
+    terms = [*_scopes(where["tenant"], where["collection"], where["kind"]), *_terms(wanted)]
+    matching = " AND ".join(_matching(connection, term) for term in terms)
+    return connection.exec_driver_sql(CANDIDATES, {**where, "terms": matching}).mappings()
 
 
 def wanted(query: str) -> list[str]:
@@ -90,14 +98,20 @@ def wanted(query: str) -> list[str]:
     return found
 
 
-def _rows(documents: Iterable[tuple[int, str, dict[str, Any]]]) -> list[tuple[int, str, str]]:
+def _scopes(tenant: str, collection: str | None, kind: str | None) -> list[str]:
+    """Terms for where a document belongs, so that SQLite need not read what belongs elsewhere. No text has them."""
+    parts = [tenant, collection and f"{tenant}/{collection}", kind and f"/{kind}"]
+    return [f"{SCOPE}{crc32(part.encode()):x}" for part in parts if part]
+
+
+def _rows(documents: Iterable[tuple[int, str, dict[str, Any]]], scopes: str) -> list[tuple[int, str, str]]:
     """Names first, each kind by row number: at a smaller one SQLite writes out all it has gathered."""
     names, wholes = [], []
     for number, name, content in sorted(documents, key=itemgetter(0)):
         text = folded("\n".join(text for _, text in texts(name, content)))
         plain, paired = (text, "") if text.isascii() else (text.encode("ascii", "replace").decode(), pairs(text))
-        names.append((number, plain[: len(name)], paired[: PAIR * len(name)]))
-        wholes.append((number + WHOLE, plain, paired))
+        names.append((number, f"{plain[: len(name)]} {scopes}", paired[: PAIR * len(name)]))
+        wholes.append((number + WHOLE, f"{plain} {scopes}", paired))
     return names + wholes
 
 
