@@ -99,8 +99,9 @@ def wanted(query: str) -> list[str]:
 
 
 def _scopes(tenant: str, collection: str | None, kind: str | None) -> list[str]:
-    """Terms for where a document belongs, so that SQLite need not read what belongs elsewhere. No text has them."""
-    parts = [tenant, collection and f"{tenant}/{collection}", kind and f"/{kind}"]
+    """Terms for where a document belongs, so that SQLite reads less that belongs elsewhere. No text has them."""
+    # Not for a tenant alone: a term that most documents have costs more than it saves.
+    parts = [collection and f"{tenant}/{collection}", kind and f"/{kind}"]
     return [f"{SCOPE}{crc32(part.encode()):x}" for part in parts if part]
 
 
