@@ -76,7 +76,7 @@ def is_tried(line: str) -> bool:
 
 
 TRIED = [line for line in samples() if is_tried(line)]
-pytestmark = pytest.mark.timeout(300)  # the commands are all run before the first is judged
+pytestmark = pytest.mark.timeout(600)  # the commands are all run before the first is judged
 CHANGING = ("collect run ", "collect resume ", "collect doctor --fix")
 
 
