@@ -252,4 +252,97 @@ TEXTS: dict[str, str] = {
     "Give a word, or a Chinese character.": "请给出一个单词或一个汉字。",
     "{count} hits in {took:.0f} ms. More: {command}": "{count} 条结果，用时 {took:.0f} 毫秒。更多：{command}",
     "{count} hits in {took:.0f} ms, no more": "{count} 条结果，用时 {took:.0f} 毫秒，没有更多",
+    # ---- definitions and files
+    "the platform's folder {named} cannot be found ({why})": "找不到平台的目录 {named}（{why}）",
+    "Set COLLECT_HOME to a folder that can be written.": "请把 COLLECT_HOME 设为可写的目录。",
+    "Check its name and rights.": "请检查名称和权限。",
+    "{path} is not UTF-8 text ({why} at byte {at})": "{path} 不是 UTF-8 文本（第 {at} 字节：{why}）",
+    "Save it as UTF-8.": "请另存为 UTF-8。",
+    "{where} is not valid YAML": "{where} 不是有效的 YAML",
+    "{where} is not valid YAML (line {line}, column {column})": "{where} 不是有效的 YAML（第 {line} 行第 {column} 列）",
+    "{where} is not valid YAML (position {position})": "{where} 不是有效的 YAML（位置 {position}）",
+    "Check quotes, dates and indentation (blanks, no tabs).": "请检查引号、日期和缩进（用空格，不用制表符）。",
+    "{path} is larger than {kilobytes} KB": "{path} 超过 {kilobytes} KB",
+    "A collection file holds a few lines; is this the right one?": "采集文件只有几行，请确认是否选对了文件。",
+    "{where} holds an alias (*) in line {line}": "{where} 第 {line} 行含有别名（*）",
+    "Write out what it stands for; quote a text that begins with *.": "请写出它代表的内容；以 * 开头的文本请加引号。",
+    "{where} is nested deeper than {deepest} levels in line {line}": "{where} 第 {line} 行嵌套超过 {deepest} 层",
+    "Look for a bracket that is not closed.": "请检查是否有未闭合的括号。",
+    "{where} holds the key {key!r} in line {first} and again in line {line}": (
+        "{where} 的键 {key!r} 在第 {first} 行和第 {line} 行重复出现"
+    ),
+    "Keep one of them.": "请只保留一个。",
+    "{where} holds a second document that begins in line {line}": "{where} 从第 {line} 行开始有第二个文档",
+    "Keep one, or make a file of each.": "请只保留一个，或分成多个文件。",
+    "{where} holds a number of more than {digits} digits in line {line}": "{where} 第 {line} 行的数字超过 {digits} 位",
+    "Quote it if it is meant as text.": "如果是文本，请加引号。",
+    "{path} does not hold a collection": "{path} 中没有采集定义",
+    "It has to begin with lines like name: and collector:": "开头应有 name: 和 collector: 这样的行",
+    "{path} is a folder": "{path} 是目录",
+    "Name a collection file in it.": "请指定其中的采集文件。",
+    "there is no collection {name!r}, and no such file": "没有名为 {name!r} 的采集，也没有这个文件",
+    "{hint}List collections with: collect list": "{hint}列出所有采集：collect list",
+    "--set wants key=value": "--set 的格式是 键=值",
+    "Example: --set strategy.concurrency=2": "例如：--set strategy.concurrency=2",
+    "--set {key}: {part} holds no further keys": "--set {key}：{part} 下没有更多的键",
+    "Leave out what follows it.": "请去掉它后面的部分。",
+    "{origin}: {said}": "{origin}：{said}",
+    "{advice}": "{advice}",
+    "{path} cannot be written ({why})": "无法写入 {path}（{why}）",
+    "say which collection": "请指明是哪个采集",
+    "nothing was collected as {name!r}": "没有名为 {name!r} 的已采集内容",
+    "Collected so far: {names}": "已采集：{names}",
+    "Collect one with: collect run demo": "先采集一个：collect run demo",
+    "{count} directories below level {deepest} are left out; collect export has all": (
+        "第 {deepest} 层以下的 {count} 个目录未列出；collect export 包含全部"
+    ),
+    "{count} records in {path}": "{path} 中有 {count} 条记录",
+    "{count} records are left out: their details are not stored yet; finish with: collect resume RUN": (
+        "{count} 条记录未导出：详情尚未保存；请执行：collect resume RUN"
+    ),
+    "its parent is not there": "找不到它的上级",
+    "its parents form a circle": "它的上级形成了环",
+    # ---- stores
+    "{path} cannot grow: there is no space left": "{path} 无法增大：空间已满",
+    "Make space, then: collect resume RUN (collect status names it)": (
+        "请腾出空间，然后执行：collect resume RUN（编号见 collect status）"
+    ),
+    "{path} cannot be read or written: {why}": "无法读写 {path}：{why}",
+    "Check the disk, its free space and quotas, then: collect resume RUN (collect status names it)": (
+        "请检查磁盘、剩余空间和配额，然后执行：collect resume RUN（编号见 collect status）"
+    ),
+    "{path} was kept locked by another process for more than {patience:g} s": (
+        "{path} 被其他进程锁定超过 {patience:g} 秒"
+    ),
+    "Look for a process that is frozen or copies the file, then: collect resume RUN (collect status names it)": (
+        "请查找卡住或正在复制该文件的进程，然后执行：collect resume RUN（编号见 collect status）"
+    ),
+    "{path} is damaged: {why}": "{path} 已损坏：{why}",
+    "Bring back a copy of the whole folder, or move the folder away and collect again.": (
+        "请恢复整个目录的备份，或移走该目录后重新采集。"
+    ),
+    "{path} cannot be opened for writing ({why})": "无法以写方式打开 {path}（{why}）",
+    "Check the rights of its folder.": "请检查其目录的权限。",
+    "{path} is not a database of this platform ({why})": "{path} 不是本平台的数据库（{why}）",
+    "Move it away, and run again.": "请把它移走，然后重新运行。",
+    "{path} holds another program's tables": "{path} 中是其他程序的表",
+    "{path} was made by a newer version of platform-collect": "{path} 由更新版本的 platform-collect 创建",
+    "Install that one.": "请安装该版本。",
+    "what was asked for is not Unicode text": "输入的内容不是 Unicode 文本",
+    "Type it in UTF-8.": "请用 UTF-8 输入。",
+    "{path} is no file": "{path} 不是文件",
+    "Move it away, or set COLLECT_HOME to another folder.": "请把它移走，或把 COLLECT_HOME 设为其他目录。",
+    "Set COLLECT_HOME to a folder that can.": "请把 COLLECT_HOME 设为可写的目录。",
+    "{home} cannot be used as the platform's folder ({why})": "{home} 不能用作平台的目录（{why}）",
+    # ---- the Prefect server
+    "there is no port {port}": "没有端口 {port}",
+    "Name one from 1 to {highest}.": "请指定 1 到 {highest} 之间的端口。",
+    "the Prefect server did not start": "Prefect 服务器未能启动",
+    "See {log}": "请查看 {log}",
+    "the Prefect server at PREFECT_API_URL={api} does not answer": "PREFECT_API_URL={api} 的 Prefect 服务器没有响应",
+    "Start it, or unset PREFECT_API_URL to use a server of your own machine.": (
+        "请启动它，或取消 PREFECT_API_URL 以使用本机的服务器。"
+    ),
+    "no port of 127.0.0.1 is free for the Prefect server": "127.0.0.1 上没有空闲端口可供 Prefect 服务器使用",
+    "End programs that listen, or wait a minute.": "请结束占用端口的程序，或稍等片刻。",
 }

@@ -20,6 +20,7 @@ from deployments.cli.output import print_json, say, show
 # JSON of more levels than this, two brackets each, is refused by many readers; nobody reads a picture of it.
 DEEPEST = 100
 LEFT_OUT = "{count} directories below level {deepest} are left out; collect export has all"
+MISSING = "{count} records are left out: their details are not stored yet; finish with: collect resume RUN"
 NO_PARENT = "its parent is not there"
 IN_A_CIRCLE = "its parents form a circle"
 
@@ -53,7 +54,7 @@ def tree(
         top = _nested(storage, tenant, name)
         total = storage.rows.count(tenant, name)["case"]
     if (left_out := _cut(top, min(depth or DEEPEST, DEEPEST))) and (depth or DEEPEST) >= DEEPEST:
-        say(spoken(LEFT_OUT, count=f"{left_out:,}", deepest=DEEPEST))
+        say(LEFT_OUT, count=f"{left_out:,}", deepest=DEEPEST)
     if json:
         print_json(top)
         return 0
@@ -90,9 +91,9 @@ def export(
         lines = _lines(storage, tenant, name)
         written, missing = _write(lines, sys.stdout.buffer) if output is None else _replace(lines, output)
     if output:
-        say(f"{written:,} records in {output}")
+        say("{count} records in {path}", count=f"{written:,}", path=output)
     if missing:
-        say(f"{missing:,} records are left out: their details are not stored yet; finish with: collect resume RUN")
+        say(MISSING, count=f"{missing:,}")
     return 3 if missing else 0
 
 

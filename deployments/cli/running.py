@@ -210,7 +210,7 @@ def _summarise(done: Report) -> None:
             show(spoken("  shard     {shard}: {why}", shard=f"{shard.shard_id} {shard.label}", why=shard.error))
     for reason, count in done.reasons.items():
         show(spoken("  refused   {count:,} {reason}", count=count, reason=reason))
-    if done.error and not any(shard.error for shard in done.shards):
+    if done.error and done.error not in [shard.error for shard in done.shards]:
         show(spoken("  error     {why}", why=done.error))
     show(spoken("  next      {commands}", commands="      ".join(_next(done))))
     sys.stdout.flush()

@@ -157,6 +157,24 @@ def test_wrong_usage_exits_with_2_and_says_what_is_wrong(collect, arguments, mes
     assert process.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["status", "--tenant", "\udcff"], "COL-0610"),
+        (["tree", "\udcff"], "COL-0228"),
+        (["up", "--port", "99999999"], "COL-0702"),
+        (["up", "--port", "-1"], "COL-0702"),
+        (["run", "demo", "--set", "name=[" + "[" * 5_000], "COL-0216"),
+        (["run", "demo", "--set", "name=\udcff"], "COL-0213"),
+    ],
+    ids=["tenant", "collection", "high port", "negative port", "deep", "not text"],
+)
+def test_odd_arguments_exit_with_2_and_say_what_is_wrong(tmp_path, new_collect, arguments, code):
+    process = new_collect(tmp_path / "home")(*arguments, exit_code=2)
+    assert code in process.stderr
+    assert "Traceback" not in process.stderr
+
+
 @pytest.mark.parametrize("output", [">&-", ">/dev/full"])
 def test_an_output_that_cannot_be_written_is_no_traceback(tmp_path, new_collect, output):
     collect = new_collect(tmp_path / "home")

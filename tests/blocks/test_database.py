@@ -8,10 +8,11 @@ from contextlib import closing
 
 import pytest
 from sqlalchemy import insert, select
+from sqlalchemy.exc import OperationalError
 
 from blocks.database import Database, now
-from blocks.tables import SCHEMA, catalog, counter
-from collectors.errors import Misconfigured
+from blocks.tables import SCHEMA, catalog, counter, documents
+from collectors.errors import Misconfigured, Unusable
 
 CREATE = """
 import sys
@@ -98,6 +99,139 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
 def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path):
     (tmp_path / "collect.db").mkdir()
     refused(tmp_path / "collect.db")
+
+
+def test_a_folder_in_the_place_of_the_file_keeps_its_rights(tmp_path):
+    folder = tmp_path / "collect.db"
+    folder.mkdir(mode=0o755)
+    assert refused(folder).code == "COL-0611"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+
+
+def test_a_database_of_another_program_with_the_same_number_is_refused(tmp_path):
+    path = tmp_path / "collect.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE run (theirs TEXT)")
+        other.execute(f"PRAGMA user_version = {SCHEMA}")
+    assert refused(path).code == "COL-0608"
+
+
+def test_the_other_database_of_this_platform_is_refused(open_database, tmp_path):
+    open_database(tmp_path / "documents.db", documents).close()
+    assert refused(tmp_path / "documents.db").code == "COL-0608"
+
+
+@pytest.mark.parametrize("kept", [100, 3_000, 30_000])
+def test_half_a_database_is_refused_and_left_as_it_is(tmp_path, open_database, kept):
+    whole = open_database()
+    whole.close()
+    content = whole.path.read_bytes()[:kept]
+    whole.path.write_bytes(content)
+    with pytest.raises((Misconfigured, Unusable)) as error:
+        open_database(whole.path)
+    assert error.value.code in ("COL-0605", "COL-0607")
+    assert error.value.remedy
+    assert whole.path.read_bytes() == content
+
+
+def test_a_database_that_is_damaged_later_is_named_when_it_is_read(database):
+    with database.write() as connection:
+        connection.execute(insert(counter), [{"name": f"{n:050}", "value": n} for n in range(3_000)])
+    database.close()
+    with database.path.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(200_000))
+    with pytest.raises(Unusable) as error:
+        values(database)
+    assert error.value.code == "COL-0605"
+
+
+@pytest.mark.parametrize("name", ["a?b#c", "%41&mode=ro", "支付 x", "a\udcffb"])
+def test_a_folder_may_have_any_name(tmp_path, open_database, name):
+    (tmp_path / name).mkdir()
+    put(open_database(tmp_path / name / "collect.db"), "a")
+    assert sorted(each.name for each in (tmp_path / name).iterdir()) == [
+        "collect.db",
+        "collect.db-shm",
+        "collect.db-wal",
+    ]
+
+
+# ---- what cannot be used any more --------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_named_undoes_the_transaction_and_is_no_trouble_when_there_is_space_again(database):
+    put(database, "before")
+    with database.write() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(Unusable) as error, database.write() as connection:
+        connection.execute(insert(counter), [{"name": f"{n:0100}", "value": n} for n in range(1_000)])
+    assert error.value.code == "COL-0602"
+    assert "collect resume" in error.value.remedy
+    assert values(database) == {"before": 1}
+    with database.write() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
+    put(database, "after")
+    assert values(database) == {"before": 1, "after": 1}
+
+
+WRITE = """
+import resource, sys
+from pathlib import Path
+from sqlalchemy import insert
+from blocks.database import Database
+from blocks.tables import SCHEMA, catalog, counter
+database = Database(Path(sys.argv[1]), catalog, SCHEMA)
+resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+try:
+    with database.write() as connection:
+        connection.execute(insert(counter), [{"name": f"{n:0100}", "value": n} for n in range(10_000)])
+except Exception as error:
+    print(type(error).__name__, error.code)
+"""
+
+
+def test_a_disk_that_refuses_to_write_is_named_and_the_transaction_is_undone(database, processes):
+    put(database, "before")
+    out, err = processes.start(WRITE, database.path).communicate(timeout=60)
+    assert (out, err) == ("Unusable COL-0603\n", "")
+    assert values(database) == {"before": 1}
+
+
+def test_a_lock_another_process_holds_for_too_long_is_named(tmp_path, database, processes):
+    hasty = Database(database.path, catalog, SCHEMA, patience=0.05)
+    writer = processes.start(HOLD, database.path)
+    assert writer.stdout.readline() == "holding\n"
+    with pytest.raises(Unusable) as error:
+        put(hasty, "mine")
+    assert error.value.code == "COL-0604"
+    assert "0.05 s" in error.value.what
+    assert values(hasty) == {}
+    writer.stdin.write("\n")
+    assert writer.stdout.readline() == "committed\n"
+    put(hasty, "mine")
+    assert values(hasty) == {"held": 1, "mine": 1}
+    hasty.close()
+
+
+def test_a_lock_this_process_holds_for_too_long_is_named(database):
+    hasty = Database(database.path, catalog, SCHEMA, patience=0.05)
+    with hasty.write(), pytest.raises(Unusable) as error:
+        put(hasty, "mine")
+    assert error.value.code == "COL-0604"
+    hasty.close()
+
+
+def test_a_text_that_is_not_unicode_is_named(database):
+    with pytest.raises(Misconfigured) as error, database.read() as connection:
+        connection.execute(select(counter).where(counter.c.name == "\udcff"))
+    assert error.value.code == "COL-0610"
+
+
+def test_an_error_of_ours_stays_what_it_is(database):
+    with pytest.raises(OperationalError), database.read() as connection:
+        connection.exec_driver_sql("SELECT nothing")
 
 
 # ---- files -------------------------------------------------------------------------------------------------

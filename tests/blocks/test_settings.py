@@ -62,6 +62,23 @@ def test_a_home_below_a_file_is_refused_with_a_remedy(tmp_path):
     assert "COLLECT_HOME" in refused.value.remedy
 
 
+def test_a_home_of_a_user_there_is_not_is_refused_with_a_remedy(monkeypatch):
+    monkeypatch.setenv("COLLECT_HOME", "~nobody-of-this-name/home")
+    with pytest.raises(Misconfigured) as refused:
+        Settings.load()
+    assert refused.value.code == "COL-0210"
+    assert "~nobody-of-this-name/home" in refused.value.what
+
+
+def test_a_working_directory_that_is_gone_is_refused_with_a_remedy(monkeypatch, tmp_path):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(Misconfigured) as refused:
+        Settings.load()
+    assert refused.value.code == "COL-0210"
+
+
 def test_a_home_that_is_a_file_is_refused_with_a_remedy(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(Misconfigured) as refused:

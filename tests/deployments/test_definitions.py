@@ -1,5 +1,9 @@
 """A collection file is understood, or refused in words that name the key and keep the secret."""
 
+import time
+import tracemalloc
+from itertools import pairwise
+
 import pytest
 import yaml
 
@@ -316,6 +320,90 @@ def test_a_name_no_file_can_have_is_answered_like_any_other(catalog, name):
     assert "there is no collection" in refused(name, catalog)
 
 
+BOMB = "a: &a [x, x]\n" + "".join(f"{n}: &{n} [*{p}, *{p}, *{p}]\n" for p, n in pairwise("abcdefghijklmnop"))
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (BOMB, "COL-0215"),
+        ("name: &name cases\ncollector: *name\n", "COL-0215"),
+        ("base: &base {a: 1}\nsource:\n  <<: *base\n", "COL-0215"),
+        ("[" * 20_000, "COL-0216"),
+        ("{a: " * 10_000, "COL-0216"),
+        ("- " * 10_000, "COL-0216"),
+        ("".join("  " * n + "a:\n" for n in range(400)), "COL-0216"),
+        ("x" * 300_000, "COL-0214"),
+        ("name: " + "9" * 20_000, "COL-0227"),
+        ("name: 1" + ":59" * 10_000, "COL-0227"),
+        ("name: 0x" + "f" * 20_000, "COL-0227"),
+        ("name: cases\n---\nname: other\n", "COL-0218"),
+        ("name: 2024-99-99", "COL-0213"),
+        ("name: cases\n\tcollector: x", "COL-0213"),
+    ],
+)
+def test_what_no_collection_needs_is_refused_at_once_and_named(file, catalog, text, code):
+    path = file(text)
+    tracemalloc.start()
+    begun = time.monotonic()
+    said = refused(path, catalog)
+    assert time.monotonic() - begun < 5
+    assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    tracemalloc.stop()
+    assert said.startswith(code)
+    assert path in said
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "lines"),
+    [
+        ("name: a\ncollector: x\nname: b\n", "name", (1, 3)),
+        ("name: a\nsource:\n  api_key: {0}\n  api_key: {0}2\n", "api_key", (3, 4)),
+        ("strategy:\n  retry: {{attempts: 1,\n   attempts: 2}}\n", "attempts", (2, 3)),
+        ("list:\n- a: 1\n  b: 2\n  a: 3\n", "a", (2, 4)),
+        ("a: 1\n'a': 2\n", "a", (1, 2)),
+    ],
+)
+def test_a_key_that_stands_there_twice_is_named_with_its_lines(file, catalog, text, key, lines):
+    said = refused(file(text.format(SECRET)), catalog)
+    assert f"{key!r} in line {lines[0]} and again in line {lines[1]}" in said
+
+
+def test_a_key_may_stand_in_several_maps(file, catalog):
+    path = file(**{"source.base_url": "http://a.example"})
+    assert resolve(path, (), catalog).source["base_url"] == "http://a.example"
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "found"),
+    [
+        ("name", "no", "(found yes or no; quote it)"),
+        ("name", "2024-01-01", "(found a date; quote it)"),
+        ("name", "2024-01-01T10:00:00Z", "(found a date; quote it)"),
+        ("name", ".nan", "(found a number; quote it)"),
+        ("name", "123", "(found a number; quote it)"),
+        ("name", "", "(found nothing)"),
+        ("name", "[a]", "(found a list)"),
+        ("name", "{a: 1}", "(found further keys)"),
+        ("name", "!!set {a}", "(found something else)"),
+        ("source", "[a]", "(found a list)"),
+        ("strategy.concurrency", "many", "(found 'many')"),
+        ("strategy.concurrency", ".nan", "(found nan)"),
+        ("strategy.retry.initial", ".nan", "(found nan)"),
+        ("strategy.retry.initial", ".inf", "(found inf)"),
+        ("strategy.concurrency", "2024-01-01", "(found datetime.date(2024, 1, 1))"),
+        ("source.project_id", ".nan", "source.project_id: "),
+        ("source.api_key", "12345", "(found a number; quote it)"),
+        ("source.username", "on", "(found yes or no; quote it)"),
+    ],
+)
+def test_a_value_of_a_wrong_kind_is_named_with_what_was_found(file, catalog, key, text, found):
+    said = refused(file(), catalog, f"{key}={text}")
+    assert f"{key}: " in said
+    assert found in said
+    assert "12345" not in said
+
+
 # ---- --set -------------------------------------------------------------------------------------------------
 
 
@@ -369,13 +457,37 @@ def test_a_setting_without_a_key_and_a_value_is_answered_with_an_example(file, c
         ("strategy.concurrency.x=1", "concurrency"),
         ("strategy..concurrency=1", "unknown key 'strategy"),
         (".=1", "unknown key"),
+        ("source." + ".".join("a" * 5_000) + "=1", "unknown key 'source.a'"),
+        ("source.x=2024-01-01", "unknown key 'source.x'"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_named_by_its_key(file, catalog, override, named):
     assert named in refused(file(), catalog, override)
 
 
-@pytest.mark.parametrize("value", ["[1", "@x", "%x", "*x", "&", "'x", "{a", "`x`", "\t", "a: b: c", "!!x y"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "[1",
+        "@x",
+        "%x",
+        "*x",
+        "&",
+        "'x",
+        "{a",
+        "`x`",
+        "\t",
+        "a: b: c",
+        "!!x y",
+        "2024-99-99",
+        "[" * 5_000,
+        "9" * 5_000,
+        "&a [*a]",
+        "{a: 1, a: 2}",
+        "--- a\n--- b",
+        "\udcff",
+    ],
+)
 def test_a_setting_whose_value_is_not_yaml_is_named_by_its_key(file, catalog, value):
     assert "source.username" in refused(file(), catalog, f"source.username={value}")
 

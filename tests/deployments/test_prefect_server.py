@@ -5,19 +5,60 @@ import re
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from blocks.settings import Settings
+from collectors.errors import Misconfigured
+from deployments import prefect_server
+from deployments.prefect_server import free_port, taken
 
 
 def address(text):
     return re.search(r"http://\S+", text)[0]
 
 
+class Foreign(BaseHTTPRequestHandler):
+    """A Prefect server of another folder."""
+
+    def do_GET(self):
+        body = b"true" if self.path == "/api/health" else b'{"home": "/somewhere/else"}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def racing():
+    """A port that is free when it is looked at, and taken by another server when it is used."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Foreign, bind_and_activate=False)
+    server.allow_reuse_address = True
+    server.server_bind()
+    with server:
+        yield server
+        server.shutdown()
+
+
 def test_a_server_is_started_once_on_another_port_when_its_own_is_taken_and_ends_on_down(tmp_path, new_collect):
     collect = new_collect(tmp_path / "a folder" / "home")
     collect.home.parent.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        started = collect("up", "--port", str(port)).stdout
-    assert str(port) not in started
+    with racing() as other:
+        port = other.server_port
+        assert free_port(port) == port
+        starting = collect.start("up", "--port", str(port))
+        assert starting.stderr.readline().startswith("starting")
+        other.server_activate()
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        started, said = starting.communicate(timeout=120)
+    assert starting.returncode == 0, said
+    assert f":{port}" not in started
     again = collect("up").stdout
     assert "runs already" in again and address(again) == address(started)
     assert "ended" in collect("down").stdout
@@ -36,3 +77,20 @@ def test_only_a_process_that_is_certainly_the_server_is_ended(tmp_path, new_coll
     for broken in ("{broken", "[]", '{"api": 5, "process": 7}'):
         note.write_text(broken)
         assert "no Prefect server runs" in collect("down").stdout
+
+
+def test_a_port_somebody_listens_on_is_passed_over():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert taken(f"http://127.0.0.1:{port}/api")
+        assert free_port(port) != port
+    assert not taken(f"http://127.0.0.1:{port}/api")
+
+
+@pytest.mark.parametrize("port", [-1, 65_536, 99_999_999])
+def test_a_port_there_is_not_is_refused(tmp_path, port):
+    with pytest.raises(Misconfigured) as refused:
+        prefect_server.up(Settings(tmp_path / "home", None), port)
+    assert refused.value.code == "COL-0702"
+    assert str(port) in refused.value.what
+    assert not (tmp_path / "home").exists()
