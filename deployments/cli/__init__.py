@@ -14,7 +14,7 @@ from collectors.language import LANGUAGE, spoken
 COMMANDS = {
     "init": ("starting:init", "Write a collection file to begin with, each key explained."),
     "try": ("trying:try_", "Fetch one page of each stage and show how it would be mapped; nothing is stored."),
-    "plan": ("trying:plan", "Ask the source how much there is and show how a run would be cut; nothing is stored."),
+    "plan": ("planning:plan", "Ask the source how much there is and show how a run would be cut; nothing is stored."),
     "run": ("running:run", "Collect a collection: a YAML file, or the name of a known one."),
     "resume": ("running:resume", "Go on with a run that was interrupted, from its last checkpoints."),
     "status": ("looking:status", "Show runs, newest first, or one run."),

@@ -1,12 +1,9 @@
-"""`try` and `plan`: what a source would give, asked without keeping anything."""
+"""`try`: one page of a source, and what would become of it."""
 
 import asyncio
-import math
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -14,30 +11,18 @@ import orjson
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from blocks.settings import secret
-from collectors.errors import CollectError, Misconfigured, Unexpected
+from collectors.errors import Misconfigured
 from collectors.interfaces import Collector
 from collectors.language import spoken
-from collectors.models import Collection, Json, Page, Quarantined, Record, ShardPlan, Stage
+from collectors.models import Collection, Json, Page, Quarantined, Record, ShardPlan
 from collectors.outbound import Http
-from collectors.planning import plan as cut
 from collectors.reading import sift
-from collectors.registry import connected, nearest
-from deployments.cli.output import (
-    coloured,
-    duration,
-    print_columns,
-    print_json,
-    say,
-    shortened,
-    show,
-    show_warnings,
-    visible,
-)
+from collectors.registry import nearest
+from deployments.cli.asking import shards_of, source_of
+from deployments.cli.output import coloured, print_json, say, shortened, show, show_warnings, visible
 from deployments.definitions import looked_up
 
 INDENT = 13
-MOST_TRIES = 2  # who tries a source wants to hear soon that it does not answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +43,6 @@ class Tried:
         positions = {each.position for each in self.refused}
         good = [item for position, item in enumerate(self.page.items) if position not in positions]
         return list(zip(good, self.records, strict=True))
-
-
-# ---- try -------------------------------------------------------------------------------------------------
 
 
 def try_(
@@ -112,7 +94,7 @@ def try_(
 
 
 async def _tried(definition: Collection, stage: str | None, cursor: str | None) -> list[Tried]:
-    async with _source(definition) as (collector, http):
+    async with source_of(definition) as (collector, http):
         stages = await collector.survey()
         names = [each.name for each in stages]
         if stage is not None and stage not in names:
@@ -125,7 +107,7 @@ async def _tried(definition: Collection, stage: str | None, cursor: str | None) 
                 nearest=nearest(stage, names),
                 names=", ".join(names),
             )
-        shards = {shard.stage: shard for shard in reversed(_shards(definition, stages))}
+        shards = {shard.stage: shard for shard in reversed(shards_of(definition, stages))}
         wanted = names if stage is None else [stage]
         return [await _one(collector, http, name, shards.get(name), _read(cursor)) for name in wanted]
 
@@ -212,130 +194,3 @@ def _as_json(tried: Tried, items: int) -> dict[str, Any]:
         "limits": tried.limits,
         "seconds": round(tried.seconds, 3),
     }
-
-
-# ---- plan ------------------------------------------------------------------------------------------------
-
-
-def plan(
-    collection: str,
-    *,
-    set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
-    tenant: str = "default",
-    json: bool = False,
-) -> int:
-    """Ask the source how much there is and show how a run would be cut; nothing is stored.
-
-    Examples
-        $ collect plan demo
-        $ collect plan tests.yaml --set strategy.shard_size=2000
-        $ collect plan demo --json
-
-    Parameters
-    ----------
-    collection
-        path of a collection file, or a name from collect list
-    set_
-        override a key of the definition, such as strategy.shard_size=2000
-    tenant
-        whose collection, when it is called by its name
-    json
-        print one JSON object
-    """
-    definition = looked_up(collection, set_, tenant)
-    show_warnings()
-    began = time.perf_counter()
-    stages = asyncio.run(_surveyed(definition))
-    seconds = time.perf_counter() - began
-    rows = [_shard(shard, definition.strategy.page_size) for shard in _shards(definition, stages)]
-    if json:
-        print_json(_plan(definition, stages, rows, seconds))
-        return 0
-    keys = ("shard_id", "range", "estimate", "requests")
-    print_columns(["SHARD", "RANGE", "RECORDS", "REQUESTS"], [[row[key] for key in keys] for row in rows])
-    for text in _said(definition, rows, seconds, collection):
-        say(text)
-    return 0
-
-
-async def _surveyed(definition: Collection) -> Sequence[Stage]:
-    async with _source(definition) as (collector, _):
-        return await collector.survey()
-
-
-def _shard(shard: ShardPlan, page_size: int) -> dict[str, Any]:
-    return {
-        "shard_id": shard.shard_id,
-        "stage": shard.stage,
-        "range": shard.label,
-        "estimate": shard.estimate,
-        "requests": max(1, math.ceil(shard.estimate / page_size)),
-    }
-
-
-def _said(definition: Collection, rows: list[dict[str, Any]], seconds: float, collection: str) -> list[str]:
-    limits = _limits(definition)
-    return [
-        spoken(
-            "{shards} shards, about {records} records, at least {requests} requests; counted in {took}",
-            shards=f"{len(rows):,}",
-            records=f"{sum(row['estimate'] for row in rows):,}",
-            requests=f"{sum(row['requests'] for row in rows):,}",
-            took=duration(seconds),
-        ),
-        spoken("limits: {concurrency} shards side by side, {page_size} records a request", **limits),
-        spoken(
-            "limits: {attempts} tries of a request, pauses of {initial:g} to {maximum:g} s between them,"
-            " {timeout:g} s for an answer",
-            **limits,
-        ),
-        spoken("nothing was stored; collect it: collect run {collection}", collection=collection),
-    ]
-
-
-def _limits(definition: Collection) -> dict[str, Any]:
-    strategy = definition.strategy
-    return {
-        "concurrency": strategy.concurrency,
-        "page_size": strategy.page_size,
-        "timeout": strategy.timeout,
-        **strategy.retry.model_dump(),
-    }
-
-
-def _plan(
-    definition: Collection, stages: Sequence[Stage], rows: list[dict[str, Any]], seconds: float
-) -> dict[str, Any]:
-    return {
-        "collection": definition.name,
-        "mode": definition.mode,
-        "source": definition.source.get("base_url"),
-        "stages": [{"stage": stage.name, "estimate": stage.total} for stage in stages],
-        "shards": rows,
-        "estimate": sum(row["estimate"] for row in rows),
-        "requests": sum(row["requests"] for row in rows),
-        "limits": _limits(definition),
-        "seconds": round(seconds, 3),
-    }
-
-
-# ---- both ------------------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def _source(definition: Collection) -> AsyncIterator[tuple[Collector, Http]]:
-    """The source, asked with few retries."""
-    strategy = definition.strategy
-    retry = strategy.retry.model_copy(update={"attempts": min(MOST_TRIES, strategy.retry.attempts)})
-    hasty = definition.model_copy(update={"strategy": strategy.model_copy(update={"retry": retry})})
-    try:
-        async with connected(hasty, secret) as found:
-            yield found
-    except CollectError:
-        raise
-    except Exception as error:
-        raise Unexpected(error) from error
-
-
-def _shards(definition: Collection, stages: Sequence[Stage]) -> list[ShardPlan]:
-    return cut(stages, definition.strategy.shard_size, definition.strategy.page_size)
