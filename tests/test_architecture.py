@@ -19,6 +19,7 @@ EMPTY_WORDS = ("Manager", "Service", "Factory", "Helper", "Util", "Utils", "Hand
 BROAD_EXCEPTS = {
     ("deployments/cli/running.py", "run"),
     ("deployments/cli/doctoring.py", "_guarded"),
+    ("deployments/cli/doctoring.py", "_repaired"),
     ("deployments/cli/asking.py", "source_of"),
     ("collectors/reading.py", "read"),
     ("collectors/reading.py", "sift"),

@@ -13,7 +13,7 @@ from deployments.doctor.findings import Finding
 
 CHECKS = (
     machine.versions, machine.home, stores.databases, machine.space, machine.sqlite, machine.terminal,
-    network.prefect, stores.runs, network.collectors, network.collections,
+    stores.search, network.prefect, stores.runs, network.collectors, network.collections,
 )  # fmt: skip
 COLOURS = {"ok": "32", "warn": "33", "fail": "31", "skip": "2"}
 
@@ -66,7 +66,7 @@ def _guarded(check: Callable[[Settings], Iterator[Finding]], settings: Settings)
 def _repaired(finding: Finding) -> tuple[Finding, bool]:
     try:
         finding.repair()
-    except OSError as error:
+    except Exception as error:  # noqa: BLE001 - see _guarded
         what = spoken("{what}; the repair failed ({why})", what=finding.what, why=error)
         return replace(finding, what=what), False
     return replace(finding, state="ok"), True

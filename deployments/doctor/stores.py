@@ -9,6 +9,7 @@ from pathlib import Path
 from blocks.catalog import Catalog
 from blocks.database import Database
 from blocks.settings import Settings
+from blocks.storage import open_storage
 from blocks.tables import SCHEMA
 from blocks.tables import catalog as tables
 from collectors.errors import CollectError
@@ -69,6 +70,38 @@ def _damage(connection: sqlite3.Connection) -> str | None:
         if time.monotonic() < give_up:
             raise
         return None
+
+
+def search(settings: Settings) -> Iterator[Finding]:
+    """Whether the index can be read to its end, and holds anything where documents are. Nothing waits meanwhile."""
+    try:
+        said = _index_damage(settings.documents) if _is_there(settings.documents) else None
+    except sqlite3.OperationalError:
+        said = None
+    except sqlite3.DatabaseError as error:
+        said = str(error)
+    if said is None:
+        yield Finding("skip", "search", spoken("search index: none that can be looked at"))
+    elif said:
+        what = spoken("search index: damaged ({said})", said=said)
+        yield Finding("fail", "search", what, "collect doctor --fix", lambda: _reindex(settings))
+    else:
+        yield Finding("ok", "search", spoken("search index: whole"))
+
+
+def _index_damage(path: Path) -> str | None:
+    """What is wrong with the index, empty if nothing; None when there is no index, or it takes too long."""
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=2)) as connection:
+        give_up = time.monotonic() + SECONDS_TO_CHECK
+        connection.set_progress_handler(lambda: time.monotonic() > give_up, STEPS_BETWEEN_LOOKS)
+        (terms,) = connection.execute("SELECT count(*) FROM search_vocabulary").fetchone()
+        (documents,) = connection.execute("SELECT EXISTS (SELECT 1 FROM document WHERE NOT deleted)").fetchone()
+    return "empty" if documents and not terms else ""
+
+
+def _reindex(settings: Settings) -> None:
+    with open_storage(settings) as storage:
+        storage.documents.reindex()
 
 
 @contextmanager
