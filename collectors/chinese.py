@@ -239,7 +239,6 @@ TEXTS: dict[str, str] = {
     "unknown key {path!r}": "未知的键 {path!r}",
     "unknown key {path!r}. {guess}Known here: {known}": "未知的键 {path!r}。{guess}这里可用的键：{known}",
     "{path} is missing": "缺少 {path}",
-    "{path}: {said} (found {value!r:.60})": "{path}：{said}（现在是 {value!r:.60}）",
     " (found {found})": "（实际是 {found}）",
     " (found {found}; quote it)": "（实际是 {found}；请加引号）",
     "something else": "别的东西",

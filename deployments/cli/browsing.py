@@ -250,7 +250,8 @@ def _drawn(top: Sequence[dict[str, Any]]) -> Iterator[str]:
     left = [(node, "", node is top[-1]) for node in reversed(top)]
     while left:
         node, indent, last = left.pop()
-        lost = f"   ({spoken(node['lost'])})" if "lost" in node else ""
+        why = node.get("lost")
+        lost = f"   ({spoken(why)})" if why else ""
         cut = "   …" if "cut" in node else ""
         yield f"{indent}{'└─' if last else '├─'} {node['name']}   {node['cases']:,}{lost}{cut}"
         deeper = indent + ("   " if last else "│  ")

@@ -75,7 +75,7 @@ def show(name: str, *, json: bool = False) -> int:
         parameters = [key.as_json() for key in keys]
         print_json({"name": name, "summary": _summary(found), "parameters": parameters, "sample": sample})
         return 0
-    say(f"{name}: {_summary(found)}")
+    say("{name}: {summary}", name=name, summary=_summary(found))
     print_columns(["KEY", "TYPE", "REQUIRED", "DEFAULT", "EXAMPLE", "DESCRIPTION"], [_row(key) for key in keys])
     print(f"\n{sample}")
     say("write it into a file: collect init FILE --collector {name}", name=name)

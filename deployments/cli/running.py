@@ -217,7 +217,13 @@ def _summarise(done: Report) -> None:
 
 
 def _ended(done: Report) -> str:
-    words = {"COMPLETED": "done", "PARTIALLY_COMPLETED": "partly done", "PAUSED": "paused", "FAILED": "failed"}
+    words = {
+        "COMPLETED": "done",
+        "PARTIALLY_COMPLETED": "partly done",
+        "PAUSED": "paused",
+        "FAILED": "failed",
+        "CANCELLED": "cancelled",
+    }
     return spoken(words.get(done.state, done.state.lower()))
 
 

@@ -35,7 +35,7 @@ def init(file: Path = Path("collection.yaml"), *, collector: str = "testrail", f
     _write(file, _text(file, collector, keys), force)
     show(spoken("{file} is written; put in your source's address and ids", file=file))
     for command in _next(file, keys):
-        say(f"  {command}")
+        say("  {command}", command=command)
     return 0
 
 

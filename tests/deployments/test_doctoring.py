@@ -10,7 +10,6 @@ import time
 import pytest
 
 from blocks.process import identity
-from deployments.cli import COMMANDS
 
 
 @pytest.fixture
@@ -65,7 +64,6 @@ def test_a_damaged_page_is_a_finding(findings, home):
     assert state == "fail" and "documents.db" in what and "copy" in fix
 
 
-@pytest.mark.skipif("search" not in COMMANDS, reason="the stores offer no search")
 @pytest.mark.parametrize(
     "damage", ["UPDATE search_data SET block = x'00'", "INSERT INTO search(search) VALUES ('delete-all')"]
 )
