@@ -409,6 +409,12 @@ async def test_no_redirect_leads_anywhere_else(scripted, open_http, reply, targe
     assert all("pass" not in asked.headers["authorization"] for asked in server.asked)
 
 
+def test_an_address_with_a_user_name_is_refused_on_the_own_host_too(open_http):
+    with pytest.raises(Misconfigured, match="COL-0304") as caught:
+        open_http("http://a.test").same_origin("http://reader:pass@a.test/api")
+    assert "pass" not in str(caught.value)
+
+
 # ---- secrets ---------------------------------------------------------------------------------------------
 
 
@@ -417,7 +423,7 @@ async def test_no_redirect_leads_anywhere_else(scripted, open_http, reply, targe
 async def test_what_the_source_says_never_repeats_a_secret(scripted, open_http, caplog, reply, status, word):
     def echo(asked):
         basic = asked.headers["authorization"].split()[1]
-        return reply({word: f"{'x' * 190} {SECRET} {basic} token-77 hush"}, status, Retry_After="9999")
+        return reply({word: f"{basic} token-77 hush {SECRET} {'x' * 90} {SECRET}"}, status, Retry_After="9999")
 
     auth = {"auth": ("reader", SECRET), "headers": {"X-Key": "Bearer token-77"}, "secrets": ["hush"]}
     async with scripted(echo) as server, open_http(server.url, **auth) as http:
