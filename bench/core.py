@@ -30,16 +30,18 @@ async def collected(storage: Storage, definition: Collection) -> int:
         strategy = definition.strategy
         plans = plan(await here.collector.survey(), strategy.shard_size, strategy.page_size)
         here.storage.catalog.save_plan(claim, plans, time.time())
+        places = asyncio.Semaphore(strategy.concurrency)
         for _, shards in groupby(plans, key=lambda shard: shard.stage):
-            await asyncio.gather(*(_read(here, shard) for shard in shards))
+            await asyncio.gather(*(_read(here, shard, places) for shard in shards))
         repair_paths(here.storage.rows, here.storage.documents, definition.tenant, definition.name)
         here.storage.catalog.end(claim, RunState.COMPLETED)
     return sum(shard["fetched"] for shard in storage.catalog.shards(begun.run_id))
 
 
-async def _read(here: Workspace, shard: ShardPlan) -> None:
+async def _read(here: Workspace, shard: ShardPlan, places: asyncio.Semaphore) -> None:
     reader = Reader(here.collection, here.collector, here.storage.shards, here.storage.queue, 1.0)
-    await reader.read(here.storage.shards.claim(here.run_id, shard.shard_id, here.owner))
+    async with places:
+        await reader.read(here.storage.shards.claim(here.run_id, shard.shard_id, here.owner))
 
 
 def main(address: str) -> None:

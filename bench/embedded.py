@@ -182,7 +182,8 @@ def _with_prefect(bench: Bench, table: Table, address: str, rounds: int) -> None
 
 
 def lines(table: Table, cases: int, large: int) -> Iterator[str]:
-    """The table as it is printed."""
+    """The table as it is printed. More load than cores means that it measures the neighbours too."""
+    yield f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     loop = median(each.rate for each in table.rounds["bare loop"])
     yield f"{f'{cases:,} cases':32}{'records/s':>11}{'of the loop':>13}{'CPU µs/record':>15}{'peak MB':>9}"
     for name, rounds in table.rounds.items():
