@@ -189,7 +189,7 @@ def lines(table: Table, cases: int, large: int) -> Iterator[str]:
     for name, rounds in table.rounds.items():
         yield _line(name, rounds, loop)
     if table.large:
-        yield f"{f'{large:,} cases, without Prefect':32}"
+        yield f"{large:,} cases, without Prefect"
     for name, measured in table.large.items():
         yield _line(name, [measured], loop)
     yield from (f"{name:48}{value:12,.1f} ms" for name, value in table.milliseconds.items())
