@@ -68,7 +68,8 @@ def search(
     else:
         _print(hits)
     if len(found) > limit:
-        more = _more(words, 10 * limit, collection=collection, under=under, kind=kind, tenant=tenant)
+        whose = None if tenant == "default" else tenant
+        more = _more(words, 10 * limit, collection=collection, under=under, kind=kind, tenant=whose)
         say("{count} hits in {took:.0f} ms. More: {command}", count=limit, took=took, command=more)
     else:
         say("{count} hits in {took:.0f} ms, no more", count=len(hits), took=took)
@@ -91,5 +92,6 @@ def _print(hits: Sequence[Hit]) -> None:
 
 
 def _more(words: Sequence[str], limit: int, **options: str | None) -> str:
-    given = [f"--{name}={value}" for name, value in options.items() if value]
-    return shlex.join(["collect", "search", *given, f"--limit={limit}", "--", *words])
+    given = [f"--{name}={value}" for name, value in options.items() if value] + [f"--limit={limit}"]
+    optionlike = any(word.startswith("-") for word in words)
+    return shlex.join(["collect", "search", *([*given, "--", *words] if optionlike else [*words, *given])])

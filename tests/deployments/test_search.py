@@ -2,6 +2,7 @@
 
 import os
 import pty
+import shlex
 import subprocess
 import sys
 
@@ -75,12 +76,13 @@ def test_search_keeps_to_what_is_asked_for(searched):
     assert found("--tenant", "other") == found("--under", "/支") == found("--kind", "directory") == []
 
 
-def test_more_hits_are_a_command_away(searched, monkeypatch):
+@pytest.mark.parametrize("words", [["款"], ["--", "-款"]])
+def test_more_hits_are_a_command_away(searched, words):
     said = searched("search", "--limit", "1", "--collection", "cases", "款")
     assert said.stdout.count("\n") == 1
-    command = said.stderr.partition("More: collect ")[2].split()
-    assert command[-2:] == ["--", "'款'"] and "--limit=10" in command
-    assert searched(*command[:-1], "款").stdout.count("\n") == 2
+    command = shlex.split(said.stderr.partition("More: collect ")[2])
+    assert "--limit=10" in command
+    assert searched(*command).stdout.count("\n") == 2
 
 
 def test_hits_are_said_in_the_users_language(searched, monkeypatch):
