@@ -21,8 +21,8 @@ TEXTS: dict[str, str] = {
     "List them with: collect list": "列出所有收集：collect list",
     "the Prefect server at {api} stopped answering": "位于 {api} 的 Prefect 服务器不再应答",
     "Bring it back, then: collect resume {run}": "恢复它，然后：collect resume {run}",
-    "something unexpected happened: {error}": "发生了意料之外的错误：{error}",
-    "It is a defect: please report it with the log.": "这是程序缺陷：请附上日志报告给我们。",
+    "something unexpected happened: {error} ({place})": "发生了意料之外的错误：{error}（{place}）",
+    "It is a defect of the platform or of a plug-in: please report it.": "这是平台或插件的缺陷：请报告。",
     # the summary of a run
     " in {time}": "，用时 {time}",
     "  records   {counts}   {rate:,.0f}/s": "  记录  {counts}   {rate:,.0f} 条/秒",
@@ -137,6 +137,12 @@ TEXTS: dict[str, str] = {
     "runs: no database to look at": "运行：没有可查看的数据库",
     # usage
     "See what there is: {command} --help": "查看用法：{command} --help",
+    "planning": "规划中",
+    "directories": "目录",
+    "cases": "用例",
+    "closing": "收尾",
+    "ended": "已结束",
+    "{time} left": "剩余 {time}",
     # beside the data
     "shard by shard: collect shards {run}": "逐个分片：collect shards {run}",
     "there is no such run in {home}; begin one with: collect run demo": "{home} 中没有这样的运行；开始一个：collect run demo",

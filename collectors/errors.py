@@ -12,9 +12,11 @@ CollectError
 `-- Fenced          somebody else owns this work now: leave, and write nothing
 
 Each carries a code that stays the same for ever; `docs/errors.md` has a page for each. The hundreds say the field:
-01 unnamed, 02 definitions and usage, 03 the source, 04 states, 05 records, 06 stores and files, 07 servers.
+01 unnamed, 02 definitions and usage, 03 the source, 04 states, 05 records, 06 stores, 07 servers.
 """
 
+import traceback
+from pathlib import Path
 from typing import Any
 
 from collectors.language import spoken
@@ -51,16 +53,23 @@ class Unexpected(CollectError):
 
     code = "COL-0101"
 
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(
-            "something unexpected happened: {error}",
-            "It is a defect: please report it with the log.",
-            error=f"{error!r:.{LONGEST_REASON}}",
-        )
-
 
 def named(error: BaseException) -> CollectError:
-    return error if isinstance(error, CollectError) else Unexpected(error)
+    """`error` itself, or an Unexpected that says what it was and where it was raised."""
+    if isinstance(error, CollectError):
+        return error
+    return Unexpected(
+        "something unexpected happened: {error} ({place})",
+        "It is a defect of the platform or of a plug-in: please report it.",
+        code=Unexpected.code,
+        error=f"{error!r:.{LONGEST_REASON}}",
+        place=_place(error),
+    )
+
+
+def _place(error: BaseException) -> str:
+    raised = traceback.extract_tb(error.__traceback__, limit=-1)
+    return f"{Path(raised[0].filename).name}:{raised[0].lineno}" if raised else "-"
 
 
 class Transient(CollectError):

@@ -1,6 +1,7 @@
 """The one HTTP client every collector uses: one origin, total timeouts, bounded bodies, retries with one owner."""
 
 import asyncio
+import json
 import logging
 import re
 import time
@@ -8,8 +9,9 @@ import zlib
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 import httpx
 import orjson
@@ -33,6 +35,15 @@ RATE_HEADERS = re.compile(r"retry-after|(x-)?rate-?limit.*")
 SAID_UNDER = ("error", "message", "detail")
 LONGEST_SAID = 200
 HIDDEN = "***"
+SPELLINGS: tuple[Callable[[str], str], ...] = (
+    str,
+    quote,
+    partial(quote, safe=""),
+    quote_plus,
+    lambda secret: repr(secret)[1:-1],
+    lambda secret: json.dumps(secret)[1:-1],
+    lambda secret: json.dumps(secret, ensure_ascii=False)[1:-1],
+)
 SHORTEST_SECRET = 4  # a header's value that is shorter is a number or a flag
 
 
@@ -325,7 +336,7 @@ def _given(auth: tuple[str, str] | None, headers: dict[str, str]) -> list[str]:
 
 def _spellings(secrets: Iterable[str], public: str) -> list[str]:
     """Each secret as it is, as JSON and as addresses write it; the longest first, so that no part of one is left."""
-    spelled = {form for each in secrets for form in (each, quote(each), quote(each, safe=""), repr(each)[1:-1])}
+    spelled = {form(each) for each in secrets for form in SPELLINGS}
     return sorted((each for each in spelled if each and each not in f"{public}/"), key=len, reverse=True)
 
 

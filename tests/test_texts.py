@@ -22,7 +22,10 @@ SPEAKERS = {
     "Throttled": (0, 2),
     "Rejected": (1,),
     "Misconfigured": (0, 1),
+    "Unexpected": (0, 1),
     "Unreachable": (0, 1),
+    "Unusable": (0, 1),
+    "NotAllowed": (0, 1),
     "Refused": (0, 1),
     "Fenced": (0, 1),
 }

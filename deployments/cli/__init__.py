@@ -75,7 +75,7 @@ def main() -> None:
         say(spoken("error {code}: {what}", code=error.code, what=error.what))
         if error.remedy:
             say(spoken("  fix   {remedy}", remedy=error.remedy))
-        sys.exit(EXIT_CODES.get(type(error), 1))
+        sys.exit(next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1))
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from blocks.settings import secret
-from collectors.errors import CollectError, Unexpected
+from collectors.errors import CollectError, named
 from collectors.interfaces import Collector
 from collectors.models import Collection, ShardPlan, Stage
 from collectors.outbound import Http
@@ -26,7 +26,7 @@ async def source_of(definition: Collection) -> AsyncIterator[tuple[Collector, Ht
     except CollectError:
         raise
     except Exception as error:
-        raise Unexpected(error) from error
+        raise named(error) from error
 
 
 def shards_of(definition: Collection, stages: Sequence[Stage]) -> list[ShardPlan]:

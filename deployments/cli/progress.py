@@ -4,11 +4,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from blocks.reports import Report
+from collectors.language import spoken
 from deployments.cli.output import duration, say, visible
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -20,7 +22,8 @@ def shown(look: Callable[[], Report]) -> Iterator[None]:
     """Show what `look` reports until the block is left."""
     ended = threading.Event()
     follow = _bar if sys.stderr.isatty() else _lines
-    watcher = threading.Thread(target=follow, args=(look, ended), daemon=True)
+    # In a copy of this context, because the language is in it.
+    watcher = threading.Thread(target=copy_context().run, args=(follow, look, ended), daemon=True)
     watcher.start()
     try:
         yield
@@ -32,7 +35,7 @@ def shown(look: Callable[[], Report]) -> Iterator[None]:
 def _bar(look: Callable[[], Report], ended: threading.Event) -> None:
     columns = [TextColumn("{task.description}", markup=False), BarColumn(20), TextColumn("{task.fields[text]}")]
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=100, text="planning")
+        task = bar.add_task("", total=100, text=spoken("planning"))
         while not ended.wait(SECONDS_BETWEEN_LOOKS):
             now = look()
             bar.update(
@@ -51,9 +54,9 @@ def _lines(look: Callable[[], Report], ended: threading.Event) -> None:
 
 def _text(now: Report) -> str:
     if not now.shards:
-        return "planning"
+        return spoken("planning")
     counts = f"{now.percent:3.0f}%  {now.records['fetched']:,}/{now.total:,}"
     if not now.rate or now.phase == "ended":
-        return f"{counts}  {now.phase}"
-    remaining = (now.total - now.records["fetched"]) / now.rate
-    return f"{counts}  {now.rate:,.0f}/s  {now.phase}  {duration(remaining)} left"
+        return f"{counts}  {spoken(now.phase)}"
+    remaining = duration((now.total - now.records["fetched"]) / now.rate)
+    return f"{counts}  {now.rate:,.0f}/s  {spoken(now.phase)}  " + spoken("{time} left", time=remaining)

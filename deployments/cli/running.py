@@ -15,7 +15,7 @@ from blocks.process import this_process
 from blocks.reports import Report, as_json, report
 from blocks.settings import Settings
 from blocks.storage import open_storage
-from collectors.errors import Fenced, Refused, Unreachable, named
+from collectors.errors import Fenced, Refused, Unreachable, Unusable, named
 from collectors.language import spoken
 from collectors.states import Desired, RunState
 from deployments import prefect_server
@@ -145,7 +145,7 @@ def _follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: boo
         asyncio.run(mark_crashed(gone))
         with shown(lambda: report(catalog, run_id)):
             asyncio.run(_interruptible(catalog, run_id, run_in_this_process(run_id)))
-    except Refused:
+    except (Refused, Unusable):
         raise
     except Exception as error:
         if prefect_server.healthy(api):

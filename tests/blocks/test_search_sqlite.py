@@ -75,7 +75,7 @@ def test_every_two_neighbouring_characters_beside_a_chinese_one_find_it(store, t
     query = text[at : at + 2]
     id = str(next(NUMBERS))
     store.write([document(id, "n", [text])])
-    if not query.isascii():
+    if not query.isascii() and not any(map(str.isspace, query)):
         assert id in ids(store, query, limit=1000)
 
 

@@ -94,6 +94,16 @@ def test_a_flaw_is_laid_to_its_record(record, reason, shown):
     assert found.why.code.startswith("COL-05")
 
 
+def test_a_key_that_looks_like_our_mark_costs_nothing():
+    assert flawed(b'{"id":7,"\\u0000too deep":5,"x":NaN}').why.reason == "not-a-number"
+
+
+def test_how_deep_a_record_may_be_does_not_depend_on_its_neighbours():
+    deep = b'{"x":' + b"[" * 245 + b"]" * 245 + b"}"
+    assert type(decoded(page(deep))["cases"][1]) is dict
+    assert type(decoded(page(deep, b'{"x":NaN}'))["cases"][1]) is dict
+
+
 def test_a_flawed_record_still_shows_what_came():
     assert flawed(b'{"id":7,"x":1e999,"y":[NaN],"z":"\\ud800"}') == {"id": 7, "x": "1e999", "y": ["NaN"], "z": "\ud800"}
     assert flawed(b'{"id":7,"x":1,"y":2,"x":3}') == {"id": 7, "x": [1, 3], "y": 2}

@@ -2,10 +2,13 @@
 
 import asyncio
 import gzip
+import json
+import re
 import tracemalloc
 import zlib
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from urllib.parse import quote_plus
 
 import orjson
 import pytest
@@ -433,6 +436,17 @@ async def test_what_the_source_says_never_repeats_a_secret(scripted, open_http, 
     for said in (str(caught.value), repr(caught.value), caplog.text):
         assert not [secret for secret in (SECRET, SECRET[:5], basic, "token-77", "hush") if secret in said]
     assert "***" in str(caught.value)
+
+
+@pytest.mark.parametrize("written", [json.dumps, lambda text: json.dumps(text, ensure_ascii=False), quote_plus])
+async def test_a_secret_is_known_however_it_is_written(scripted, open_http, reply, written):
+    odd = 'pa"ssü w\\ord'
+    answer = reply({"error": f"you sent {written(odd)}"}, 400)
+    async with scripted(answer) as server, open_http(server.url, auth=("reader", odd)) as http:
+        with pytest.raises(Misconfigured) as caught:
+            await http.get("/api")
+    assert "you sent" in str(caught.value) and "***" in str(caught.value)
+    assert not re.search("ssü|ss%C3|u00fc", str(caught.value))
 
 
 async def test_a_secret_in_a_redirect_or_a_header_is_not_repeated(scripted, open_http, reply):

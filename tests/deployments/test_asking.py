@@ -127,7 +127,7 @@ def test_a_plug_in_that_breaks_is_no_traceback(typed, file, testrail, plug_in):
     plug_in("house_broken:House", BROKEN)
     definition = {"name": "house", "collector": "house", "source": {"base_url": testrail.url}}
     refused = typed("plan", file(definition), exit_code=1)
-    assert "COL-0101" in refused.stderr and "IndexError" in refused.stderr
+    assert "COL-0101" in refused.stderr and "IndexError" in refused.stderr and "house_broken.py:" in refused.stderr
     assert "base_url\ttext\tyes\t" in typed("collectors", "show", "house").stdout
 
 

@@ -115,7 +115,7 @@ def test_sources_that_hang_or_are_gone_are_found_soon(findings, home, gathered, 
         _point(home, testrail.url, address)
         began = time.monotonic()
         state, what, _ = findings(exit_code=1)["sources"][0]
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 60
     assert (state, address in what) == ("fail", True)
     assert "refused" in findings(exit_code=1)["sources"][0][1]
 

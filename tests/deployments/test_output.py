@@ -36,6 +36,7 @@ def test_warnings_of_a_run_are_written_out_too(capsys):
     log, retries = logging.getLogger("collectors"), logging.getLogger("stamina")
     before = list(log.handlers), list(retries.handlers)
     try:
+        log.handlers.clear()
         show_warnings()
         log.warning("the source said %s", NASTY)
     finally:
