@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,14 +16,13 @@ from blocks.settings import Settings
 from blocks.storage import Storage, open_storage
 from collectors.errors import Misconfigured
 from collectors.language import spoken
+from collectors.trees import cut, nested
 from deployments.cli.output import print_json, say, show
 
 # JSON of more levels than this, two brackets each, is refused by many readers; nobody reads a picture of it.
 DEEPEST = 100
 LEFT_OUT = "{count} directories below level {deepest} are left out; collect export has all"
 MISSING = "{count} records are left out: their details are not stored yet; finish with: collect resume RUN"
-NO_PARENT = "its parent is not there"
-IN_A_CIRCLE = "its parents form a circle"
 
 
 def tree(
@@ -51,9 +51,10 @@ def tree(
     """
     with open_storage(Settings.load()) as storage:
         name = _only(storage, collection, tenant)
-        top = _nested(storage, tenant, name)
+        directories = chain.from_iterable(storage.rows.live(tenant, name, "directory"))
+        top = nested(directories, storage.rows.cases_by_directory(tenant, name))
         total = storage.rows.count(tenant, name)["case"]
-    if (left_out := _cut(top, min(depth or DEEPEST, DEEPEST))) and (depth or DEEPEST) >= DEEPEST:
+    if (left_out := cut(top, min(depth or DEEPEST, DEEPEST))) and (depth or DEEPEST) >= DEEPEST:
         say(LEFT_OUT, count=f"{left_out:,}", deepest=DEEPEST)
     if json:
         print_json(top)
@@ -179,80 +180,13 @@ def _only(storage: Storage, name: str | None, tenant: str) -> str:
     raise Misconfigured("nothing was collected as {name!r}", have, code="COL-0228", **facts)
 
 
-def _nested(storage: Storage, tenant: str, name: str) -> list[dict[str, Any]]:
-    """The live directories as trees by name, each with the number of cases in and below it; each stands there once.
-
-    One that hangs nowhere is at the top, with the reason as `lost`; of a circle it is the first by name.
-    """
-    direct = storage.rows.cases_by_directory(tenant, name)
-    rows = {row["id"]: row for chunk in storage.rows.live(tenant, name, "directory") for row in chunk}
-    by_name = sorted(rows.values(), key=lambda row: (row["name"], row["id"]))
-    nodes = {
-        row["id"]: {
-            "id": row["id"], "name": row["name"], "path": row["path"], "cases": direct.get(row["id"], 0), "children": []
-        }
-        for row in by_name
-    }  # fmt: skip
-    parents = {id: row["parent_id"] for id, row in rows.items() if row["parent_id"] in nodes}
-    for id in _closing_circles(list(nodes), parents):
-        del parents[id]
-        nodes[id]["lost"] = IN_A_CIRCLE
-    for id, node in nodes.items():
-        if id in parents:
-            nodes[parents[id]]["children"].append(node)
-        elif not node["path"]:
-            node.setdefault("lost", NO_PARENT)
-    top = [node for id, node in nodes.items() if id not in parents]
-    for node, _ in reversed(list(_walked(top))):
-        node["cases"] += sum(child["cases"] for child in node["children"])
-    return top
-
-
-def _closing_circles(ids: Sequence[str], parents: Mapping[str, str]) -> list[str]:
-    """One of each circle of parents: the first in `ids`."""
-    order = {id: number for number, id in enumerate(ids)}
-    seen: set[str] = set()
-    found = []
-    for id in ids:
-        climbed: dict[str, None] = {}
-        while id in parents and id not in seen:
-            seen.add(id)
-            climbed[id] = None
-            id = parents[id]
-        if id in climbed:
-            circle = list(climbed)
-            found.append(min(circle[circle.index(id) :], key=order.__getitem__))
-    return found
-
-
-def _walked(top: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], int]]:
-    """All nodes from above, siblings in their order, each with its level (1: the top)."""
-    left = [(node, 1) for node in reversed(top)]
-    while left:
-        node, level = left.pop()
-        yield node, level
-        left += [(child, level + 1) for child in reversed(node["children"])]
-
-
-def _cut(top: Sequence[dict[str, Any]], depth: int) -> int:
-    """Take away what is below `depth` levels, and note at each node as `cut` how much that was. Returns the sum."""
-    below: dict[str, int] = {}
-    nodes = list(_walked(top))
-    for node, _ in reversed(nodes):
-        below[node["id"]] = sum(1 + below[child["id"]] for child in node["children"])
-    lowest = [node for node, level in nodes if level == depth and node["children"]]
-    for node in lowest:
-        node["cut"], node["children"] = below[node["id"]], []
-    return sum(node["cut"] for node in lowest)
-
-
 def _drawn(top: Sequence[dict[str, Any]]) -> Iterator[str]:
     left = [(node, "", node is top[-1]) for node in reversed(top)]
     while left:
         node, indent, last = left.pop()
         why = node.get("lost")
         lost = f"   ({spoken(why)})" if why else ""
-        cut = "   …" if "cut" in node else ""
-        yield f"{indent}{'└─' if last else '├─'} {node['name']}   {node['cases']:,}{lost}{cut}"
+        more = "   …" if "cut" in node else ""
+        yield f"{indent}{'└─' if last else '├─'} {node['name']}   {node['cases']:,}{lost}{more}"
         deeper = indent + ("   " if last else "│  ")
         left += [(child, deeper, child is node["children"][-1]) for child in reversed(node["children"])]

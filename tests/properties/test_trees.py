@@ -10,7 +10,7 @@ from collectors.closing import repair_paths
 from collectors.loading import Loader
 from collectors.models import Batch, Record
 from collectors.paths import CUT, LONGEST_PATH, escaped
-from deployments.cli.browsing import _nested
+from collectors.trees import nested, walked
 
 IDS = ["1", "2", "3", "4", "a/b", "..", "é", "e\u0301", "ID", "id", " ", "\x01", "支付"]
 NAMES = st.text(min_size=1, max_size=6) | st.sampled_from(["a/b", "..", "\x1b[2J", "\u202e", "\n", "\\/", "x" * 600])
@@ -89,9 +89,6 @@ def test_stores_hold_the_newest_of_everything_in_any_order(
         key: (record.parent_id, record.name, path(record, model), record.content_hash) for key, record in live.items()
     }
 
-    left, shown = _nested(storage, "default", name), []
-    while left:
-        node = left.pop()
-        shown.append(node["id"])
-        left += node["children"]
+    directories = [row for chunk in storage.rows.live("default", name, "directory") for row in chunk]
+    shown = [node["id"] for node, _ in walked(nested(directories, {}))]
     assert sorted(shown) == sorted(id for kind, id in live if kind == "directory")
