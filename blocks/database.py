@@ -113,28 +113,28 @@ class Database:
 
         A process that dies loses neither; only a machine that dies loses transactions that were not durable.
         """
-        try:
-            with self._writer.connect() as connection:
-                synchronous = f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}"
-                connection.connection.driver_connection.execute(synchronous)
-                with connection.begin():
-                    yield connection
-        except FAILURES as error:
-            self._explain(error)
-            raise
+        with self._explained(), self._writer.connect() as connection:
+            synchronous = f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}"
+            connection.connection.driver_connection.execute(synchronous)
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        try:
-            with self._reader.connect() as connection:
-                yield connection
-        except FAILURES as error:
-            self._explain(error)
-            raise
+        with self._explained(), self._reader.connect() as connection:
+            yield connection
 
     def close(self) -> None:
         self._reader.dispose()
         self._writer.dispose()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except FAILURES as error:
+            self._explain(error)
+            raise
 
     def _explain(self, error: Exception) -> None:
         """Raise what people can act on, if `error` has such a meaning."""
@@ -198,12 +198,8 @@ class Database:
         return schema
 
     def _set_journal(self) -> None:
-        try:
-            with self._writer.connect() as connection:
-                connection.connection.driver_connection.execute("PRAGMA journal_mode = WAL").close()
-        except FAILURES as error:
-            self._explain(error)
-            raise
+        with self._explained(), self._writer.connect() as connection:
+            connection.connection.driver_connection.execute("PRAGMA journal_mode = WAL").close()
 
 
 @contextmanager
