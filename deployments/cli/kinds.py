@@ -6,7 +6,7 @@ from cyclopts import App
 
 from collectors import registry
 from collectors.errors import CollectError
-from deployments.cli.output import print_columns, print_json, say
+from deployments.cli.output import print_columns, print_json, print_rows, say
 from deployments.cli.parameters import Key, keys_of, scalar, source_lines
 
 collectors = App(name="collectors")
@@ -26,13 +26,12 @@ def list_all(*, json: bool = False) -> int:
         print an array of objects
     """
     rows = [_collector(name) for name in registry.names()]
-    if json:
-        print_json(rows)
-        return 0
-    print_columns(
-        ["COLLECTOR", "WHAT", "SOURCE KEYS"],
-        [[each["name"], each["error"] or each["summary"], ", ".join(each["parameters"])] for each in rows],
-    )
+    columns = {
+        "COLLECTOR": "name",
+        "WHAT": lambda each: each["error"] or each["summary"],
+        "SOURCE KEYS": lambda each: ", ".join(each["parameters"]),
+    }
+    print_rows(rows, columns, json)
     return 0
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from blocks.settings import Settings
 from blocks.storage import open_storage
-from deployments.cli.output import print_columns, print_json
+from deployments.cli.output import print_rows
 from deployments.definitions import shipped
 
 
@@ -25,16 +25,11 @@ def list_(*, tenant: str = "default", json: bool = False) -> int:
     with open_storage(Settings.load()) as storage:
         known = {each.name: each for each in [*shipped(), *storage.catalog.definitions(tenant)]}
         rows = [_collection(storage, each) for each in known.values()]
-    if json:
-        print_json(rows)
-        return 0
-    print_columns(
-        ["COLLECTION", "COLLECTOR", "SOURCE", "DIRECTORIES", "CASES", "LAST RUN", "STATE"],
-        [
-            [each[name] for name in ("name", "collector", "source", "directories", "cases", "last_run", "state")]
-            for each in rows
-        ],
-    )
+    columns = {
+        "COLLECTION": "name", "COLLECTOR": "collector", "SOURCE": "source", "DIRECTORIES": "directories",
+        "CASES": "cases", "LAST RUN": "last_run", "STATE": "state",
+    }  # fmt: skip
+    print_rows(rows, columns, json)
     return 0
 
 

@@ -7,7 +7,7 @@ from blocks.reports import Report, report
 from blocks.settings import Settings
 from blocks.storage import open_storage
 from collectors.states import OPEN_RUNS
-from deployments.cli.output import duration, moment, print_columns, print_json, say, show
+from deployments.cli.output import duration, moment, print_json, print_rows, say, show_field
 
 
 def status(
@@ -38,27 +38,22 @@ def status(
             row = catalog.run(run_id)
             return _status_of_one(_status(catalog, row), report(catalog, run_id), json)
         found = [_status(catalog, row) for row in catalog.runs(tenant, collection)]
-    if json:
-        print_json(found)
-        return 0
-    print_columns(
-        ["RUN", "COLLECTION", "STATE", "MODE", "DONE", "STARTED", "TOOK"],
-        [
-            [
-                each["run_id"],
-                each["collection"],
-                each["state"],
-                each["mode"],
-                f"{each['progress']['current']:,}/{each['progress']['total']:,}",
-                each["created_at"],
-                duration(each["seconds"]),
-            ]
-            for each in found
-        ],
-    )
-    if not found:
+    columns = {
+        "RUN": "run_id", "COLLECTION": "collection", "STATE": "state", "MODE": "mode", "DONE": _done,
+        "STARTED": "created_at", "TOOK": _took,
+    }  # fmt: skip
+    print_rows(found, columns, json)
+    if not found and not json:
         say("there is no such run in {home}; begin one with: collect run demo", home=settings.home)
     return 0
+
+
+def _done(each: dict[str, Any]) -> str:
+    return f"{each['progress']['current']:,}/{each['progress']['total']:,}"
+
+
+def _took(each: dict[str, Any]) -> str:
+    return duration(each["seconds"])
 
 
 def _status_of_one(found: dict[str, Any], done: Report, json: bool) -> int:
@@ -78,9 +73,9 @@ def _status_of_one(found: dict[str, Any], done: Report, json: bool) -> int:
         "began": found["created_at"],
     }
     for name, text in lines.items():
-        show(f"{name:<11} {text}")
+        show_field(name, text, "")
     for error in found["errors"]:
-        show(f"{'error':<11} {error}")
+        show_field("error", error, "")
     say("shard by shard: collect shards {run}", run=found["run_id"])
     return 0
 
@@ -134,26 +129,13 @@ def shards(run_id: str, *, json: bool = False) -> int:
         print an array of objects
     """
     with open_storage(Settings.load()) as storage:
-        found = report(storage.catalog, run_id).shards
-    if json:
-        print_json([_shard(each) for each in found])
-        return 0
-    print_columns(
-        ["SHARD", "STATE", "RANGE", "DONE", "TOOK", "TRY", "WHY"],
-        [
-            [
-                each.shard_id,
-                each.state,
-                each.label,
-                f"{each.fetched:,}/{each.estimate:,}",
-                duration(each.seconds),
-                each.attempts,
-                each.error,
-            ]
-            for each in found
-        ],
-    )
-    if not found:
+        found = [_shard(each) for each in report(storage.catalog, run_id).shards]
+    columns = {
+        "SHARD": "shard_id", "STATE": "state", "RANGE": "range", "DONE": _done, "TOOK": _took, "TRY": "attempts",
+        "WHY": "error",
+    }  # fmt: skip
+    print_rows(found, columns, json)
+    if not found and not json:
         say("run {run} has no shards: its source was empty, or could not be asked", run=run_id)
     return 0
 
@@ -191,26 +173,13 @@ def quarantine(run_id: str | None = None, *, limit: int = 1000, json: bool = Fal
     with open_storage(Settings.load()) as storage:
         if run_id:
             storage.catalog.run(run_id)
-        found = storage.catalog.quarantined(run_id, limit)
-    if json:
-        print_json([_refused(each) for each in found])
-        return 0
-    print_columns(
-        ["RUN", "SHARD", "PAGE", "AT", "ID", "REASON", "WHAT"],
-        [
-            [
-                each["run_id"],
-                each["shard_id"],
-                each["page"] + 1,
-                each["position"],
-                each["record_id"],
-                each["reason"],
-                each["message"],
-            ]
-            for each in found
-        ],
-    )
-    if not found:
+        found = [_refused(each) for each in storage.catalog.quarantined(run_id, limit)]
+    columns = {
+        "RUN": "run_id", "SHARD": "shard_id", "PAGE": lambda each: each["page"] + 1, "AT": "position",
+        "ID": "record_id", "REASON": "reason", "WHAT": "message",
+    }  # fmt: skip
+    print_rows(found, columns, json)
+    if not found and not json:
         say("nothing is quarantined")
     return 0
 

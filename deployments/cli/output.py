@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ STATE_COLOURS = {
 
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 NARROWEST = 12
+FIELD = 14  # columns before the text of an indented field
 
 
 def visible(text: str) -> str:
@@ -47,6 +48,11 @@ def show(text: str) -> None:
     print(visible(text))
 
 
+def show_field(name: str, text: str, indent: str = "  ") -> None:
+    """Data: a line on stdout that begins with its name."""
+    show(f"{indent}{name:<11} {text}")
+
+
 def show_warnings() -> None:
     """Say what a source makes us wait for; the flow's own log goes to Prefect."""
     handler = logging.StreamHandler()
@@ -63,6 +69,19 @@ class _Visible(logging.Formatter):
 def print_json(value: Any) -> None:
     sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n")
     sys.stdout.flush()
+
+
+def print_rows(
+    rows: Sequence[dict[str, Any]], columns: Mapping[str, str | Callable[[dict[str, Any]], Any]], json: bool = False
+) -> None:
+    """Whole as JSON, or as columns: each a header with the key it shows, or with what makes a cell of a row."""
+    if json:
+        print_json(rows)
+        return
+    print_columns(
+        list(columns),
+        [[row[shown] if isinstance(shown, str) else shown(row) for shown in columns.values()] for row in rows],
+    )
 
 
 def print_columns(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

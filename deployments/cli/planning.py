@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from collectors.language import spoken
 from collectors.models import Collection, ShardPlan, Stage
 from deployments.cli.asking import shards_of, source_of
-from deployments.cli.output import duration, print_columns, print_json, say, show_warnings
+from deployments.cli.output import duration, print_json, print_rows, say, show_warnings
 from deployments.definitions import looked_up
 
 
@@ -49,8 +49,7 @@ def plan(
     if json:
         print_json(_plan(definition, stages, rows, seconds))
         return 0
-    keys = ("shard_id", "range", "estimate", "requests")
-    print_columns(["SHARD", "RANGE", "RECORDS", "REQUESTS"], [[row[key] for key in keys] for row in rows])
+    print_rows(rows, {"SHARD": "shard_id", "RANGE": "range", "RECORDS": "estimate", "REQUESTS": "requests"})
     for text in _said(definition, rows, seconds, collection):
         say(text)
     return 0

@@ -9,7 +9,7 @@ from blocks.storage import Storage, open_storage
 from collectors.errors import Misconfigured
 from collectors.language import spoken
 from collectors.models import parts_of
-from deployments.cli.output import moment, print_json, visible
+from deployments.cli.output import moment, print_json, show_field, visible
 
 KINDS = ("directory", "case")
 
@@ -123,7 +123,7 @@ def _print(record: dict[str, Any]) -> None:
     gone = spoken("   (deleted in the source)") if record["deleted"] else ""
     print(visible(f"{record['kind']} {record['id']}  {record['name']}{gone}"))
     for name, text in lines.items():
-        print(visible(f"  {name:<11} {text}"))
+        show_field(name, text)
     if record["content"] is None:
         print(spoken("  its details are not stored yet; finish with: collect resume {run_id}", **record["last"]))
         return

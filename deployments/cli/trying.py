@@ -19,10 +19,8 @@ from collectors.outbound import Http
 from collectors.reading import sift
 from collectors.registry import nearest
 from deployments.cli.asking import shards_of, source_of
-from deployments.cli.output import coloured, print_json, say, shortened, show, show_warnings, visible
+from deployments.cli.output import FIELD, coloured, print_json, say, shortened, show_field, show_warnings, visible
 from deployments.definitions import looked_up
-
-INDENT = 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,24 +148,20 @@ def _print(tried: Tried, items: int) -> None:
     head = spoken("{label}: {count} items in {took}", label=label, count=f"{count:,}", took=took)
     print(coloured(visible(head), "1"))
     for raw, record in tried.mapped[:items]:
-        _line("raw", _fitting(_text(raw)))
-        _line("record", _fitting(_text(record.model_dump())))
+        show_field("raw", _fitting(_text(raw)))
+        show_field("record", _fitting(_text(record.model_dump())))
     for refused in tried.refused[:items]:
-        _line("refused", f"{refused.reason}: {refused.message}")
-        _line("raw", _fitting(refused.payload.decode(errors="replace")))
-    _line("mapped", f"{len(tried.records):,}, {len(tried.refused):,} refused")
-    _line("cursor", spoken("none: the shard ends here") if tried.page.cursor is None else _text(tried.page.cursor))
+        show_field("refused", f"{refused.reason}: {refused.message}")
+        show_field("raw", _fitting(refused.payload.decode(errors="replace")))
+    show_field("mapped", f"{len(tried.records):,}, {len(tried.refused):,} refused")
+    show_field("cursor", spoken("none: the shard ends here") if tried.page.cursor is None else _text(tried.page.cursor))
     for name, value in tried.limits.items():
-        _line("limit", f"{name}: {value}")
-
-
-def _line(name: str, text: str) -> None:
-    show(f"  {name:<{INDENT - 3}} {text}")
+        show_field("limit", f"{name}: {value}")
 
 
 def _fitting(text: str) -> str:
     """Cut to the terminal's line; whole in a pipe."""
-    return shortened(text, shutil.get_terminal_size().columns - INDENT) if sys.stdout.isatty() else text
+    return shortened(text, shutil.get_terminal_size().columns - FIELD) if sys.stdout.isatty() else text
 
 
 def _text(value: Any) -> str:
