@@ -17,6 +17,7 @@ from blocks.storage import Storage, open_storage
 from collectors.errors import Misconfigured
 from collectors.language import spoken
 from collectors.trees import cut, nested
+from deployments.cli.choosing import meant
 from deployments.cli.output import print_json, say, show
 
 # JSON of more levels than this, two brackets each, is refused by many readers; nobody reads a picture of it.
@@ -50,7 +51,7 @@ def tree(
         print an array of the top directories, each with its children; `cut` counts those left out below
     """
     with open_storage(Settings.load()) as storage:
-        name = _only(storage, collection, tenant)
+        name = meant(storage, collection, tenant)
         directories = chain.from_iterable(storage.rows.live(tenant, name, "directory"))
         top = nested(directories, storage.rows.cases_by_directory(tenant, name))
         total = storage.rows.count(tenant, name)["case"]
@@ -88,7 +89,7 @@ def export(
         whose collection
     """
     with open_storage(Settings.load()) as storage:
-        name = _only(storage, collection, tenant)
+        name = meant(storage, collection, tenant)
         lines = _lines(storage, tenant, name)
         written, missing = _write(lines, sys.stdout.buffer) if output is None else _replace(lines, output)
     if output:
@@ -164,20 +165,6 @@ def _line(kind: str, row: dict[str, Any], detail: Any) -> dict[str, Any]:
         "content_hash": row["content_hash"],
         "deleted": bool(row["deleted"]),
     }
-
-
-def _only(storage: Storage, name: str | None, tenant: str) -> str:
-    """The collection meant: `name`, or the only one there is. Raises Misconfigured."""
-    names = storage.catalog.collected(tenant)
-    if name in names:
-        return name
-    if name is None and len(names) == 1:
-        return names[0]
-    have = "Collected so far: {names}" if names else "Collect one with: collect run demo"
-    facts = {"names": ", ".join(names), "name": name}
-    if name is None:
-        raise Misconfigured("say which collection", have, code="COL-0226", **facts)
-    raise Misconfigured("nothing was collected as {name!r}", have, code="COL-0228", **facts)
 
 
 def _drawn(top: Sequence[dict[str, Any]]) -> Iterator[str]:

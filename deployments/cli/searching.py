@@ -12,10 +12,10 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from blocks.settings import Settings
-from blocks.storage import Storage, open_storage
-from collectors.errors import Misconfigured
+from blocks.storage import open_storage
 from collectors.models import Hit
 from collectors.terms import AFTER, BEFORE
+from deployments.cli.choosing import meant
 from deployments.cli.output import coloured, print_json, say, visible
 
 RED = "31"
@@ -58,7 +58,7 @@ def search(
     """
     with open_storage(Settings.load()) as storage:
         if collection:
-            _check(storage, collection, tenant)
+            meant(storage, collection, tenant)
         began = time.perf_counter()
         found = storage.documents.search(tenant, " ".join(words), collection, kind, under, limit + 1)
         took = (time.perf_counter() - began) * 1000
@@ -74,13 +74,6 @@ def search(
     else:
         say("{count} hits in {took:.0f} ms, no more", count=len(hits), took=took)
     return 0
-
-
-def _check(storage: Storage, collection: str, tenant: str) -> None:
-    if collection not in storage.catalog.collected(tenant):
-        raise Misconfigured(
-            "there is no collection {name}", "List them with: collect list", code="COL-0204", name=collection
-        )
 
 
 def _print(hits: Sequence[Hit]) -> None:

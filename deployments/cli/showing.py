@@ -9,6 +9,7 @@ from blocks.storage import Storage, open_storage
 from collectors.errors import Misconfigured
 from collectors.language import spoken
 from collectors.models import parts_of
+from deployments.cli.choosing import meant
 from deployments.cli.output import moment, print_json, show_field, visible
 
 KINDS = ("directory", "case")
@@ -44,7 +45,7 @@ def show(
     with open_storage(Settings.load()) as storage:
         found = [
             {"kind": of_kind, **row}
-            for name in ([collection] if collection else storage.catalog.collected(tenant))
+            for name in ([meant(storage, collection, tenant)] if collection else storage.catalog.collected(tenant))
             for of_kind in ([kind] if kind else KINDS)
             if (row := storage.rows.of_id(tenant, name, of_kind, id))
         ]

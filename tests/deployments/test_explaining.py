@@ -16,6 +16,7 @@ def test_a_record_is_shown_with_its_origin(typed, tmp_path, testrail, gathered):
     for text in ("case 1  付款", "version 1700000000 of the source", f"run {run_id}, shard s02, page 1"):
         assert text in shown
     assert "collect search" in typed("show", "2", exit_code=2).stderr
+    assert "COL-0228" in typed("show", "4", "--collection", "other", exit_code=2).stderr
 
 
 def test_errors_are_a_line_for_each_cause_of_the_newest_runs(typed, tmp_path, testrail, gathered):

@@ -63,7 +63,7 @@ def test_nothing_to_search_is_wrong_usage(searched, words):
 
 
 def test_wrong_usage_is_refused(searched):
-    assert "there is no collection other" in searched("search", "退款", "--collection", "other", exit_code=2).stderr
+    assert "COL-0228" in searched("search", "退款", "--collection", "other", exit_code=2).stderr
     assert "COL-0201" in searched("search", "退款", "--kind", "shard", exit_code=2).stderr
     assert "COL-0201" in searched("search", "退款", "--limit", "0", exit_code=2).stderr
 

@@ -1,0 +1,18 @@
+"""Which collection is meant, of those that were collected."""
+
+from blocks.storage import Storage
+from collectors.errors import Misconfigured
+
+
+def meant(storage: Storage, name: str | None, tenant: str) -> str:
+    """The collection `name`, or the only one there is. Raises Misconfigured."""
+    names = storage.catalog.collected(tenant)
+    if name in names:
+        return name
+    if name is None and len(names) == 1:
+        return names[0]
+    have = "Collected so far: {names}" if names else "Collect one with: collect run demo"
+    facts = {"names": ", ".join(names), "name": name}
+    if name is None:
+        raise Misconfigured("say which collection", have, code="COL-0226", **facts)
+    raise Misconfigured("nothing was collected as {name!r}", have, code="COL-0228", **facts)
