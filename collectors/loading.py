@@ -44,19 +44,13 @@ def judge(stored: Stored | None, record: Record, batch: Batch, unfinished: Set[s
 
 
 def _repeated(stored: Stored, record: Record, batch: Batch) -> Verdict:
-    if _origin(stored.last_batch) != batch.origin:
-        return Verdict.UNCHANGED
-    return _changed(stored, record, batch)
+    return _changed(stored, record, batch) if batch.repeats(stored.last_batch) else Verdict.UNCHANGED
 
 
 def _changed(stored: Stored, record: Record, batch: Batch) -> Verdict:
     if record.deleted:
         return Verdict.DELETED
-    return Verdict.NEW if _origin(stored.first_batch) == batch.origin else Verdict.CHANGED
-
-
-def _origin(batch_id: str) -> str:
-    return batch_id.rpartition("/")[0]
+    return Verdict.NEW if batch.repeats(stored.first_batch) else Verdict.CHANGED
 
 
 def newest(records: tuple[Record, ...]) -> list[Record]:

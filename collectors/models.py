@@ -171,6 +171,10 @@ class Batch:
     def batch_id(self) -> str:
         return f"{self.origin}/{self.observation}"
 
+    def repeats(self, batch_id: str) -> bool:
+        """Whether that batch has the same origin."""
+        return batch_id.rpartition("/")[0] == self.origin
+
 
 SOURCE_PART = 20  # characters of a version before its observation
 
@@ -183,6 +187,13 @@ def version(source_version: int, observation: int, epoch: int = 0) -> str:
 def parts_of(version: str) -> tuple[int, int, int]:
     """(epoch, source version, observation) of a version."""
     return int(version[:4], 16), int(version[4:20], 16), int(version[20:], 16)
+
+
+def origin_of(batch_id: str) -> tuple[str, str, int, int, int]:
+    """(run id, shard id, page, part of it, observation) of a batch; pages and parts are counted from 0."""
+    run_id, shard_id, page, observation = batch_id.split("/")
+    number, _, part = page.partition(".")
+    return run_id, shard_id, int(number), int(part), int(observation)
 
 
 # ---- what is stored ----------------------------------------------------------------------------------------

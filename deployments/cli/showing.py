@@ -8,7 +8,7 @@ from blocks.settings import Settings
 from blocks.storage import Storage, open_storage
 from collectors.errors import Misconfigured
 from collectors.language import spoken
-from collectors.models import parts_of
+from collectors.models import origin_of, parts_of
 from deployments.cli.choosing import meant
 from deployments.cli.output import moment, print_json, show_field, visible
 
@@ -96,15 +96,14 @@ def _record(storage: Storage, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _origin(batch_id: str, at: int) -> dict[str, Any]:
-    """A batch id is run/shard/page.part/observation; pages are counted from 1 for people."""
-    run_id, shard_id, page, observation = batch_id.split("/")
-    number, _, part = page.partition(".")
+    """Pages are counted from 1 for people."""
+    run_id, shard_id, page, part, observation = origin_of(batch_id)
     return {
         "run_id": run_id,
         "shard_id": shard_id,
-        "page": int(number) + 1,
-        "part": int(part) + 1,
-        "observation": int(observation),
+        "page": page + 1,
+        "part": part + 1,
+        "observation": observation,
         "at": moment(at),
     }
 
