@@ -262,14 +262,6 @@ class Catalog:
         with self._database.read() as connection:
             return [dict(row) for row in connection.execute(query.limit(limit)).mappings()]
 
-    def reasons(self, run_id: str) -> dict[str, int]:
-        """Quarantined records of a run by reason."""
-        query = (
-            select(quarantine.c.reason, func.count()).where(quarantine.c.run_id == run_id).group_by(quarantine.c.reason)
-        )
-        with self._database.read() as connection:
-            return dict(tuple(row) for row in connection.execute(query))
-
     def refusals(self, run_id: str) -> list[dict[str, Any]]:
         """Quarantined records of a run by reason: how many, and what was said of one of them."""
         q = quarantine.c

@@ -80,7 +80,7 @@ def report(catalog: Catalog, run_id: str) -> Report:
             "deleted": applied["deleted"],
         },
         shards=shards,
-        reasons=catalog.reasons(run_id) if quarantined else {},
+        reasons={each["reason"]: each["count"] for each in catalog.refusals(run_id)} if quarantined else {},
         seconds=_seconds(run["started_at"], applied["done_at"]),
         error=run["error"],
         flow_run_id=run["flow_run_id"],

@@ -283,7 +283,7 @@ def test_a_checkpoint_keeps_cursor_counts_ledger_and_quarantine(
     assert [found[name] for name in ("cursor", "page", "fetched", "quarantined")] == ["50", 1, 3, 1]
     (refused,) = catalog.quarantined(run.run_id)
     assert [refused[name] for name in ("page", "position", "record_id", "payload")] == [0, 2, "7", b'{"id": 7}']
-    assert catalog.reasons(run.run_id) == {"missing-name": 1}
+    assert [(each["reason"], each["count"]) for each in catalog.refusals(run.run_id)] == [("missing-name", 1)]
     assert len(dump(database)["batch"]) == 1
 
 

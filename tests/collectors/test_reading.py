@@ -173,7 +173,8 @@ async def test_bad_items_are_set_aside_with_their_reason_and_their_neighbours_ar
     assert refused[0]["message"] == "COL-0500: is not wanted"
     assert "valid string" in refused[1]["message"]
     assert "KeyError('name')" in refused[2]["message"]
-    assert storage.catalog.reasons(run.run_id) == {"unwanted": 1, "invalid-id": 2, "malformed": 2}
+    refused = {each["reason"]: each["count"] for each in storage.catalog.refusals(run.run_id)}
+    assert refused == {"unwanted": 1, "invalid-id": 2, "malformed": 2}
 
 
 async def test_the_refused_records_of_a_page_are_listed_in_their_order(begin, reader, storage):
