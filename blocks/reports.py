@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from blocks.catalog import Catalog
+from collectors.errors import in_a_line
 from collectors.states import OPEN_RUNS, ShardState
 
 
@@ -82,7 +83,7 @@ def report(catalog: Catalog, run_id: str) -> Report:
         shards=shards,
         reasons={each["reason"]: each["count"] for each in catalog.refusals(run_id)} if quarantined else {},
         seconds=_seconds(run["started_at"], applied["done_at"]),
-        error=run["error"],
+        error=in_a_line(run["error"]),
         flow_run_id=run["flow_run_id"],
     )
 
@@ -113,7 +114,7 @@ def _shard(row: dict[str, Any]) -> ShardReport:
         quarantined=row["quarantined"],
         attempts=row["attempts"],
         seconds=_seconds(row["started_at"], row["ended_at"] or int(time.time() * 1_000_000)),
-        error=row["error"],
+        error=in_a_line(row["error"]),
     )
 
 

@@ -15,6 +15,7 @@ Each carries a code that stays the same for ever; `docs/errors.md` has a page fo
 01 unnamed, 02 definitions and usage, 03 the source, 04 states, 05 records, 06 stores, 07 servers.
 """
 
+import re
 import traceback
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 from collectors.language import spoken
 
 LONGEST_REASON = 300
+CODED = re.compile(r"([A-Z]+-\d+): ([^\n]*)\n?(.*)", re.DOTALL)
 
 
 class CollectError(Exception):
@@ -44,8 +46,21 @@ class CollectError(Exception):
         return spoken(self._remedy, **self._facts)
 
     def __str__(self) -> str:
-        said = f"{self.code}: {self.what}"
-        return spoken("{said}. {remedy}", said=said, remedy=self.remedy) if self._remedy else said
+        """What is kept: "COL-0311: what", and what to do about it on a line of its own; `parted` takes it apart."""
+        said = (f"{self.code}: {self.what}", self.remedy)
+        return "\n".join(" ".join(part.splitlines()) for part in said if part)
+
+
+def parted(text: str) -> tuple[str, str, str]:
+    """(code, what, remedy) of an error's text; for any other text no code, the text, and no remedy."""
+    found = CODED.fullmatch(text)
+    return found.groups() if found else ("", text, "")
+
+
+def in_a_line(text: str | None) -> str | None:
+    """An error's text as people read it."""
+    said, _, remedy = (text or "").partition("\n")
+    return spoken("{said}. {remedy}", said=said, remedy=remedy) if remedy else text
 
 
 class Unexpected(CollectError):

@@ -18,7 +18,7 @@ from blocks.settings import Settings
 from blocks.storage import open_storage
 from blocks.workspace import Workspace, workspace
 from collectors.closing import Outcome
-from collectors.errors import CollectError, Fenced, Misconfigured, Unusable, named
+from collectors.errors import CollectError, Fenced, Misconfigured, Unusable, in_a_line, named
 from collectors.keeping import kept, until_stopped
 from collectors.states import Desired, RunState, ShardState
 from flows.shard import PAUSED, RENEWALS_PER_LEASE, begun, shard
@@ -67,7 +67,7 @@ async def _led(here: Workspace, claim: RunClaim) -> State:
         end = await _kept(here, claim)
         await to_thread.run_sync(catalog.end, claim, end.state, end.error)
     except Fenced as error:
-        return Cancelled(name="TakenOver", message=str(error))
+        return Cancelled(name="TakenOver", message=in_a_line(str(error)))
     except BaseException as error:
         with suppress(Fenced):
             catalog.end(claim, *_torn(error))
@@ -156,8 +156,8 @@ def _mirrored(run_id: str, end: Outcome) -> State:
         case RunState.COMPLETED:
             return Completed()
         case RunState.PARTIALLY_COMPLETED:
-            return Completed(name="PartiallyCompleted", message=end.error or "records were quarantined")
+            return Completed(name="PartiallyCompleted", message=in_a_line(end.error) or "records were quarantined")
         case RunState.PAUSED:
             return Cancelled(name="Paused", message=f"go on with: collect resume {run_id}")
         case _:
-            return Failed(message=end.error)
+            return Failed(message=in_a_line(end.error))

@@ -12,7 +12,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed, State
 
 from blocks.workspace import Workspace, workspace
-from collectors.errors import Fenced, Refused
+from collectors.errors import Fenced, Refused, in_a_line
 from collectors.reading import Reader
 from collectors.states import ShardState
 
@@ -31,7 +31,7 @@ async def shard(run_id: str, shard_id: str) -> State:
         try:
             state = await (_begun.get() or read(here, shard_id))
         except (Fenced, Refused) as error:
-            return Cancelled(name="TakenOver", message=str(error))
+            return Cancelled(name="TakenOver", message=in_a_line(str(error)))
         return _mirrored(state, await to_thread.run_sync(here.storage.catalog.shard, run_id, shard_id))
 
 
@@ -62,4 +62,4 @@ def _mirrored(state: ShardState, row: dict[str, Any]) -> State:
         case ShardState.PAUSED:
             return Cancelled(name=PAUSED, message=f"{counts}; goes on from here when the run is resumed")
         case _:
-            return Failed(message=row["error"])
+            return Failed(message=in_a_line(row["error"]))

@@ -1,18 +1,15 @@
 """`errors`: what went wrong, a line for each cause."""
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from blocks.catalog import Catalog
 from blocks.settings import Settings
 from blocks.storage import open_storage
+from collectors.errors import parted
 from collectors.language import spoken
 from deployments.cli.output import print_columns, print_json, say
 
-CODED = re.compile(r"(COL-\d{4}): (.*)", re.DOTALL)
-# A sentence ends where the next one begins: the first is what happened, the others what to do.
-SENTENCE_END = re.compile(r"\. (?=[A-Z])|。")
 UNNAMED = "unexpected"
 
 
@@ -61,32 +58,23 @@ def _causes(catalog: Catalog, run: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for cause in _grouped([*own, *failed], run["run_id"]):
         yield of_run | cause
     for refused in catalog.refusals(run["run_id"]):
-        _, what, remedy = _parted(refused["message"])
         yield of_run | {
             "kind": "quarantine",
             "cause": refused["reason"],
             "count": refused["count"],
-            "example": what,
-            "fix": remedy or _correction(refused["reason"], run["run_id"]),
+            "example": refused["message"],
+            "fix": _correction(refused["reason"], run["run_id"]),
         }
 
 
 def _grouped(texts: Iterable[str], run_id: str) -> list[dict[str, Any]]:
     groups: dict[str, dict[str, Any]] = {}
     for text in texts:
-        code, what, remedy = _parted(text)
-        first = {"kind": "error", "cause": code, "count": 0, "example": what, "fix": remedy or _again(run_id)}
-        groups.setdefault(code, first)["count"] += 1
+        code, what, remedy = parted(text)
+        cause = code or UNNAMED
+        first = {"kind": "error", "cause": cause, "count": 0, "example": what, "fix": remedy or _again(run_id)}
+        groups.setdefault(cause, first)["count"] += 1
     return sorted(groups.values(), key=lambda group: -group["count"])
-
-
-def _parted(text: str) -> tuple[str, str, str]:
-    """(code, what happened, what to do) of an error as it is stored: "COL-0311: what. remedy"."""
-    coded = CODED.match(text)
-    if not coded:
-        return UNNAMED, text, ""
-    end = SENTENCE_END.search(coded[2])
-    return (coded[1], coded[2][: end.start()], coded[2][end.end() :]) if end else (coded[1], coded[2], "")
 
 
 def _again(run_id: str) -> str:
@@ -100,9 +88,9 @@ def _correction(reason: str, run_id: str) -> str:
             return spoken("give each record an id in the source, then collect again")
         case "missing-name":
             return spoken("name these records in the source, then collect again")
-        case "malformed":
-            return spoken("look at what the source sent: collect quarantine {run_id} --json", run_id=run_id)
     field = reason.removeprefix("invalid-")
+    if field == reason:
+        return spoken("look at what the source sent: collect quarantine {run_id} --json", run_id=run_id)
     return spoken(
         "correct {field} in the source; what it sent: collect quarantine {run_id} --json", field=field, run_id=run_id
     )

@@ -5,7 +5,7 @@ from typing import Any
 from cyclopts import App
 
 from collectors import registry
-from collectors.errors import CollectError
+from collectors.errors import CollectError, in_a_line
 from deployments.cli.output import print_columns, print_json, print_rows, say
 from deployments.cli.parameters import Key, keys_of, scalar, source_lines
 
@@ -39,7 +39,7 @@ def _collector(name: str) -> dict[str, Any]:
     try:
         found = registry.load(name)
     except CollectError as error:
-        return {"name": name, "summary": None, "parameters": [], "error": str(error)}
+        return {"name": name, "summary": None, "parameters": [], "error": in_a_line(str(error))}
     return {
         "name": name,
         "summary": _summary(found),

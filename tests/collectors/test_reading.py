@@ -263,7 +263,7 @@ def failing(error: BaseException, at: int):
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (Transient("the source is away", "Wait."), "the source is away. Wait."),
+        (Transient("the source is away", "Wait."), "the source is away\nWait."),
         (KeyError("cases"), "KeyError('cases')"),
         (RecursionError("too deep"), "RecursionError('too deep')"),
     ],

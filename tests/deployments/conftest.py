@@ -36,7 +36,7 @@ CASES = [
 
 
 class TestRail(ThreadingHTTPServer):
-    """A server that speaks TestRail's API. `headers` go with each answer; addresses like `broken` answer 500."""
+    """A server that speaks TestRail's API. `headers` go with each answer; addresses like `broken` get 500, `said`."""
 
     __test__ = False
 
@@ -44,7 +44,7 @@ class TestRail(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Answers)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.headers: dict[str, str] = {}
-        self.broken = "nothing"
+        self.broken, self.said = "nothing", {}
         self.asked = 0
 
     def definition(self, name: str = "cases", **strategy: Any) -> dict[str, Any]:
@@ -59,9 +59,10 @@ class _Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         kind, items = ("sections", DIRECTORIES) if "get_sections" in self.path else ("cases", CASES)
         self.server.asked += 1
+        broken = re.search(self.server.broken, self.path)
         found = {} if "get_" not in self.path else _page(self.path, kind, items)
-        body = json.dumps(found).encode()
-        self.send_response_only(500 if re.search(self.server.broken, self.path) else 200)
+        body = json.dumps(self.server.said if broken else found).encode()
+        self.send_response_only(500 if broken else 200)
         for name, value in ({"Date": self.date_time_string()} | self.server.headers).items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))

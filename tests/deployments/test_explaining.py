@@ -1,5 +1,10 @@
 """What was collected, where it came from, and what went wrong: `show` and `errors`."""
 
+import sqlite3
+from contextlib import closing
+
+import pytest
+
 
 def test_a_record_is_shown_with_its_origin(typed, tmp_path, testrail, gathered):
     run_id = gathered(tmp_path / "home", testrail.definition(page_size=3))
@@ -39,3 +44,45 @@ def test_errors_are_a_line_for_each_cause_of_the_newest_runs(typed, tmp_path, te
     assert [each["count"] for each in typed("errors", older, "--json").json] == [2, 1]
     assert f"{older}\tcases\t2\tmissing-id\t" in typed("errors", older).stdout
     assert "nothing went wrong" in typed("errors", "--tenant", "other").stderr
+
+
+def test_words_of_the_source_are_not_taken_for_advice(typed, tmp_path, testrail, gathered):
+    testrail.broken, testrail.said = "get_cases.*limit=4&offset=0", {"error": "Oops. Try later"}
+    run_id = gathered(tmp_path / "home", testrail.definition(page_size=4))
+    (found,) = typed("errors", run_id, "--json").json
+    assert found["example"].endswith('failed with 500: "Oops. Try later"')
+    assert found["fix"] == "Ask the source's owner; when it is well again: collect resume."
+
+    in_a_line = f"{found['cause']}: {found['example']}. {found['fix']}"
+    assert in_a_line in typed("status", run_id).stdout
+    assert in_a_line in typed("shards", run_id).stdout
+    assert in_a_line in {each["error"] for each in typed("shards", run_id, "--json").json}
+
+
+@pytest.fixture
+def refused(typed, tmp_path, testrail, gathered):
+    """What `errors` says about records that were refused with a reason and a message."""
+
+    def said(reason, message):
+        run_id = gathered(tmp_path / "home", testrail.definition())
+        with closing(sqlite3.connect(tmp_path / "home" / "collect.db")) as connection, connection:
+            connection.execute("UPDATE quarantine SET reason = ?, message = ?", (reason, message))
+        (found,) = typed("errors", run_id, "--json").json
+        return found
+
+    return said
+
+
+def test_what_was_said_of_a_refused_record_is_not_torn(refused):
+    found = refused("malformed", "COL-0504: cannot be mapped: KeyError('Oops. Try later')")
+    assert found["example"] == "COL-0504: cannot be mapped: KeyError('Oops. Try later')"
+
+
+@pytest.mark.parametrize("reason", ["huge-number", "malformed", "a-reason-of-a-plug-in"])
+def test_a_reason_that_names_no_field_sends_to_what_the_source_sent(refused, reason):
+    fix = refused(reason, "COL-0506: it is")["fix"]
+    assert fix.startswith("look at what the source sent: collect quarantine ")
+
+
+def test_a_field_that_is_invalid_is_named(refused):
+    assert refused("invalid-metadata", "COL-0503: metadata: too deep")["fix"].startswith("correct metadata in the ")
