@@ -120,7 +120,7 @@ TEXTS: dict[str, str] = {
     "collectors: {names}": "采集器：{names}",
     "check that it runs, its address and the network": "检查它是否在运行、地址是否正确、网络是否通畅",
     "the source has trouble of its own: ask who runs it": "来源自身有问题：请询问其管理者",
-    "clock: no server tells the time": "时钟：没有服务器给出时间",
+    "clock: no source tells the time": "时钟：没有来源给出时间",
     "set the clock of one of them right, best by NTP": "校准其中之一的时钟，最好用 NTP",
     "collection {name}: {what}": "收集 {name}：{what}",
     "Prefect server: none runs; collect run starts one": "Prefect 服务器：没有运行；collect run 会启动一个",

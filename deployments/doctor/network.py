@@ -5,8 +5,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import orjson
@@ -21,10 +21,14 @@ from deployments.definitions import shipped
 from deployments.doctor.findings import Finding
 from deployments.doctor.stores import known
 
+if TYPE_CHECKING:
+    from httpx import Client
+
 SECONDS_TO_ANSWER = 3.0
 SLOW_SECONDS = 1.0
 CLOCK_SECONDS = 5.0
 LONGEST_BODY = 10_000
+PLAIN = {"Accept-Encoding": "identity"}
 
 
 @dataclass(slots=True)
@@ -53,25 +57,22 @@ def ask(addresses: Sequence[str]) -> dict[str, Answer]:
 
 
 def _ask(answers: dict[str, Answer], address: str) -> None:
+    # Imported when something is asked, as it takes long; and set up as the collectors' client is: without proxies.
+    import httpx
+
     try:
-        answers[address] = _answer(address)
-    except (OSError, HTTPException, ValueError) as error:
+        with httpx.Client(trust_env=False, timeout=SECONDS_TO_ANSWER, headers=PLAIN) as client:
+            answers[address] = _answer(client, address)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         answers[address] = Answer(address, error=str(error) or type(error).__name__)
 
 
-def _answer(address: str) -> Answer:
-    parts = urlsplit(address)
-    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=SECONDS_TO_ANSWER)
-    try:
-        began = time.monotonic()
-        connection.request("GET", parts.path or "/")
-        response = connection.getresponse()
+def _answer(client: "Client", address: str) -> Answer:
+    began = time.monotonic()
+    with client.stream("GET", address) as response:
         seconds, arrived = time.monotonic() - began, time.time()
-        ahead = _ahead(response.headers["Date"], arrived - seconds / 2)
-        return Answer(address, response.status, seconds, ahead, response.read(LONGEST_BODY))
-    finally:
-        connection.close()
+        ahead = _ahead(response.headers.get("Date"), arrived - seconds / 2)
+        return Answer(address, response.status_code, seconds, ahead, next(response.iter_raw(LONGEST_BODY), b""))
 
 
 def _ahead(date: str | None, here: float) -> float | None:
@@ -88,7 +89,10 @@ def _ahead(date: str | None, here: float) -> float | None:
 def prefect(settings: Settings) -> Iterator[Finding]:
     api = settings.prefect_api_url or prefect_server.running(settings)
     if api:
-        yield _prefect(settings, ask([f"{api}/admin/version"])[f"{api}/admin/version"], api)
+        (answer,) = ask([f"{api}/admin/version"]).values()
+        yield _prefect(settings, answer, api)
+        if answer.ahead is not None:
+            yield _clock([answer])
     elif settings.home.is_dir() and prefect_server.left_over(settings):
         what = spoken("Prefect server: a note is left of one that does not run any more")
         fix = "collect doctor --fix"
@@ -144,7 +148,7 @@ def collectors(_: Settings) -> Iterator[Finding]:
 
 
 def collections(settings: Settings) -> Iterator[Finding]:
-    """Every definition, every source, and the clocks."""
+    """Every definition, every source, and their clocks."""
     sources: dict[str, list[str]] = {}
     for each in _definitions(settings):
         try:
@@ -156,8 +160,7 @@ def collections(settings: Settings) -> Iterator[Finding]:
     names = ", ".join(name for collected in sources.values() for name in collected)
     what = spoken("valid definitions: {names}", names=names or spoken("none"))
     yield Finding("ok" if names else "skip", "collections", what)
-    api = settings.prefect_api_url or prefect_server.running(settings)
-    answers = ask([*sources, *([f"{api}/health"] if api else [])])
+    answers = ask([*sources])
     yield from (_source(answers[address], names) for address, names in sources.items())
     yield _clock(answers.values())
 
@@ -191,7 +194,7 @@ def _source(answer: Answer, names: list[str]) -> Finding:
 def _clock(answers: Iterable[Answer]) -> Finding:
     told = [answer for answer in answers if answer.ahead is not None]
     if not told:
-        return Finding("skip", "clock", spoken("clock: no server tells the time"))
+        return Finding("skip", "clock", spoken("clock: no source tells the time"))
     worst = max(told, key=lambda answer: abs(answer.ahead or 0.0))
     off = f"{abs(worst.ahead or 0.0):.0f}"
     what = spoken("clock: {off} s from {address}", off=off, address=urlsplit(worst.address).netloc)
