@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from blocks.settings import Settings
+from collectors.errors import in_a_line
 from collectors.language import spoken
 from deployments.cli.output import coloured, print_json, say, visible
 from deployments.doctor import machine, network, stores
@@ -47,10 +48,14 @@ def doctor(*, fix: bool = False, json: bool = False) -> int:
 
 
 def _looked(settings: Settings, fix: bool) -> Iterator[tuple[Finding, bool]]:
-    """Each finding, and whether it was repaired."""
+    """Each finding, and whether it was repaired. A check finds one thing at most that can be repaired."""
     for check in CHECKS:
-        for finding in _guarded(check, settings):
-            yield _repaired(finding) if fix and finding.repair else (finding, False)
+        found = list(_guarded(check, settings))
+        broken = next((each for each in found if each.repair), None)
+        if fix and broken:
+            yield from _repaired(broken, _guarded(check, settings))
+        else:
+            yield from ((each, False) for each in found)
 
 
 def _guarded(check: Callable[[Settings], Iterator[Finding]], settings: Settings) -> Iterator[Finding]:
@@ -63,13 +68,20 @@ def _guarded(check: Callable[[Settings], Iterator[Finding]], settings: Settings)
         yield Finding("fail", check.__name__, what)
 
 
-def _repaired(finding: Finding) -> tuple[Finding, bool]:
+def _repaired(broken: Finding, after: Iterator[Finding]) -> Iterator[tuple[Finding, bool]]:
+    """What is found `after` the repair: that it went through does not say that it helped."""
+    why = spoken("it did not help")
     try:
-        finding.repair()
+        broken.repair()
     except Exception as error:  # noqa: BLE001 - see _guarded
-        what = spoken("{what}; the repair failed ({why})", what=finding.what, why=error)
-        return replace(finding, what=what), False
-    return replace(finding, state="ok"), True
+        why = in_a_line(str(error))
+    for each in after:
+        if each.check != broken.check:
+            yield each, False
+        elif each.state in ("ok", "skip"):
+            yield replace(each, fix=broken.fix), True
+        else:
+            yield replace(each, what=spoken("{what}; the repair failed ({why})", what=each.what, why=why)), False
 
 
 def _print(finding: Finding, done: bool) -> None:

@@ -3,23 +3,43 @@
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+from sqlalchemy import Connection, StaticPool, create_engine
+
 from blocks.catalog import Catalog
-from blocks.database import Database
 from blocks.settings import Settings
 from blocks.storage import open_storage
 from blocks.tables import SCHEMA
 from blocks.tables import catalog as tables
-from collectors.errors import CollectError
 from collectors.language import spoken
-from collectors.states import RunState
+from collectors.states import OPEN_RUNS, RunState
 from deployments.doctor.findings import Finding
 
 SECONDS_TO_CHECK = 5.0
 STEPS_BETWEEN_LOOKS = 10_000
 MIB = 2**20
+
+
+@contextmanager
+def _looked_at(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that only reads; after SECONDS_TO_CHECK what it is asked ends with SQLITE_INTERRUPT."""
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=2)) as connection:
+        give_up = time.monotonic() + SECONDS_TO_CHECK
+        connection.set_progress_handler(lambda: time.monotonic() > give_up, STEPS_BETWEEN_LOOKS)
+        yield connection
+
+
+def _unfinished(check: str, of: str, error: sqlite3.DatabaseError) -> Finding | None:
+    """That the look at a file or index did not come to its end, if that is what `error` says: nothing is wrong then."""
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_INTERRUPT:
+            return Finding("warn", check, spoken("{of}: too large to be checked to its end", of=of))
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            fix = spoken("wait for the process that holds it, or look for one that is frozen")
+            return Finding("warn", check, spoken("{of}: kept locked by another process", of=of), fix)
+    return None
 
 
 def databases(settings: Settings) -> Iterator[Finding]:
@@ -31,14 +51,17 @@ def databases(settings: Settings) -> Iterator[Finding]:
 
 def _database(path: Path) -> Finding:
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=2)) as connection:
+        with _looked_at(path) as connection:
             return _examined(path, connection)
-    except sqlite3.OperationalError as error:
-        what = spoken("{path} cannot be read ({why})", path=path, why=error)
-        return Finding("fail", "database", what, spoken("check the rights of the folder and of what is in it"))
     except sqlite3.DatabaseError as error:
-        what = spoken("{path} cannot be read ({why})", path=path, why=error)
-        return Finding("fail", "database", what, spoken("move it away, or put a copy of it back, and collect again"))
+        return _unfinished("database", str(path), error) or _unreadable(path, error)
+
+
+def _unreadable(path: Path, error: sqlite3.DatabaseError) -> Finding:
+    what = spoken("{path} cannot be read ({why})", path=path, why=error)
+    if isinstance(error, sqlite3.OperationalError):
+        return Finding("fail", "database", what, spoken("check the rights of the folder and of what is in it"))
+    return Finding("fail", "database", what, spoken("move it away, or put a copy of it back, and collect again"))
 
 
 def _examined(path: Path, connection: sqlite3.Connection) -> Finding:
@@ -49,9 +72,7 @@ def _examined(path: Path, connection: sqlite3.Connection) -> Finding:
     )
     if schema > SCHEMA:
         return Finding("fail", "database", what, spoken("a newer platform-collect made it: install that one"))
-    said = _damage(connection)
-    if said is None:
-        return Finding("warn", "database", what, spoken("too large to be checked to its end"))
+    said = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if said != "ok":
         damaged = spoken("{what}: damaged ({said})", what=what, said=said)
         return Finding("fail", "database", damaged, spoken("put a copy of it back, or move it away and collect again"))
@@ -60,43 +81,55 @@ def _examined(path: Path, connection: sqlite3.Connection) -> Finding:
     return Finding("ok", "database", what)
 
 
-def _damage(connection: sqlite3.Connection) -> str | None:
-    """What SQLite says of its pages, "ok" if nothing; None when it takes too long."""
-    give_up = time.monotonic() + SECONDS_TO_CHECK
-    connection.set_progress_handler(lambda: time.monotonic() > give_up, STEPS_BETWEEN_LOOKS)
-    try:
-        return connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    except sqlite3.OperationalError:
-        if time.monotonic() < give_up:
-            raise
-        return None
-
-
 def search(settings: Settings) -> Iterator[Finding]:
     """Whether the index can be read to its end, and holds anything where documents are. Nothing waits meanwhile."""
     try:
         said = _index_damage(settings.documents) if _is_there(settings.documents) else None
-    except sqlite3.OperationalError:
-        said = None
+    except sqlite3.OperationalError as error:
+        what = spoken("search index: cannot be looked at ({why})", why=error)
+        yield _unfinished("search", spoken("search index"), error) or Finding("warn", "search", what)
+        return
     except sqlite3.DatabaseError as error:
         said = str(error)
     if said is None:
-        yield Finding("skip", "search", spoken("search index: none that can be looked at"))
+        yield Finding("skip", "search", spoken("search index: none yet"))
     elif said:
-        what = spoken("search index: damaged ({said})", said=said)
-        yield Finding("fail", "search", what, "collect doctor --fix", lambda: _reindex(settings))
+        yield _damaged(settings, said)
     else:
         yield Finding("ok", "search", spoken("search index: whole"))
 
 
+def _is_there(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
 def _index_damage(path: Path) -> str | None:
-    """What is wrong with the index, empty if nothing; None when there is no index, or it takes too long."""
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=2)) as connection:
-        give_up = time.monotonic() + SECONDS_TO_CHECK
-        connection.set_progress_handler(lambda: time.monotonic() > give_up, STEPS_BETWEEN_LOOKS)
+    """What is wrong with the index, empty if nothing; None when there is none."""
+    with _looked_at(path) as connection:
+        if "search_vocabulary" not in _names(connection):
+            return None
         (terms,) = connection.execute("SELECT count(*) FROM search_vocabulary").fetchone()
         (documents,) = connection.execute("SELECT EXISTS (SELECT 1 FROM document WHERE NOT deleted)").fetchone()
     return "empty" if documents and not terms else ""
+
+
+def _names(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+
+
+def _damaged(settings: Settings, said: str) -> Finding:
+    what, fix = spoken("search index: damaged ({said})", said=said), "collect doctor --fix"
+    # To make it anew takes the write lock for longer than the writers of a run would wait.
+    if run_id := _under_way(settings):
+        return Finding("fail", "search", what, spoken("when run {run_id} has ended: {fix}", run_id=run_id, fix=fix))
+    return Finding("fail", "search", what, fix, lambda: _reindex(settings))
+
+
+def _under_way(settings: Settings) -> str | None:
+    """A run that a process works on."""
+    with known(settings) as catalog:
+        unfinished = [run_id for state in OPEN_RUNS for run_id in catalog.with_state(state)] if catalog else []
+        return next((run_id for run_id in unfinished if catalog.seconds_held(run_id)), None)
 
 
 def _reindex(settings: Settings) -> None:
@@ -104,22 +137,31 @@ def _reindex(settings: Settings) -> None:
         storage.documents.reindex()
 
 
+class _Looking:
+    """What the catalog needs of a database to be looked at: nothing can be written."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+
+    def read(self) -> Connection:
+        return self._engine.connect()
+
+
 @contextmanager
 def known(settings: Settings) -> Iterator[Catalog | None]:
-    """The catalog, where there is one that can be opened; nothing is made."""
-    try:
-        database = Database(settings.database, tables, SCHEMA) if _is_there(settings.database) else None
-    except CollectError:
-        database = None
-    try:
-        yield database and Catalog(database)
-    finally:
-        if database:
-            database.close()
+    """The catalog, where there is one that this version can read; nothing is made, and nothing changed."""
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(_looked_at(settings.database))
+            readable = _is_catalog(connection)
+        except sqlite3.DatabaseError:
+            readable = False
+        yield Catalog(_Looking(connection)) if readable else None
 
 
-def _is_there(path: Path) -> bool:
-    return path.exists() and path.stat().st_size > 0
+def _is_catalog(connection: sqlite3.Connection) -> bool:
+    (schema,) = connection.execute("PRAGMA user_version").fetchone()
+    return 0 < schema <= SCHEMA and tables.tables.keys() <= _names(connection)
 
 
 def runs(settings: Settings) -> Iterator[Finding]:

@@ -6,10 +6,12 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 
-from blocks.process import identity
+from blocks.process import identity, this_process
+from deployments.doctor import stores
 
 
 @pytest.fixture
@@ -75,6 +77,86 @@ def test_a_damaged_search_index_is_made_anew(typed, findings, home, damage):
     typed("doctor", "--fix")
     assert findings()["search"][0][0] == "ok"
     assert "付款" in typed("search", "付款").stdout
+
+
+def test_looking_changes_nothing(findings, home):
+    with closing(sqlite3.connect(home / "collect.db")) as connection, connection:
+        connection.execute("UPDATE run SET state = 'RUNNING', lease_until = 0")
+        connection.execute("PRAGMA user_version = 1")
+    (home / "collect.db").chmod(0o644)
+    assert findings()["runs"][0][0] == "warn"
+    with closing(sqlite3.connect(home / "collect.db")) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    assert (home / "collect.db").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_catalog_of_another_program_or_version_is_not_read(findings, home):
+    with closing(sqlite3.connect(home / "collect.db")) as connection, connection:
+        connection.execute("PRAGMA user_version = 99")
+    assert findings(exit_code=1)["runs"][0][0] == "skip"
+    with closing(sqlite3.connect(home / "collect.db")) as connection, connection:
+        connection.execute("PRAGMA user_version = 2")
+        connection.execute("DROP TABLE run")
+    assert findings()["runs"][0][0] == "skip"
+
+
+def test_an_index_that_is_too_large_for_the_time_is_told_so(findings, home, monkeypatch):
+    monkeypatch.setattr(stores, "SECONDS_TO_CHECK", 0)
+    monkeypatch.setattr(stores, "STEPS_BETWEEN_LOOKS", 1)
+    checks = findings()
+    state, what, _ = checks["search"][0]
+    assert (state, "too large" in what) == ("warn", True)
+    assert [(state, "too large" in what) for state, what, _ in checks["database"]] == [("warn", True)] * 2
+
+
+def test_an_index_that_is_locked_is_told_so(findings, home):
+    with closing(sqlite3.connect(home / "documents.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN IMMEDIATE")
+        checks = findings()
+    state, what, fix = checks["search"][0]
+    assert (state, "locked" in what) == ("warn", True)
+    assert "process" in fix
+    assert checks["database"][1][::2] == (state, fix)
+
+
+def test_an_index_that_cannot_be_opened_is_told_so(findings, home):
+    with closing(sqlite3.connect(home / "documents.db")) as connection, connection:
+        connection.execute("DROP TABLE search_config")
+    state, what, _ = findings()["search"][0]
+    assert (state, what.partition(" (")[0]) == ("warn", "search index: cannot be looked at")
+
+
+def test_an_index_that_was_never_made_is_told_so(findings, home):
+    with closing(sqlite3.connect(home / "documents.db")) as connection, connection:
+        connection.execute("DROP TABLE search_vocabulary")
+        connection.execute("DROP TABLE search")
+        connection.execute("PRAGMA user_version = 1")
+    assert findings()["search"][0][:2] == ("skip", "search index: none yet")
+
+
+def test_the_index_is_not_made_anew_while_a_run_is_under_way(typed, findings, home):
+    with closing(sqlite3.connect(home / "documents.db")) as connection, connection:
+        connection.execute("INSERT INTO search(search) VALUES ('delete-all')")
+    with closing(sqlite3.connect(home / "collect.db")) as connection, connection:
+        (run_id,) = connection.execute("SELECT run_id FROM run").fetchone()
+        held = (this_process(), (time.time_ns() // 1000) + 60_000_000)
+        connection.execute("UPDATE run SET state = 'RUNNING', owner = ?, lease_until = ?", held)
+    state, _, fix = findings("--fix", exit_code=1)["search"][0]
+    assert state == "fail" and fix.startswith(f"when run {run_id} has ended: ")
+
+    with closing(sqlite3.connect(home / "collect.db")) as connection, connection:
+        connection.execute("UPDATE run SET state = 'COMPLETED', owner = NULL, lease_until = 0")
+    assert findings("--fix")["search"][0][:2] == ("ok", "search index: whole")
+
+
+def test_a_repair_that_did_not_help_is_not_called_one(typed, home):
+    with closing(sqlite3.connect(home / "documents.db")) as connection, connection:
+        connection.execute("DROP TABLE search_vocabulary")
+        connection.execute("CREATE TABLE search_vocabulary (term)")  # making the index anew does not fill this one
+    (found,) = (each for each in typed("doctor", "--fix", "--json", exit_code=1).json if each["check"] == "search")
+    assert (found["state"], found["repaired"]) == ("fail", False)
+    assert "the repair failed" in found["what"]
 
 
 def test_a_file_for_a_folder_is_a_finding(findings, tmp_path):
@@ -171,3 +253,18 @@ def test_a_prefect_server_whose_start_was_left_unfinished_is_ended(typed, findin
         assert "(repaired: collect down)" in typed("doctor", "--fix").stdout
         assert silent.wait(10) != 0
     assert findings()["prefect"][0][0] == "skip"
+
+
+def test_a_prefect_server_is_asked_once(findings, testrail, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", f"{testrail.url}/api")
+    checks = findings()
+    assert f"{testrail.url}/api answers in" in checks["prefect"][0][1]
+    assert checks["clock"][0][0] == "ok"
+    assert testrail.asked == 1
+
+
+def test_a_source_is_asked_as_its_collector_asks(findings, home, testrail, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    _point(home, testrail.url, f"{testrail.url}/测试")
+    state, what, _ = findings()["sources"][0]
+    assert (state, "200 in" in what) == ("ok", True)
