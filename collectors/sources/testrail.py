@@ -5,7 +5,7 @@ without paging. The server tells no total, and may serve fewer records than aske
 """
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -35,6 +35,14 @@ class Parameters(BaseModel):
     api_key: SecretStr = Field(description="that user's API key or password")
 
 
+class Answer(NamedTuple):
+    """Records, the offset after them (None: these were the last), and whether the server itself named it."""
+
+    items: list[Any]
+    following: int | None
+    linked: bool
+
+
 class TestRail:
     """Sections and cases of TestRail, by its API version 2."""
 
@@ -53,13 +61,13 @@ class TestRail:
 
     async def fetch(self, stage: str, span: dict[str, Any], cursor: Json) -> Page:
         if "keys" in span:
-            items, _ = await self._ask(stage, 0, self._page_size)
-            return Page(items, None)
-        offset = span["start"] if cursor is None else int(cursor)
-        limit = self._page_size if span["stop"] is None else min(self._page_size, span["stop"] - offset)
-        items, following = await self._ask(stage, offset, limit)
-        more = following is not None and (span["stop"] is None or following < span["stop"])
-        return Page(items, following if more else None)
+            return Page((await self._ask(stage, 0, self._page_size)).items, None)
+        offset, stop = span["start"] if cursor is None else int(cursor), span["stop"]
+        limit = self._page_size if stop is None else min(self._page_size, stop - offset)
+        answer = await self._ask(stage, offset, limit)
+        more = answer.following is not None and (stop is None or answer.following < stop)
+        # A server that takes its own page size gives more than was asked for: the next shard reads it.
+        return Page(answer.items[: stop and stop - offset], answer.following if more else None)
 
     def map(self, stage: str, item: Any) -> Record:
         return _directory(item) if stage == "directories" else _case(item)
@@ -68,15 +76,13 @@ class TestRail:
 
     async def _extent(self, stage: str) -> Offsets | Keys:
         """How much there is, found by doubling and halving on page boundaries with requests for one record."""
-        items, following = await self._ask(stage, 0, 1)
-        if len(items) > 1:
-            return Keys(weights=((WHOLE, len(items)),))
-        if not items:
+        first = (await self._ask(stage, 0, 1)).items
+        if not first:
             return Offsets(total=0)
         filled, empty = 0, 1
-        while found := (await self._ask(stage, empty * self._page_size, 1))[0]:
-            if found == items:
-                return await self._unpaged(stage, items)
+        while found := (await self._ask(stage, empty * self._page_size, 1)).items:
+            if found == first:
+                return await self._unpaged(stage, first)
             filled, empty = empty, empty * 2
         while empty - filled > 1:
             middle = (filled + empty) // 2
@@ -85,28 +91,27 @@ class TestRail:
         total, following = start, start
         while following is not None:
             at = following
-            items, following = await self._ask(stage, at, self._page_size)
+            items, following, _ = await self._ask(stage, at, self._page_size)
             total = at + len(items)
         return Offsets(total=total)
 
     async def _unpaged(self, stage: str, first: list[Any]) -> Keys:
         """The source answers every offset: it has one record and no paging, or cannot be paged."""
-        items, _ = await self._ask(stage, 0, self._page_size)
-        if items == first and self._page_size > 1:
+        items, _, linked = await self._ask(stage, 0, self._page_size)
+        if items == first and self._page_size > 1 and not linked:
             return Keys(weights=((WHOLE, len(items)),))
         raise self._unpageable(STAGES[stage])
 
     async def _holds(self, stage: str, page: int) -> bool:
-        return bool((await self._ask(stage, page * self._page_size, 1))[0])
+        return bool((await self._ask(stage, page * self._page_size, 1)).items)
 
-    async def _ask(self, stage: str, offset: int, limit: int) -> tuple[list[Any], int | None]:
-        """The records from `offset` on, and the offset after them (None: these were the last)."""
+    async def _ask(self, stage: str, offset: int, limit: int) -> Answer:
         key = STAGES[stage]
         suite = f"&suite_id={self._parameters.suite_id}" if self._parameters.suite_id else ""
         query = f"get_{key}/{self._parameters.project_id}{suite}&limit={limit}&offset={offset}"
         answer = await self._http.get(f"/index.php?/api/v2/{query}")
         if isinstance(answer, list):
-            return answer, offset + len(answer) if 0 < len(answer) <= limit else None
+            return Answer(answer, offset + len(answer) if answer else None, False)
         if not isinstance(answer, dict) or not isinstance(answer.get(key), list):
             raise Misconfigured(
                 "{server} does not answer like TestRail: no list of {key}",
@@ -117,7 +122,8 @@ class TestRail:
             )
         if answer.get("offset", offset) != offset:
             raise self._unpageable(key)
-        return answer[key], self._following(answer, offset)
+        following = self._following(answer, offset)
+        return Answer(answer[key], following, following is not None)
 
     def _unpageable(self, key: str) -> Misconfigured:
         return Misconfigured(

@@ -15,7 +15,7 @@ from collectors.sources import testrail
 from collectors.testing.sample import Settings, application
 
 PAGE = 250
-ENOUGH = 200  # requests after which a scripted server refuses, so that a search without an end fails instead
+ENOUGH = 400  # requests after which a scripted server refuses, so that a search without an end fails instead
 
 
 def made(url: str, http, page_size: int = PAGE, **more):
@@ -171,6 +171,28 @@ async def test_bare_lists_with_paging_are_read_whole(odd, size):
         assert [stage.total for stage in await collector.survey()] == [size, size]
         for shard_size in (1, 5, 1_000):
             assert await read_whole(collector, shard_size, page_size=3) == everything, shard_size
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["bare", "envelope"])
+@pytest.mark.parametrize("served", [1, 2, 3, 5, 40])
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 6, 31])
+async def test_a_server_that_takes_its_own_page_size_is_read_whole(odd, size, served, linked):
+    def answer(stage, limit, offset):
+        items = numbered(offset, min(offset + served, size))
+        following = f"x&offset={offset + served}" if offset + served < size else None
+        return envelope(stage, items, following) if linked else items
+
+    everything = Counter({(stage, id): 1 for stage in ("directories", "cases") for id in range(size)})
+    async with odd(answer) as (collector, _):
+        assert [stage.total for stage in await collector.survey()] == [size, size]
+        for shard_size in (1, 5, 1_000):
+            assert await read_whole(collector, shard_size, page_size=3) == everything, shard_size
+
+
+async def test_a_link_to_more_from_a_server_that_ignores_the_offset_is_refused(odd):
+    async with odd(lambda stage, limit, offset: envelope(stage, numbered(0, 3), "x&offset=99999")) as (collector, _):
+        with pytest.raises(Misconfigured, match="ignores the offset"):
+            await collector.survey()
 
 
 async def test_a_list_that_heeds_the_limit_but_not_the_offset_is_refused(odd):
