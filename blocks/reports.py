@@ -31,6 +31,7 @@ class Report:
     state: str
     mode: str
     records: dict[str, int]
+    superseded: int  # of those that count as unchanged: older than, or in one batch with, a newer one of the same id
     shards: tuple[ShardReport, ...]
     reasons: dict[str, int]
     seconds: float
@@ -80,6 +81,7 @@ def report(catalog: Catalog, run_id: str) -> Report:
             "quarantined": quarantined,
             "deleted": applied["deleted"],
         },
+        superseded=applied["superseded"],
         shards=shards,
         reasons={each["reason"]: each["count"] for each in catalog.refusals(run_id)} if quarantined else {},
         seconds=_seconds(run["started_at"], applied["done_at"]),

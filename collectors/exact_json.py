@@ -7,6 +7,7 @@ reads what it provably does not alter; the rest is read once more, with an eye o
 import json
 import math
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable
 from typing import Any
 
@@ -48,6 +49,7 @@ def decoded(body: bytes) -> Any:
 
     Raises ValueError when the text is no JSON, or flawed outside of its records.
     """
+    body = body.removeprefix(BOM_UTF8)
     try:
         value = orjson.loads(body)
         again = orjson.dumps(value)
@@ -89,9 +91,9 @@ def _text(body: bytes) -> str:
 
 
 def _exactly(text: str) -> Any:
-    value = json.loads(
-        text, object_pairs_hook=_object, parse_int=_integer, parse_float=_number, parse_constant=_no_number
-    )
+    numbers = {"parse_int": _integer, "parse_float": _number, "parse_constant": _no_number}
+    # Not strict: a control character that was not escaped says what it is all the same.
+    value = json.loads(text, strict=False, object_pairs_hook=_object, **numbers)
     if why := flaw_outside_records(value):
         raise ValueError(why.what)
     return value

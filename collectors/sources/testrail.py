@@ -15,9 +15,8 @@ from collectors.outbound import BaseUrl, Http
 
 WHOLE = "all"
 STAGES = {"directories": "sections", "cases": "cases"}
-STEP_FIELDS = frozenset(
-    {"custom_steps_separated", "custom_steps", "custom_expected", "custom_preconds", "custom_mission"}
-)
+TEXT_FIELDS = frozenset({"custom_steps_separated", "custom_preconds", "custom_mission"})
+STEP_FIELDS = frozenset({"custom_steps", "custom_expected"})
 ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 NEXT_OFFSET = re.compile(r"[?&]offset=(\d{1,18})(?!\d)", re.ASCII)
 METADATA_FIELDS = (
@@ -179,7 +178,7 @@ def _case(case: dict[str, Any]) -> Record:
         content=_content(case),
         metadata=_metadata(case),
         source_version=case.get("updated_on") or 0,
-        deleted=bool(case.get("is_deleted")),
+        deleted=_flag(case, "is_deleted", id),
     )
 
 
@@ -208,7 +207,8 @@ def _content(case: dict[str, Any]) -> dict[str, Any]:
         "steps": steps,
         "expectedResults": expected,
     }
-    others = [name for name in case if name.startswith("custom_") and name not in STEP_FIELDS]
+    known = TEXT_FIELDS if separated else TEXT_FIELDS | STEP_FIELDS
+    others = [name for name in case if name.startswith("custom_") and name not in known]
     if custom := {name: case[name] for name in others if case[name] is not None}:
         content["custom"] = custom
     return content
@@ -221,6 +221,21 @@ def _id(item: Any, field: str) -> str:
             "missing-id", "has no usable {field} (found {found})", code="COL-0501", field=field, found=f"{value!r:.60}"
         )
     return str(value)
+
+
+def _flag(item: dict[str, Any], field: str, id: str) -> bool:
+    value = item.get(field)
+    if value not in (None, 0, 1):
+        found = f"{value!r:.60}"
+        raise Rejected(
+            "invalid-deleted",
+            "{field} is neither 0 nor 1 (found {found})",
+            id,
+            code="COL-0511",
+            field=field,
+            found=found,
+        )
+    return bool(value)
 
 
 def _parent(item: dict[str, Any], field: str) -> str | None:

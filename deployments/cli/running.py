@@ -205,6 +205,8 @@ def _summarise(done: Report) -> None:
     if done.records["fetched"] or not done.error:
         counts = "   ".join(f"{count:,} {spoken(name)}" for name, count in done.records.items())
         show(spoken("  records   {counts}   {rate:,.0f}/s", counts=counts, rate=done.rate))
+    if done.superseded:
+        show(spoken("  note      {count:,} records gave way to a newer one of the same id", count=done.superseded))
     for shard in done.shards:
         if shard.error:
             show(spoken("  shard     {shard}: {why}", shard=f"{shard.shard_id} {shard.label}", why=shard.error))

@@ -104,6 +104,14 @@ def test_how_deep_a_record_may_be_does_not_depend_on_its_neighbours():
     assert type(decoded(page(deep, b'{"x":NaN}'))["cases"][1]) is dict
 
 
+def test_control_characters_that_are_not_escaped_are_kept():
+    assert flawed(b'{"id":7,"x":"a\tb\x01c"}') == {"id": 7, "x": "a\tb\x01c"}
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_the_text():
+    assert decoded(b'\xef\xbb\xbf{"x":1}') == {"x": 1}
+
+
 def test_a_flawed_record_still_shows_what_came():
     assert flawed(b'{"id":7,"x":1e999,"y":[NaN],"z":"\\ud800"}') == {"id": 7, "x": "1e999", "y": ["NaN"], "z": "\ud800"}
     assert flawed(b'{"id":7,"x":1,"y":2,"x":3}') == {"id": 7, "x": [1, 3], "y": 2}

@@ -395,6 +395,18 @@ def test_an_unknown_field_of_the_source_changes_nothing():
     assert case(brand_new_field=1) == case()
 
 
+@pytest.mark.parametrize("mark", ["false", "no", 2, [], {}])
+def test_a_deletion_mark_that_is_no_flag_is_refused(mark):
+    with pytest.raises(Rejected) as refused:
+        case(is_deleted=mark)
+    assert (refused.value.reason, refused.value.record_id) == ("invalid-deleted", "17")
+
+
+def test_steps_in_one_text_are_kept_beside_separated_ones():
+    kept = case(custom_steps_separated=SEPARATED[:1], custom_steps="old", custom_expected=None).content["custom"]
+    assert kept == {"custom_steps": "old"}
+
+
 @pytest.mark.parametrize(("flag", "deleted"), [(1, True), (True, True), (0, False), (False, False), (None, False)])
 def test_the_deleted_flag_is_honoured(flag, deleted):
     assert case(is_deleted=flag).deleted is deleted
