@@ -2,7 +2,7 @@
 
 import pytest
 
-from collectors.errors import Misconfigured, Rejected, Unexpected, in_a_line, parted
+from collectors.errors import Misconfigured, Rejected, in_a_line, named, parted
 from collectors.language import LANGUAGE
 
 SAID = '{server} failed with 500: "Oops. Try later"'
@@ -23,7 +23,7 @@ def test_no_fact_can_end_a_part(end):
     assert (code, what.split(), remedy.split()) == ("HOUSE-1", ["it", "said", "one", "two"], ["three", "four"])
 
 
-@pytest.mark.parametrize("error", [Unexpected(KeyError("a\nb: c. D")), Rejected("missing-id", "has no id: x. Y")])
+@pytest.mark.parametrize("error", [named(KeyError("a\nb: c. D")), Rejected("missing-id", "has no id: x. Y")])
 def test_every_error_is_parted_as_it_was_made(error):
     assert parted(str(error)) == (error.code, error.what, error.remedy)
 
