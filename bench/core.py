@@ -28,7 +28,7 @@ async def collected(storage: Storage, definition: Collection) -> int:
     async with workspace(begun.run_id) as here:
         claim = here.storage.catalog.lead(begun.run_id, here.owner)
         strategy = definition.strategy
-        plans = plan(await here.collector.survey(), strategy.shard_size, strategy.page_size)
+        plans = plan(await here.collector.survey(), strategy)
         here.storage.catalog.save_plan(claim, plans, time.time())
         places = asyncio.Semaphore(strategy.concurrency)
         for _, shards in groupby(plans, key=lambda shard: shard.stage):

@@ -1,16 +1,16 @@
-"""A survey becomes stages of shards. Pure: the same survey and sizes give the same shards."""
+"""A survey becomes stages of shards. Pure: the same survey and strategy give the same shards."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from collectors.models import Keys, Offsets, ShardPlan, Stage
+from collectors.models import Keys, Offsets, ShardPlan, Stage, Strategy
 
 Cut = tuple[str, dict[str, Any], int]
 
 
-def plan(stages: Sequence[Stage], shard_size: int, page_size: int) -> list[ShardPlan]:
+def plan(stages: Sequence[Stage], strategy: Strategy) -> list[ShardPlan]:
     """The shards of all stages in order. An empty stage has none, so an empty source makes an empty plan."""
-    cuts = [(stage.name, cut) for stage in stages for cut in _cuts(stage, shard_size, page_size)]
+    cuts = [(stage.name, cut) for stage in stages for cut in _cuts(stage, strategy)]
     width = max(2, len(str(len(cuts))))
     return [
         ShardPlan(shard_id=f"s{number:0{width}}", stage=stage, label=f"{stage} {label}", span=span, estimate=estimate)
@@ -18,12 +18,12 @@ def plan(stages: Sequence[Stage], shard_size: int, page_size: int) -> list[Shard
     ]
 
 
-def _cuts(stage: Stage, shard_size: int, page_size: int) -> Iterator[Cut]:
+def _cuts(stage: Stage, strategy: Strategy) -> Iterator[Cut]:
     match stage.extent:
         case Offsets(total=total):
-            return _windows(total, shard_size, page_size)
+            return _windows(total, strategy.shard_size, strategy.page_size)
         case Keys(weights=weights):
-            return _groups(weights, shard_size)
+            return _groups(weights, strategy.shard_size)
 
 
 def _windows(total: int, shard_size: int, page_size: int) -> Iterator[Cut]:

@@ -13,9 +13,8 @@ from collectors.planning import plan
 async def plan_run(claim: RunClaim) -> int:
     """Save the run's plan; answers the number of shards. Asking again before it is saved does no harm."""
     async with workspace(claim.run_id) as here:
-        strategy = here.collection.strategy
         stages = await here.collector.survey()
-        plans = plan(stages, strategy.shard_size, strategy.page_size)
+        plans = plan(stages, here.collection.strategy)
         here.storage.catalog.save_plan(claim, plans, here.http.first_request_at or 0.0)
     for stage in stages:
         get_run_logger().info("%s: %s records", stage.name, f"{stage.total:,}")

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from starlette.responses import JSONResponse
 
 from collectors.errors import CollectError, Misconfigured, Transient
-from collectors.models import Json, Page, Record, Retry, ShardPlan, Stage
+from collectors.models import Json, Page, Record, Retry, ShardPlan, Stage, Strategy
 from collectors.outbound import Http
 from collectors.pacing import Pace
 from collectors.planning import plan
@@ -229,7 +229,7 @@ def _refusal(action: Callable[[], Any]) -> CollectError | None:
 
 async def _planned(collector: Any, page_size: int, shard_size: int) -> tuple[list[Stage], list[ShardPlan]]:
     stages = list(await collector.survey())
-    return stages, plan(stages, shard_size, page_size)
+    return stages, plan(stages, Strategy(shard_size=shard_size, page_size=page_size))
 
 
 async def _read(collector: Any, page_size: int, shard_size: int) -> list[Position]:

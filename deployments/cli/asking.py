@@ -1,14 +1,13 @@
 """A source, asked by hand: with few retries, and without keeping anything."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from blocks.settings import secret
 from collectors.errors import CollectError, named
 from collectors.interfaces import Collector
-from collectors.models import Collection, ShardPlan, Stage
+from collectors.models import Collection
 from collectors.outbound import Http
-from collectors.planning import plan
 from collectors.registry import connected
 
 MOST_TRIES = 2  # who asks by hand wants to hear soon that nobody answers
@@ -27,7 +26,3 @@ async def source_of(definition: Collection) -> AsyncIterator[tuple[Collector, Ht
         raise
     except Exception as error:
         raise named(error) from error
-
-
-def shards_of(definition: Collection, stages: Sequence[Stage]) -> list[ShardPlan]:
-    return plan(stages, definition.strategy.shard_size, definition.strategy.page_size)

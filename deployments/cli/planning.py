@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from collectors import planning
 from collectors.language import spoken
 from collectors.models import Collection, ShardPlan, Stage
-from deployments.cli.asking import shards_of, source_of
+from deployments.cli.asking import source_of
 from deployments.cli.output import duration, print_json, print_rows, say, show_warnings
 from deployments.definitions import looked_up
 
@@ -45,7 +46,7 @@ def plan(
     began = time.perf_counter()
     stages = asyncio.run(_surveyed(definition))
     seconds = time.perf_counter() - began
-    rows = [_shard(shard, definition.strategy.page_size) for shard in shards_of(definition, stages)]
+    rows = [_shard(shard, definition.strategy.page_size) for shard in planning.plan(stages, definition.strategy)]
     if json:
         print_json(_plan(definition, stages, rows, seconds))
         return 0

@@ -16,9 +16,10 @@ from collectors.interfaces import Collector
 from collectors.language import spoken
 from collectors.models import Collection, Json, Page, Quarantined, Record, ShardPlan
 from collectors.outbound import Http
+from collectors.planning import plan
 from collectors.reading import sift
 from collectors.registry import nearest
-from deployments.cli.asking import shards_of, source_of
+from deployments.cli.asking import source_of
 from deployments.cli.output import FIELD, coloured, print_json, say, shortened, show_field, show_warnings, visible
 from deployments.definitions import looked_up
 
@@ -105,7 +106,7 @@ async def _tried(definition: Collection, stage: str | None, cursor: str | None) 
                 nearest=nearest(stage, names),
                 names=", ".join(names),
             )
-        shards = {shard.stage: shard for shard in reversed(shards_of(definition, stages))}
+        shards = {shard.stage: shard for shard in reversed(plan(stages, definition.strategy))}
         wanted = names if stage is None else [stage]
         return [await _one(collector, http, name, shards.get(name), _read(cursor)) for name in wanted]
 

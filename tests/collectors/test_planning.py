@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.models import Keys, Offsets, Stage
+from collectors.models import Keys, Offsets, Stage, Strategy
 from collectors.planning import plan
 
 SIZES = st.integers(1, 400)
@@ -11,11 +11,15 @@ WEIGHTS = st.lists(st.tuples(st.integers(1, 10**6) | st.text(max_size=3), st.int
 
 
 def windows(total: int, shard_size: int, page_size: int):
-    return plan([Stage(name="cases", extent=Offsets(total=total))], shard_size, page_size)
+    return plan(
+        [Stage(name="cases", extent=Offsets(total=total))], Strategy(shard_size=shard_size, page_size=page_size)
+    )
 
 
 def groups(weights, shard_size: int):
-    return plan([Stage(name="cases", extent=Keys(weights=tuple(weights)))], shard_size, 10)
+    return plan(
+        [Stage(name="cases", extent=Keys(weights=tuple(weights)))], Strategy(shard_size=shard_size, page_size=10)
+    )
 
 
 @given(st.integers(0, 3_000), SIZES, SIZES)
@@ -68,7 +72,7 @@ def test_neighbouring_groups_would_not_fit_into_one_shard(weights, shard_size):
 @given(st.lists(st.integers(0, 700), min_size=1, max_size=4), st.integers(1, 50))
 def test_ids_are_unique_and_sort_in_the_order_of_the_plan(totals, shard_size):
     stages = [Stage(name=f"stage{n}", extent=Offsets(total=total)) for n, total in enumerate(totals)]
-    shards = plan(stages, shard_size, 1)
+    shards = plan(stages, Strategy(shard_size=shard_size, page_size=1))
     ids = [shard.shard_id for shard in shards]
     assert ids == sorted(set(ids))
     assert [shard.stage for shard in shards] == sorted(shard.stage for shard in shards)
@@ -82,8 +86,10 @@ def test_ids_sort_beyond_a_hundred_shards():
 
 def test_an_empty_stage_has_no_shard():
     empty = [Stage(name="directories", extent=Offsets(total=0)), Stage(name="tags", extent=Keys(weights=()))]
-    assert plan(empty, 10, 10) == []
-    assert [shard.stage for shard in plan([*empty, Stage(name="cases", extent=Offsets(total=1))], 10, 10)] == ["cases"]
+    assert plan(empty, Strategy()) == []
+    assert [shard.stage for shard in plan([*empty, Stage(name="cases", extent=Offsets(total=1))], Strategy())] == [
+        "cases"
+    ]
 
 
 def test_labels_say_what_a_shard_covers():

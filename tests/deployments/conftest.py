@@ -152,7 +152,7 @@ async def _collected(settings: Settings, definition: Collection) -> str:
         catalog, strategy = storage.catalog, definition.strategy
         claim = catalog.lead(catalog.begin(definition, this_process(), definition).run_id, this_process())
         async with connected(definition, lambda name: None) as (collector, _):
-            shards = plan(await collector.survey(), strategy.shard_size, strategy.page_size)
+            shards = plan(await collector.survey(), strategy)
             catalog.save_plan(claim, shards, 1.0)
             reader = Reader(definition, collector, storage.shards, storage.queue, 1.0)
             for shard in shards:

@@ -8,7 +8,7 @@ from blocks.process import this_process
 from blocks.settings import Settings
 from blocks.storage import Storage, open_storage
 from blocks.workspace import workspace
-from collectors.models import Collection
+from collectors.models import Collection, Strategy
 from collectors.planning import plan
 from collectors.states import ShardState
 from flows.shard import begun
@@ -30,7 +30,7 @@ def planned(storage: Storage, base_url: str) -> str:
         async with workspace(run_id) as here:
             return await here.collector.survey()
 
-    storage.catalog.save_plan(claim, plan(asyncio.run(survey()), 1000, 50), 0.0)
+    storage.catalog.save_plan(claim, plan(asyncio.run(survey()), Strategy(shard_size=1000, page_size=50)), 0.0)
     return run_id
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from collectors.errors import Misconfigured, Rejected
-from collectors.models import Retry
+from collectors.models import Retry, Strategy
 from collectors.outbound import Http
 from collectors.pacing import Pace
 from collectors.planning import plan
@@ -208,7 +208,7 @@ async def swept(shard_size, page_size):
     http, collector = connected(page_size=page_size)
     records = defaultdict(list)
     async with http:
-        for shard in plan(await collector.survey(), shard_size, page_size):
+        for shard in plan(await collector.survey(), Strategy(shard_size=shard_size, page_size=page_size)):
             async for page in pages(collector, shard.stage, shard.span):
                 assert shard.stage == "directories" or len(page.items) <= page_size
                 records[shard.stage] += [collector.map(shard.stage, item) for item in page.items]

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from collectors.errors import Misconfigured, Rejected
-from collectors.models import Keys, Offsets
+from collectors.models import Keys, Offsets, Strategy
 from collectors.planning import plan
 from collectors.reading import sift
 from collectors.sources import testrail
@@ -70,7 +70,7 @@ async def swept(collector, stage: str, span: dict) -> list:
 async def read_whole(collector, shard_size: int, page_size: int = PAGE) -> Counter:
     """How often each record came, over all shards of the plan."""
     found = Counter()
-    for shard in plan(await collector.survey(), shard_size, page_size):
+    for shard in plan(await collector.survey(), Strategy(shard_size=shard_size, page_size=page_size)):
         for item in await swept(collector, shard.stage, shard.span):
             found[shard.stage, item["id"]] += 1
     return found
@@ -116,7 +116,7 @@ async def test_pages_that_do_not_divide_a_shard_lose_and_double_nothing(sampled)
 
 async def test_records_added_after_the_survey_are_read_by_the_last_shard(sampled):
     async with sampled(300) as (collector, http):
-        shards = plan(await collector.survey(), 100, PAGE)
+        shards = plan(await collector.survey(), Strategy(shard_size=100, page_size=PAGE))
         await http.post("/_sample/add", {"count": 400})
         spans = [shard.span for shard in shards if shard.stage == "cases"]
         found = [item["id"] for span in spans for item in await swept(collector, "cases", span)]
