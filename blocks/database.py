@@ -1,7 +1,5 @@
 """SQLite as a store that several threads and processes share: WAL, one writer at a time, readers never wait."""
 
-import fcntl
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +25,7 @@ from sqlalchemy.exc import TimeoutError as QueuedTooLong
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from blocks.process import locked
 from collectors.errors import CollectError, Misconfigured, Unusable
 
 PATIENCE_SECONDS = 30.0
@@ -183,7 +182,8 @@ class Database:
 
         One process at a time: SQLite does not wait for another one that changes the journal.
         """
-        with _alone(self.path.parent):
+        # The folder is locked, not the file: closing any handle of a file drops the locks SQLite holds on it.
+        with locked(self.path.parent):
             found = self._schema()
             if found >= schema:
                 return found
@@ -200,17 +200,6 @@ class Database:
     def _set_journal(self) -> None:
         with self._explained(), self._writer.connect() as connection:
             connection.connection.driver_connection.execute("PRAGMA journal_mode = WAL").close()
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    # The folder is locked, not the file: closing any handle of a file drops the locks SQLite holds on it.
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def execute_many(connection: Connection, statement: Executable, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -1,7 +1,10 @@
-"""Who owns a lease: a process, named so that others on the same machine can tell when it is gone."""
+"""Processes beside each other: named so that others on the same machine can tell when one is gone; one at a time."""
 
+import fcntl
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -27,6 +30,17 @@ def is_here(process: str) -> bool:
     host, _, rest = process.partition(":")
     pid, _, born = rest.partition(":")
     return host == _place() and pid.isdigit() and _exists(int(pid)) and _born(int(pid)) == born
+
+
+@contextmanager
+def locked(path: Path, flags: int = 0) -> Iterator[None]:
+    """Keep other processes from locking this file or folder. With LOCK_NB raises BlockingIOError instead of waiting."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | flags)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _place() -> str:

@@ -8,14 +8,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
-from blocks.process import identity, is_here
+from blocks.process import identity, is_here, locked
 from blocks.settings import Settings
 from collectors.errors import Misconfigured, Unreachable
 
@@ -217,9 +216,8 @@ def _noted(settings: Settings) -> dict[str, str] | None:
     return noted if whole else None
 
 
-@contextmanager
-def _alone(settings: Settings, patience: int = 0) -> Iterator[None]:
+def _alone(settings: Settings, flags: int = 0) -> AbstractContextManager[None]:
     """Two commands that find no server start one, not two."""
-    with (settings.home / "prefect-server.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | patience)
-        yield
+    lock = settings.home / "prefect-server.lock"
+    lock.touch()
+    return locked(lock, flags)
