@@ -233,7 +233,7 @@ def _touch(connection: Connection, table: Table, batch: Batch, judged: Sequence[
         groups[_new_source(each), batch.batch_id if each.write_document else None].append(each.record.id)
     for (source, last_batch), ids in groups.items():
         values = {"new_source": source, "new_batch": last_batch, "new_observation": f"{batch.observation:016x}"}
-        execute_among(connection, _raise(table), _in(batch) | values | {"new_seen": batch.observation}, ids)
+        execute_among(connection, _raised(table), _in(batch) | values | {"new_seen": batch.observation}, ids)
 
 
 def _new_source(each: Judged) -> str | None:
@@ -256,7 +256,7 @@ def _upsert(table: Table) -> Any:
 
 
 @cache
-def _raise(table: Table) -> Any:
+def _raised(table: Table) -> Any:
     c = table.c
     source = func.coalesce(bindparam("new_source"), func.substr(c.version, 1, SOURCE_PART))
     return (
