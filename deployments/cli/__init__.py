@@ -26,7 +26,7 @@ COMMANDS = {
     "search": ("searching:search", "Find directories and cases by the words in their names and texts."),
     "show": ("showing:show", "Show one record, and the run, shard and page it came from."),
     "export": ("browsing:export", "Write every live record of a collection, one JSON object a line."),
-    "collectors": ("kinds:collectors", "List the kinds of sources that can be collected, or show one."),
+    "collectors": ("sources:collectors", "List the kinds of sources that can be collected, or show one."),
     "doctor": ("doctoring:doctor", "Check everything the platform needs, and repair what can be repaired safely."),
     "sample": ("serving:sample", "Serve a made-up test-management system to try things on."),
     "up": ("serving:up", "Start this folder's Prefect server; it stays until collect down."),

@@ -1,11 +1,13 @@
 """What the keys of a model mean, for people: their types, defaults and examples, and how they look in a file."""
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
 from pydantic import BaseModel
+
+from collectors.registry import REFERENCE
 
 WORDS = {
     "string": "text", "integer": "whole number", "number": "number", "boolean": "true or false",
@@ -19,15 +21,12 @@ NOTE_COLUMN = 44
 class Key:
     """One key of a definition. `example` is a value that would be accepted; a secret's names a variable."""
 
-    name: str
+    key: str
     type: str
     required: bool
     default: Any
     description: str
     example: Any
-
-    def as_json(self) -> dict[str, Any]:
-        return {"key" if name == "name" else name: value for name, value in asdict(self).items()}
 
 
 def keys_of(model: type[BaseModel], collector: str = "") -> list[Key]:
@@ -42,7 +41,7 @@ def keys_of(model: type[BaseModel], collector: str = "") -> list[Key]:
 
 def _key(name: str, field: dict[str, Any], required: bool, collector: str) -> Key:
     return Key(
-        name=name,
+        key=name,
         type=_type(field),
         required=required,
         default=field.get("default"),
@@ -53,7 +52,7 @@ def _key(name: str, field: dict[str, Any], required: bool, collector: str) -> Ke
 
 def variable(collector: str, key: str) -> str:
     """The reference to the environment variable that holds a secret, such as env:TESTRAIL_API_KEY."""
-    return "env:" + re.sub(r"\W+", "_", f"{collector}_{key}", flags=re.ASCII).upper().strip("_")
+    return REFERENCE + re.sub(r"\W+", "_", f"{collector}_{key}", flags=re.ASCII).upper().strip("_")
 
 
 def _resolved(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +88,7 @@ def _example(field: dict[str, Any]) -> Any:
 def line(before: str, key: Key) -> str:
     """The key as a line of YAML with its meaning."""
     notes = [note for note in (key.description, key.type) if note]
-    return f"{before}{key.name}: {scalar(key.example)}".ljust(NOTE_COLUMN) + f"# {'; '.join(notes)}"
+    return f"{before}{key.key}: {scalar(key.example)}".ljust(NOTE_COLUMN) + f"# {'; '.join(notes)}"
 
 
 def source_lines(keys: list[Key]) -> list[str]:

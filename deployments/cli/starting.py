@@ -58,7 +58,7 @@ def _write(file: Path, text: str, force: bool) -> None:
 
 
 def _text(file: Path, collector: str, keys: list[Key]) -> str:
-    strategy = [key for key in keys_of(Strategy) if key.name != "retry"]
+    strategy = [key for key in keys_of(Strategy) if key.key != "retry"]
     lines = [
         "# What to collect, from where, and how gently. Lines that begin with # may be left out.",
         "# A value written env:NAME is read from that environment variable when it is needed, and kept nowhere.",
@@ -80,7 +80,7 @@ def _name(file: Path) -> str:
 
 def _next(file: Path, keys: list[Key]) -> list[str]:
     """What to type now: the variables first that are not set."""
-    names = [key.example.removeprefix("env:") for key in keys if key.type == "secret" and key.required]
+    names = [key.example.removeprefix(registry.REFERENCE) for key in keys if key.type == "secret" and key.required]
     named = shlex.quote(str(file))
     unset = [f"export {name}=..." for name in names if secret(name) is None]
     return [*unset, *(f"collect {verb} {named}" for verb in ("try", "plan", "run"))]

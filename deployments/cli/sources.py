@@ -1,5 +1,6 @@
 """`collectors` and `collectors show`: the kinds of sources, and what each wants to be told."""
 
+from dataclasses import asdict
 from typing import Any
 
 from cyclopts import App
@@ -71,7 +72,7 @@ def show(name: str, *, json: bool = False) -> int:
     keys = keys_of(found.Parameters, name)
     sample = "\n".join(["name: tests", f"collector: {scalar(name)}", *source_lines(keys)])
     if json:
-        parameters = [key.as_json() for key in keys]
+        parameters = [asdict(key) for key in keys]
         print_json({"name": name, "summary": _summary(found), "parameters": parameters, "sample": sample})
         return 0
     say("{name}: {summary}", name=name, summary=_summary(found))
@@ -83,4 +84,4 @@ def show(name: str, *, json: bool = False) -> int:
 
 def _row(key: Key) -> list[Any]:
     default = "" if key.default is None else scalar(key.default)
-    return [key.name, key.type, "yes" if key.required else "no", default, scalar(key.example), key.description]
+    return [key.key, key.type, "yes" if key.required else "no", default, scalar(key.example), key.description]
