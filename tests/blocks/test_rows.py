@@ -3,7 +3,8 @@
 import pytest
 
 from blocks.rows import CHUNK, Rows
-from collectors.models import Verdict
+from blocks.tables import RECORDS
+from collectors.models import Record, Verdict, version
 from collectors.paths import LONGEST_PATH, Move, Place
 
 KEY = ("default", "cases")
@@ -23,6 +24,26 @@ def verdicts(database):
     with database.read() as connection:
         found = connection.exec_driver_sql(f"SELECT {names} FROM batch").one()
     return {verdict: count for verdict, count in zip(Verdict, found, strict=True) if count}
+
+
+# ---- writing -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "own"), [("directory", {"level": 1}), ("case", {"status": 2})])
+def test_every_column_of_a_row_has_its_own_value(rows, new_batch, new_directory, kind, own):
+    record = Record(kind=kind, id="i", parent_id="p", name="n", metadata={"status": 2}, source_version=5, deleted=True)
+    later, last = ({"observation": seen, "page": f"{seen}.0"} for seen in (7, 9))
+    rows.apply(new_batch(new_directory("p", None, "above")))
+    rows.apply(new_batch(record.model_copy(update={"name": "before"}), **later))
+    rows.apply(new_batch(record, **last))
+    found = rows.of_id(*KEY, kind, "i")
+    assert list(found) == RECORDS[kind].c.keys()
+    assert 0 < found.pop("create_time") <= found.pop("update_time")
+    assert found == own | {
+        "tenant": "default", "collection": "cases", "id": "i", "parent_id": "p", "name": "n", "path": "/above/n",
+        "version": version(5, 9), "content_hash": record.content_hash, "seen": 9, "deleted": True,
+        "first_batch": "r1/s01/7.0/7", "last_batch": "r1/s01/9.0/9",
+    }  # fmt: skip
 
 
 # ---- placing -----------------------------------------------------------------------------------------------
