@@ -33,6 +33,7 @@ CREATE = (
     "words, pairs, content='', columnsize=0, detail=none, tokenize='ascii')"
 )
 CREATE_VOCABULARY = "CREATE VIRTUAL TABLE IF NOT EXISTS search_vocabulary USING fts5vocab(search, instance)"
+ENTERED = f"SELECT count(*) FROM search WHERE search MATCH ? AND rowid >= {WHOLE}"
 FOLLOWING = "SELECT term FROM search_vocabulary WHERE term >= ? LIMIT 1"
 STORED = """
     SELECT tenant, collection, kind, rowid AS number, body FROM document
@@ -98,11 +99,19 @@ def wanted(query: str) -> list[str]:
     return found
 
 
+def entered(kind: str) -> tuple[str, str]:
+    """A question, and its parameter: how many documents of a kind are known to search; at least those that live."""
+    return ENTERED, f'"{_scope(f"/{kind}")}"'
+
+
 def _scopes(tenant: str, collection: str | None, kind: str | None) -> list[str]:
     """Terms for where a document belongs, so that SQLite reads less that belongs elsewhere. No text has them."""
     # Not for a tenant alone: a term that most documents have costs more than it saves.
-    parts = [collection and f"{tenant}/{collection}", kind and f"/{kind}"]
-    return [f"{SCOPE}{crc32(part.encode()):x}" for part in parts if part]
+    return [_scope(part) for part in (collection and f"{tenant}/{collection}", kind and f"/{kind}") if part]
+
+
+def _scope(part: str) -> str:
+    return f"{SCOPE}{crc32(part.encode()):x}"
 
 
 def _rows(documents: Iterable[tuple[int, str, dict[str, Any]]], scopes: str) -> list[tuple[int, str, str]]:

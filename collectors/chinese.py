@@ -151,6 +151,7 @@ TEXTS: dict[str, str] = {
     "{time} left": "剩余 {time}",
     "{field} is neither 0 nor 1 (found {found})": "{field} 既不是 0 也不是 1（实际是 {found}）",
     "  note      {count:,} records gave way to a newer one of the same id": "  注意  {count:,} 条记录让位于同一编号的更新记录",
+    "{count:,} records are not in it": "缺少 {count:,} 条记录",
     # beside the data
     "shard by shard: collect shards {run}": "逐个分片：collect shards {run}",
     "there is no such run in {home}; begin one with: collect run demo": "{home} 中没有这样的运行；开始一个：collect run demo",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, StaticPool, create_engine
 
+from blocks import search_index
 from blocks.catalog import Catalog
 from blocks.settings import Settings
 from blocks.storage import open_storage
@@ -19,6 +20,7 @@ from deployments.doctor.findings import Finding
 
 SECONDS_TO_CHECK = 5.0
 STEPS_BETWEEN_LOOKS = 10_000
+LIVE = "SELECT kind, count(*) FROM document WHERE NOT deleted GROUP BY kind"
 MIB = 2**20
 
 
@@ -82,7 +84,7 @@ def _examined(path: Path, connection: sqlite3.Connection) -> Finding:
 
 
 def search(settings: Settings) -> Iterator[Finding]:
-    """Whether the index can be read to its end, and holds anything where documents are. Nothing waits meanwhile."""
+    """Whether the index can be read, and knows as many documents as there are. Nothing waits meanwhile."""
     try:
         said = _index_damage(settings.documents) if _is_there(settings.documents) else None
     except sqlite3.OperationalError as error:
@@ -108,9 +110,13 @@ def _index_damage(path: Path) -> str | None:
     with _looked_at(path) as connection:
         if "search_vocabulary" not in _names(connection):
             return None
-        (terms,) = connection.execute("SELECT count(*) FROM search_vocabulary").fetchone()
-        (documents,) = connection.execute("SELECT EXISTS (SELECT 1 FROM document WHERE NOT deleted)").fetchone()
-    return "empty" if documents and not terms else ""
+        lacking = sum(max(0, live - _entered(connection, kind)) for kind, live in connection.execute(LIVE).fetchall())
+    return spoken("{count:,} records are not in it", count=lacking) if lacking else ""
+
+
+def _entered(connection: sqlite3.Connection, kind: str) -> int:
+    question, parameter = search_index.entered(kind)
+    return connection.execute(question, (parameter,)).fetchone()[0]
 
 
 def _names(connection: sqlite3.Connection) -> set[str]:

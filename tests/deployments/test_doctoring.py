@@ -127,6 +127,18 @@ def test_an_index_that_cannot_be_opened_is_told_so(findings, home):
     assert (state, what.partition(" (")[0]) == ("warn", "search index: cannot be looked at")
 
 
+def test_an_index_that_lacks_some_records_is_told_so_and_made_anew(findings, home):
+    with closing(sqlite3.connect(home / "documents.db")) as connection, connection:
+        copied = (
+            "INSERT INTO document (tenant, collection, kind, id, version, deleted, content_hash, path, body) "
+            "SELECT tenant, collection, kind, id || 'x', version, deleted, content_hash, path, body FROM document"
+        )
+        added = connection.execute(copied).rowcount
+    state, what, _ = findings(exit_code=1)["search"][0]
+    assert (state, what) == ("fail", f"search index: damaged ({added} records are not in it)")
+    assert findings("--fix")["search"][0][:2] == ("ok", "search index: whole")
+
+
 def test_an_index_that_was_never_made_is_told_so(findings, home):
     with closing(sqlite3.connect(home / "documents.db")) as connection, connection:
         connection.execute("DROP TABLE search_vocabulary")
@@ -152,8 +164,9 @@ def test_the_index_is_not_made_anew_while_a_run_is_under_way(typed, findings, ho
 
 def test_a_repair_that_did_not_help_is_not_called_one(typed, home):
     with closing(sqlite3.connect(home / "documents.db")) as connection, connection:
-        connection.execute("DROP TABLE search_vocabulary")
-        connection.execute("CREATE TABLE search_vocabulary (term)")  # making the index anew does not fill this one
+        # Numbers of documents begin at 1: making the index anew does not find this one.
+        connection.execute("UPDATE document SET rowid = -1 WHERE rowid = 1")
+        connection.execute("INSERT INTO search(search) VALUES ('delete-all')")
     (found,) = (each for each in typed("doctor", "--fix", "--json", exit_code=1).json if each["check"] == "search")
     assert (found["state"], found["repaired"]) == ("fail", False)
     assert "the repair failed" in found["what"]
