@@ -105,13 +105,13 @@ def test_a_cut_tree_counts_what_is_left_out(loaded, shown):
 
 
 def test_two_thousand_levels_are_cut_where_readers_fail_it_is_said_and_all_are_exported(loaded, shown, tmp_path):
-    loaded(*reversed([directory(n, n - 1 if n else None, "x") for n in range(2_000)]), case(1, 1_999))
+    loaded(*reversed([directory(n, n - 1 if n else None, "x") for n in range(10_000)]), case(1, 9_999))
     begun = time.monotonic()
-    for depth in (None, 2_000):
+    for depth in (None, 10_000):
         top, said = shown(json=True, depth=depth)
         nodes = list(walk(top))
         assert len(nodes) == DEEPEST
-        assert [node["cut"] for node in nodes if "cut" in node] == [2_000 - DEEPEST]
+        assert [node["cut"] for node in nodes if "cut" in node] == [10_000 - DEEPEST]
         assert top[0]["cases"] == 1
         assert "1,900 directories below level 100 are left out" in said
     drawn, said = shown()
