@@ -296,6 +296,7 @@ TEXTS: dict[str, str] = {
     "{path} does not hold a collection": "{path} 中没有采集定义",
     "It has to begin with lines like name: and collector:": "开头应有 name: 和 collector: 这样的行",
     "{path} is a folder": "{path} 是目录",
+    "the name of a collection is missing": "缺少收集的名称",
     "Name a collection file in it.": "请指定其中的采集文件。",
     "there is no collection {name!r}, and no such file": "没有名为 {name!r} 的采集，也没有这个文件",
     "{hint}List collections with: collect list": "{hint}列出所有采集：collect list",

@@ -45,8 +45,6 @@ def resolve(name_or_file: str, overrides: Sequence[str], catalog: Catalog | None
     Without a catalog nothing was collected before. Raises Misconfigured.
     """
     of_file = None
-    if _is(Path.is_dir, name_or_file):
-        raise Misconfigured("{path} is a folder", "Name a collection file in it.", code="COL-0220", path=name_or_file)
     if names_file(name_or_file):
         definition = of_file = _checked(_read(Path(name_or_file)), name_or_file)
     else:
@@ -64,6 +62,9 @@ def _shipped(name: str, catalog: Catalog | None, tenant: str) -> Collection:
     known = {each.name: each for each in shipped()}
     if name in known:
         return known[name]
+    _refuse_folder(name)
+    if not name:
+        raise Misconfigured("the name of a collection is missing", "List them with: collect list", code="COL-0221")
     names = [*known, *(each.name for each in (catalog.definitions(tenant) if catalog else ()))]
     raise Misconfigured(
         "there is no collection {name!r}, and no such file",
@@ -74,7 +75,13 @@ def _shipped(name: str, catalog: Catalog | None, tenant: str) -> Collection:
     )
 
 
+def _refuse_folder(name: str) -> None:
+    if name and _is(Path.is_dir, name):
+        raise Misconfigured("{path} is a folder", "Name a collection file in it.", code="COL-0220", path=name)
+
+
 def _read(path: Path) -> Any:
+    _refuse_folder(str(path))
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)

@@ -312,6 +312,21 @@ def test_a_file_that_is_not_there_is_named(tmp_path, catalog):
 def test_a_folder_is_no_file(tmp_path, catalog):
     (tmp_path / "folder.yaml").mkdir()
     assert "is a folder" in refused(str(tmp_path / "folder.yaml"), catalog)
+    assert "is a folder" in refused(str(tmp_path), catalog)
+
+
+def test_a_known_name_wins_over_a_folder(file, catalog, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("demo", VALUES["name"], "other"):
+        (tmp_path / name).mkdir()
+    resolve(file(), (), catalog)
+    assert resolve("demo", (), catalog).name == "demo"
+    assert resolve(VALUES["name"], (), catalog).name == VALUES["name"]
+    assert "is a folder" in refused("other", catalog)
+
+
+def test_an_empty_name_is_told_so(catalog):
+    assert "the name of a collection is missing" in refused("", catalog)
 
 
 @pytest.mark.parametrize("name", ["n" * 5000, "a\0b", "支" * 300], ids=["long", "null", "wide"])
