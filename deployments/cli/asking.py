@@ -1,6 +1,7 @@
 """A source, asked by hand: with few retries, and without keeping anything."""
 
-from collections.abc import AsyncIterator
+import shlex
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from blocks.settings import secret
@@ -8,7 +9,8 @@ from collectors.errors import CollectError, named
 from collectors.interfaces import Collector
 from collectors.models import Collection
 from collectors.outbound import Http
-from collectors.registry import connected
+from collectors.registry import REFERENCE, connected, load
+from deployments.cli.parameters import keys_of
 
 MOST_TRIES = 2  # who asks by hand wants to hear soon that nobody answers
 
@@ -26,3 +28,18 @@ async def source_of(definition: Collection) -> AsyncIterator[tuple[Collector, Ht
         raise
     except Exception as error:
         raise named(error) from error
+
+
+def command(verb: str, collection: str, overrides: Sequence[str], definition: Collection, tenant: str) -> str:
+    """`collect verb` for what was just asked, as it is typed; secrets are left out, for a log may keep it."""
+    keys = keys_of(load(definition.collector).Parameters)
+    plain = {f"source.{key.name}" for key in keys if key.type not in ("secret", "mapping")}
+    whose = [] if tenant == "default" else ["--tenant", tenant]
+    settings = [part for each in overrides for part in ("--set", _without_secret(each, plain))]
+    return shlex.join(["collect", verb, collection, *settings, *whose])
+
+
+def _without_secret(override: str, plain: set[str]) -> str:
+    key, _, value = override.partition("=")
+    hidden = key.partition(".")[0] == "source" and key not in plain and not value.startswith(REFERENCE)
+    return f"{key}=..." if hidden else override

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from collectors import planning
 from collectors.language import spoken
 from collectors.models import Collection, ShardPlan, Stage
-from deployments.cli.asking import source_of
+from deployments.cli.asking import command, source_of
 from deployments.cli.output import duration, print_json, print_rows, say, show_warnings
 from deployments.definitions import looked_up
 
@@ -51,7 +51,7 @@ def plan(
         print_json(_plan(definition, stages, rows, seconds))
         return 0
     print_rows(rows, {"SHARD": "shard_id", "RANGE": "range", "RECORDS": "estimate", "REQUESTS": "requests"})
-    for text in _said(definition, rows, seconds, collection):
+    for text in _said(definition, rows, seconds, command("run", collection, set_, definition, tenant)):
         say(text)
     return 0
 
@@ -71,7 +71,7 @@ def _shard(shard: ShardPlan, page_size: int) -> dict[str, Any]:
     }
 
 
-def _said(definition: Collection, rows: list[dict[str, Any]], seconds: float, collection: str) -> list[str]:
+def _said(definition: Collection, rows: list[dict[str, Any]], seconds: float, following: str) -> list[str]:
     limits = _limits(definition)
     return [
         spoken(
@@ -87,7 +87,7 @@ def _said(definition: Collection, rows: list[dict[str, Any]], seconds: float, co
             " {timeout:g} s for an answer",
             **limits,
         ),
-        spoken("nothing was stored; collect it: collect run {collection}", collection=collection),
+        spoken("nothing was stored; collect it: {command}", command=following),
     ]
 
 

@@ -1,7 +1,9 @@
 """A newcomer's first hour: write a file, see what its source would give, and keep nothing meanwhile."""
 
 import re
+import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
@@ -83,6 +85,17 @@ def test_try_shows_what_a_page_would_become_and_keeps_nothing(bare, testrail, fi
         assert text in shown
     assert "directories" not in shown
     assert not bare.home.exists()
+
+
+def test_what_to_type_next_works_when_it_is_typed_and_repeats_no_secret(typed, testrail, file):
+    options = ["--set", "strategy.page_size=4", "--set", "source.api_key=secret-key"]
+    definition = str(Path(file(testrail.definition())).rename("my tests.yaml"))
+    said = typed("try", definition, *options, exit_code=3).stderr
+    *words, secret = shlex.split(said.rpartition("cut: ")[2])
+    assert words == ["collect", "plan", definition, *options[:-1]] and secret == "source.api_key=..."
+    said = typed(*words[1:], "source.api_key=secret-key", "--tenant", "a b").stderr
+    assert shlex.split(said.rpartition("collect it: ")[2])[:3] == ["collect", "run", definition]
+    assert said.endswith(" --tenant 'a b'\n")
 
 
 def test_plan_shows_shards_requests_and_limits_and_keeps_nothing(bare, testrail, file):
