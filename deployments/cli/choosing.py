@@ -1,7 +1,15 @@
-"""Which collection is meant, of those that were collected."""
+"""What is meant: which collection of those that were collected, and how much of it."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from blocks.storage import Storage
 from collectors.errors import Misconfigured
+
+MOST = 1_000_000
+Limit = Annotated[int, Parameter(validator=Number(gte=1, lte=MOST), show_default=True)]
 
 
 def meant(storage: Storage, name: str | None, tenant: str) -> str:

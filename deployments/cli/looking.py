@@ -1,5 +1,6 @@
 """`status`, `shards`, `quarantine`: how runs stand, and what they refused."""
 
+import shlex
 from typing import Any
 
 from blocks.catalog import Catalog
@@ -7,6 +8,7 @@ from blocks.reports import Report, report
 from blocks.settings import Settings
 from blocks.storage import open_storage
 from collectors.states import OPEN_RUNS
+from deployments.cli.choosing import MOST, Limit
 from deployments.cli.output import duration, moment, print_json, print_rows, say, show_field
 
 
@@ -154,7 +156,7 @@ def _shard(each: Any) -> dict[str, Any]:
     }
 
 
-def quarantine(run_id: str | None = None, *, limit: int = 1000, json: bool = False) -> int:
+def quarantine(run_id: str | None = None, *, limit: Limit = 1000, json: bool = False) -> int:
     """Show the records that were refused, and why.
 
     Examples
@@ -173,13 +175,17 @@ def quarantine(run_id: str | None = None, *, limit: int = 1000, json: bool = Fal
     with open_storage(Settings.load()) as storage:
         if run_id:
             storage.catalog.run(run_id)
-        found = [_refused(each) for each in storage.catalog.quarantined(run_id, limit)]
+        found = [_refused(each) for each in storage.catalog.quarantined(run_id, limit + 1)]
     columns = {
-        "RUN": "run_id", "SHARD": "shard_id", "PAGE": lambda each: each["page"] + 1, "AT": "position",
-        "ID": "record_id", "REASON": "reason", "WHAT": "message",
+        "RUN": "run_id", "SHARD": "shard_id", "PAGE": lambda each: each["page"] + 1,
+        "AT": lambda each: each["position"] + 1, "ID": "record_id", "REASON": "reason", "WHAT": "message",
     }  # fmt: skip
-    print_rows(found, columns, json)
-    if not found and not json:
+    print_rows(found[:limit], columns, json)
+    if len(found) > limit:
+        of_run = [run_id] if run_id else []
+        more = shlex.join(["collect", "quarantine", *of_run, f"--limit={min(10 * limit, MOST)}"])
+        say("{count} refused records. More: {command}", count=limit, command=more)
+    elif not found and not json:
         say("nothing is quarantined")
     return 0
 

@@ -86,16 +86,24 @@ def print_rows(
 
 def print_columns(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Aligned with a header on a terminal, where the last column may be cut; tab-separated without one in a pipe."""
-    texts = [["" if cell is None else visible(str(cell)) for cell in row] for row in rows]
     if not sys.stdout.isatty():
-        for row in texts:
-            print("\t".join(row))
+        for row in rows:
+            print("\t".join(_cell(cell) for cell in row))
         return
+    if not rows:
+        return
+    texts = [[_cell(cell, ",") for cell in row] for row in rows]
     widths = [max(cell_len(row[column]) for row in [list(header), *texts]) for column in range(len(header))]
     room = max(NARROWEST, shutil.get_terminal_size().columns - sum(widths[:-1]) - 2 * len(widths[:-1]))
     for row in [list(header), *texts]:
         shown = [*row[:-1], shortened(row[-1], room)]
         print("  ".join(_padded(cell, width) for cell, width in zip(shown, widths, strict=True)).rstrip())
+
+
+def _cell(cell: Any, grouped: str = "") -> str:
+    if cell is None:
+        return ""
+    return visible(f"{cell:{grouped}}" if isinstance(cell, int) else str(cell))
 
 
 def shortened(cell: str, room: int) -> str:

@@ -6,16 +6,13 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Literal
-
-from cyclopts import Parameter
-from cyclopts.validators import Number
+from typing import Literal
 
 from blocks.settings import Settings
 from blocks.storage import open_storage
 from collectors.models import Hit
 from collectors.terms import AFTER, BEFORE
-from deployments.cli.choosing import meant
+from deployments.cli.choosing import MOST, Limit, meant
 from deployments.cli.output import coloured, print_json, say, visible
 
 RED = "31"
@@ -26,7 +23,7 @@ def search(
     collection: str | None = None,
     under: str | None = None,
     kind: Literal["directory", "case"] | None = None,
-    limit: Annotated[int, Parameter(validator=Number(gte=1))] = 20,
+    limit: Limit = 20,
     tenant: str = "default",
     json: bool = False,
 ) -> int:
@@ -69,7 +66,7 @@ def search(
         _print(hits)
     if len(found) > limit:
         whose = None if tenant == "default" else tenant
-        more = _more(words, 10 * limit, collection=collection, under=under, kind=kind, tenant=whose)
+        more = _more(words, min(10 * limit, MOST), collection=collection, under=under, kind=kind, tenant=whose)
         say("{count} hits in {took:.0f} ms. More: {command}", count=limit, took=took, command=more)
     else:
         say("{count} hits in {took:.0f} ms, no more", count=len(hits), took=took)

@@ -19,7 +19,8 @@ from collectors.outbound import Http
 from collectors.planning import plan
 from collectors.reading import sift
 from collectors.registry import nearest
-from deployments.cli.asking import source_of
+from deployments.cli.asking import command, source_of
+from deployments.cli.choosing import MOST
 from deployments.cli.output import FIELD, coloured, print_json, say, shortened, show_field, show_warnings, visible
 from deployments.definitions import looked_up
 
@@ -50,7 +51,7 @@ def try_(
     set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
     stage: str | None = None,
     cursor: str | None = None,
-    items: Annotated[int, Parameter(validator=Number(gte=0))] = 3,
+    items: Annotated[int, Parameter(validator=Number(gte=0, lte=MOST), show_default=True)] = 3,
     tenant: str = "default",
     json: bool = False,
 ) -> int:
@@ -88,7 +89,8 @@ def try_(
     else:
         for each in tried:
             _print(each, items)
-        say("nothing was stored; see how it would be cut: collect plan {collection}", collection=collection)
+        following = command("plan", collection, set_, definition, tenant)
+        say("nothing was stored; see how it would be cut: {command}", command=following)
     return 3 if any(each.refused for each in tried) else 0
 
 

@@ -49,15 +49,24 @@ import sys
 from deployments.cli.output import print_columns
 print_columns(["RUN", "WHY"], [["r1", sys.argv[1]], ["r2", "short"]])
 """
+EMPTY = """
+from deployments.cli.output import print_columns
+print_columns(["RUN", "WHY"], [])
+"""
+NUMBERS = """
+from deployments.cli.output import print_columns
+print_columns(["RECORDS", "WHY"], [[20_800, None]])
+"""
 
 
-def on_terminal(columns: int, text: str) -> list[str]:
+def on_terminal(columns: int, text: str, program: str = PRINT) -> list[str]:
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     with os.fdopen(leader, "rb", buffering=0) as shown, os.fdopen(follower, "wb", buffering=0) as terminal:
-        subprocess.run([sys.executable, "-c", PRINT, text], stdout=terminal, env=environment, check=True, timeout=60)
-        return shown.read(65_536).decode().replace("\r\n", "\n").splitlines()
+        terminal.write(b"|\n")  # so that there is something to read
+        subprocess.run([sys.executable, "-c", program, text], stdout=terminal, env=environment, check=True, timeout=60)
+        return shown.read(65_536).decode().replace("\r\n", "\n").splitlines()[1:]
 
 
 @pytest.mark.parametrize(
@@ -73,6 +82,16 @@ def on_terminal(columns: int, text: str) -> list[str]:
 )
 def test_on_a_terminal_the_last_column_takes_the_cut(columns, text, last):
     assert on_terminal(columns, text) == ["RUN  WHY", f"r1   {last}", "r2   short"]
+
+
+def test_a_table_of_nothing_has_no_headings():
+    assert on_terminal(80, "", EMPTY) == []
+
+
+def test_people_see_thousands_and_programs_numbers():
+    assert on_terminal(80, "", NUMBERS) == ["RECORDS  WHY", "20,800"]
+    done = subprocess.run([sys.executable, "-c", NUMBERS], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "20800\t\n"
 
 
 def test_in_a_pipe_nothing_is_cut(monkeypatch):

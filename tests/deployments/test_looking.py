@@ -1,0 +1,38 @@
+"""What a run stands at and what it refused, as it is shown."""
+
+import json
+import shlex
+
+import pytest
+
+
+@pytest.fixture
+def run_id(tmp_path, testrail, gathered):
+    """A run that read everything, and refused the cases at positions 1, 2 and 4 of the list."""
+    return gathered(tmp_path / "home", testrail.definition())
+
+
+def test_people_count_pages_and_positions_from_one_and_programs_from_zero(typed, run_id):
+    rows = [line.split("\t") for line in typed("quarantine", run_id).stdout.splitlines()]
+    assert [row[2:4] for row in rows] == [["1", "2"], ["1", "3"], ["1", "5"]]
+    assert [(each["page"], each["position"]) for each in typed("quarantine", run_id, "--json").json] == [
+        (0, 1),
+        (0, 2),
+        (0, 4),
+    ]
+
+
+@pytest.mark.parametrize("which", [(), ("run",)])
+def test_more_refused_records_are_a_command_away(typed, run_id, which):
+    said = typed("quarantine", *(run_id for _ in which), "--limit", "2")
+    assert said.stdout.count("\n") == 2
+    command = shlex.split(said.stderr.partition("More: collect ")[2])
+    assert typed(*command).stdout.count("\n") == 3
+    assert "More" not in typed(*command).stderr
+    assert len(json.loads(typed("quarantine", "--limit", "2", "--json").stdout)) == 2
+
+
+@pytest.mark.parametrize("number", ["-1", "1000001", "9" * 22])
+@pytest.mark.parametrize("command", ["quarantine --limit", "search word --limit", "try demo --items"])
+def test_no_number_of_rows_is_taken_that_cannot_be_meant(typed, command, number):
+    assert "COL-0201" in typed(*command.split(), number, exit_code=2).stderr
