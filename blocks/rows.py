@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, bindparam, case, func, literal, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, case, func, literal, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from blocks import ledger
@@ -141,6 +141,20 @@ class Rows:
                 or 0
                 for kind, table in RECORDS.items()
             }
+
+    def holds(self, tenant: str, collection: str | None, path: str) -> bool:
+        """Whether a live record has this path or hangs below it."""
+        path = path.rstrip("/")
+        with self._database.read() as connection:
+            for table in RECORDS.values():
+                c = table.c
+                inside = or_(c.path == path, func.substr(c.path, 1, len(path) + 1) == f"{path}/")
+                query = select(c.id).where(c.tenant == tenant, c.deleted.is_(False), inside).limit(1)
+                if collection is not None:
+                    query = query.where(c.collection == collection)
+                if connection.execute(query).first():
+                    return True
+        return False
 
 
 def _of(table: Table, tenant: str, collection: str) -> Any:

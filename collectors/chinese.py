@@ -163,6 +163,7 @@ TEXTS: dict[str, str] = {
     "another process holds run {run}; waiting up to {left:.0f} s for a sign of life …": "另一个进程持有运行 {run}；最多等待 {left:.0f} 秒看它是否还活着 …",
     "run {run} had stopped; this one takes its place": "运行 {run} 已停止；由本次运行接替",
     "run {run} is complete already": "运行 {run} 已经完成",
+    "nothing is left to read in run {run}; read anew with: {command}": "运行 {run} 没有剩下要读的；重新读取：{command}",
     "end it with: collect down": "结束它：collect down",
     "starting the Prefect server …": "正在启动 Prefect 服务器 …",
     # the source and its answers
@@ -269,6 +270,8 @@ TEXTS: dict[str, str] = {
     "{query} holds nothing that can be searched": "{query} 中没有可以搜索的内容",
     "Give a word, or a Chinese character.": "请给出一个单词或一个汉字。",
     "{count} hits in {took:.0f} ms. More: {command}": "{count} 条结果，用时 {took:.0f} 毫秒。更多：{command}",
+    "nothing hangs below {under}; paths: {command}": "{under} 之下没有内容；路径见：{command}",
+    "try fewer or other words; what there is: {command}": "试试更少或别的词；查看已有内容：{command}",
     "{count} hits in {took:.0f} ms, no more": "{count} 条结果，用时 {took:.0f} 毫秒，没有更多",
     # ---- definitions and files
     "the platform's folder {named} cannot be found ({why})": "找不到平台的目录 {named}（{why}）",

@@ -1,6 +1,7 @@
 """`run` and `resume`: one run as a Prefect flow in this process, with progress, Ctrl-C and a truthful exit code."""
 
 import asyncio
+import shlex
 import signal
 import sys
 import time
@@ -17,7 +18,7 @@ from blocks.settings import Settings
 from blocks.storage import open_storage
 from collectors.errors import Fenced, Refused, Unreachable, Unusable, named
 from collectors.language import spoken
-from collectors.states import Desired, RunState
+from collectors.states import Desired, RunState, ShardState
 from deployments import prefect_server
 from deployments.cli.output import duration, print_json, say, show, show_warnings
 from deployments.cli.progress import shown
@@ -106,10 +107,18 @@ def resume(run_id: str, *, json: bool = False) -> int:
                 reason=row["reason"],
                 collection=row["collection"],
             )
+        if row["state"] == RunState.PARTIALLY_COMPLETED and _all_read(catalog, run_id):
+            anew = shlex.join(["collect", "run", row["collection"]])
+            say("nothing is left to read in run {run}; read anew with: {command}", run=run_id, command=anew)
+            return _finish(report(catalog, run_id), None, json)
         _wait_for_lease(catalog, run_id)
         api = _server(settings)
         catalog.desire(run_id, Desired.RUN)
         return _follow(catalog, run_id, run_id, api, json)
+
+
+def _all_read(catalog: Catalog, run_id: str) -> bool:
+    return all(shard["state"] == ShardState.COMPLETED for shard in catalog.shards(run_id))
 
 
 def _server(settings: Settings) -> str:
@@ -190,10 +199,10 @@ def _first_interrupt(handle: Callable[[], None]) -> Iterator[None]:
 def _finish(done: Report, api: str | None, json: bool) -> int:
     if json:
         print_json(as_json(done))
+        if done.state in (RunState.PAUSED, RunState.FAILED):
+            say("  go on with: collect resume {run}", run=done.run_id)
     else:
         _summarise(done)
-    if done.state in (RunState.PAUSED, RunState.FAILED):
-        say("  go on with: collect resume {run}", run=done.run_id)
     if api and done.flow_run_id:
         say("  Prefect   {ui}/runs/flow-run/{flow_run}", ui=prefect_server.ui(api), flow_run=done.flow_run_id)
     return EXIT_CODES.get(RunState(done.state), 4)
@@ -237,10 +246,11 @@ def _next(done: Report) -> list[str]:
         return [spoken("{command} (when the cause is gone)", command=resume), "collect errors " + done.run_id]
     failed = [resume] if any(shard.error for shard in done.shards) else []
     refused = [f"collect quarantine {done.run_id}"] if done.records["quarantined"] else []
+    collection = shlex.quote(done.collection)
     return [
         *failed,
         *refused,
-        f"collect tree {done.collection}",
-        f"collect export {done.collection}",
+        f"collect tree {collection}",
+        f"collect export {collection}",
         "collect status",
     ][:3]

@@ -11,6 +11,7 @@ from typing import Literal
 from blocks.settings import Settings
 from blocks.storage import open_storage
 from collectors.models import Hit
+from collectors.paths import escaped
 from collectors.terms import AFTER, BEFORE
 from deployments.cli.choosing import MOST, Limit, meant
 from deployments.cli.output import coloured, print_json, say, visible
@@ -33,7 +34,7 @@ def search(
     searched, as the source said it last.
 
     Examples
-        $ collect search 退款 失败
+        $ collect search 部分退款 原单
         $ collect search refund --collection demo --kind case --json
 
     Parameters
@@ -54,11 +55,12 @@ def search(
         print an array of objects
     """
     with open_storage(Settings.load()) as storage:
-        if collection:
+        if collection is not None:
             meant(storage, collection, tenant)
         began = time.perf_counter()
         found = storage.documents.search(tenant, " ".join(words), collection, kind, under, limit + 1)
         took = (time.perf_counter() - began) * 1000
+        under_nothing = not found and under is not None and not storage.rows.holds(tenant, collection, under)
     hits = found[:limit]
     if json:
         print_json([asdict(hit) for hit in hits])
@@ -70,6 +72,10 @@ def search(
         say("{count} hits in {took:.0f} ms. More: {command}", count=limit, took=took, command=more)
     else:
         say("{count} hits in {took:.0f} ms, no more", count=len(hits), took=took)
+    if under_nothing:
+        say("nothing hangs below {under}; paths: {command}", under=under, command=f"{_tree(collection, tenant)} --json")
+    elif not found:
+        say("try fewer or other words; what there is: {command}", command=_tree(collection, tenant))
     return 0
 
 
@@ -78,7 +84,18 @@ def _print(hits: Sequence[Hit]) -> None:
     for hit in hits:
         snippet = visible(" ".join(hit.snippet.split()))
         marked = re.sub(f"{BEFORE}.*?{AFTER}", lambda found: coloured(found[0], RED), snippet)
-        print(gap.join([visible(f"{hit.collection} {hit.kind} {hit.id}"), visible(hit.path or ""), marked]))
+        print(gap.join([visible(f"{hit.collection} {hit.kind} {hit.id}"), visible(_place(hit)), marked]))
+
+
+def _place(hit: Hit) -> str:
+    """Its path; only what is above it where the snippet is of its name."""
+    path = hit.path or ""
+    return path.removesuffix(escaped(hit.name)) if hit.field == "name" else path
+
+
+def _tree(collection: str | None, tenant: str) -> str:
+    whose = [] if tenant == "default" else ["--tenant", tenant]
+    return shlex.join(["collect", "tree", *([collection] if collection else []), *whose])
 
 
 def _more(words: Sequence[str], limit: int, **options: str | None) -> str:

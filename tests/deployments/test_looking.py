@@ -36,3 +36,11 @@ def test_more_refused_records_are_a_command_away(typed, run_id, which):
 @pytest.mark.parametrize("command", ["quarantine --limit", "search word --limit", "try demo --items"])
 def test_no_number_of_rows_is_taken_that_cannot_be_meant(typed, command, number):
     assert "COL-0201" in typed(*command.split(), number, exit_code=2).stderr
+
+
+def test_a_run_that_read_everything_is_not_resumed_and_says_how_to_read_anew(typed, run_id):
+    before = typed("status", run_id, "--json").json
+    said = typed("resume", run_id, exit_code=3)
+    assert "nothing is left to read" in said.stderr and "collect run cases" in said.stderr
+    assert "3 quarantined" in said.stdout
+    assert typed("status", run_id, "--json").json == before

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import shlex
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 from blocks.settings import Settings
 from blocks.storage import open_storage
 from collectors.models import Document
+from collectors.testing.vocabulary import CHINESE
+from deployments.cli.searching import search
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def store(home, *documents):
 
 def test_what_was_collected_is_found_by_two_characters_of_its_name(searched):
     said = searched("search", "退款")
-    assert said.stdout == "cases case 4\t/支付/退款\t【退款】\n"
+    assert said.stdout == "cases case 4\t/支付/\t【退款】\n"
     assert said.stderr.startswith("1 hits in ") and said.stderr.endswith(" ms, no more\n")
     (hit,) = searched("search", "支付", "--kind", "directory", "--json").json
     assert hit == {
@@ -54,6 +57,9 @@ def test_several_words_have_to_occur_all_quoted_or_not(searched, tmp_path):
 def test_no_hit_is_no_failure(searched):
     said = searched("search", "银河")
     assert (said.stdout, said.stderr[:10]) == ("", "0 hits in ")
+    assert said.stderr.endswith("try fewer or other words; what there is: collect tree\n")
+    assert searched("search", "银河", "--collection", "cases").stderr.endswith(": collect tree cases\n")
+    assert searched("search", "银河", "--tenant", "other").stderr.endswith(": collect tree --tenant other\n")
     assert searched("search", "银河", "--json").stdout == "[]\n"
 
 
@@ -64,6 +70,7 @@ def test_nothing_to_search_is_wrong_usage(searched, words):
 
 def test_wrong_usage_is_refused(searched):
     assert "COL-0228" in searched("search", "退款", "--collection", "other", exit_code=2).stderr
+    assert "COL-0228" in searched("search", "退款", "--collection", "", exit_code=2).stderr
     assert "COL-0201" in searched("search", "退款", "--kind", "shard", exit_code=2).stderr
     assert "COL-0201" in searched("search", "退款", "--limit", "0", exit_code=2).stderr
 
@@ -74,6 +81,19 @@ def test_search_keeps_to_what_is_asked_for(searched):
 
     assert found() == found("--collection", "cases") == found("--under", "/支付") == ["1", "4"]
     assert found("--tenant", "other") == found("--under", "/支") == found("--kind", "directory") == []
+
+
+@pytest.mark.parametrize(("under", "empty"), [("/支", True), ("/_付", True), ("/支付", False), ("/支付/退款/", False)])
+def test_a_path_nothing_hangs_below_is_told_so(searched, under, empty):
+    said = searched("search", "银河", "--under", under).stderr
+    assert (f"nothing hangs below {under}" in said) is empty
+    assert ("fewer or other words" in said) is not empty
+
+
+def test_the_examples_words_occur_in_the_demo():
+    words = re.search(r"collect search (.*)", search.__doc__)[1].split()
+    checks = [check for module in CHINESE.modules for check in module.checks]
+    assert any(all(word in check for word in words) for check in checks)
 
 
 @pytest.mark.parametrize("words", [["款"], ["--", "-款"]])

@@ -122,7 +122,7 @@ def test_a_new_run_takes_the_place_of_a_killed_one(faults, expected):
 def check_interrupt(faults, undisturbed, expected, case):
     crash = faults.crash(*case, "interrupt", INTERRUPTED)
     assert crash.state == "PAUSED"
-    assert f"collect resume {crash.run_id}" in crash.said
+    assert crash.said.count(f"collect resume {crash.run_id}") == 1
     assert faults.unended_in_prefect(crash.run_id) == []
     assert_made_whole(faults, crash, undisturbed, expected)
 
