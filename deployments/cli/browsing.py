@@ -28,6 +28,7 @@ MISSING = "{count} records are left out: their details are not stored yet; finis
 
 def tree(
     collection: str | None = None,
+    /,
     *,
     depth: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     tenant: str = "default",
@@ -69,7 +70,7 @@ def tree(
 
 
 def export(
-    collection: str, *, format: Literal["jsonl"] = "jsonl", output: Path | None = None, tenant: str = "default"
+    collection: str, /, *, format: Literal["jsonl"] = "jsonl", output: Path | None = None, tenant: str = "default"
 ) -> int:
     """Write every live record of a collection, one JSON object a line.
 

@@ -3,7 +3,7 @@
 from typing import Literal
 
 
-def completion(shell: Literal["bash", "zsh", "fish"]) -> int:
+def completion(shell: Literal["bash", "zsh", "fish"], /) -> int:
     """Print a script that makes a shell complete commands and options.
 
     Put its output where the shell looks for such scripts, or load it into the shell that runs:

@@ -13,7 +13,7 @@ from deployments.cli.output import print_columns, print_json, say
 UNNAMED = "unexpected"
 
 
-def errors(run_id: str | None = None, *, tenant: str = "default", json: bool = False) -> int:
+def errors(run_id: str | None = None, /, *, tenant: str = "default", json: bool = False) -> int:
     """Show what went wrong, a line for each cause, and what to do.
 
     Examples

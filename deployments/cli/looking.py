@@ -13,7 +13,7 @@ from deployments.cli.output import duration, moment, print_json, print_rows, say
 
 
 def status(
-    run_id: str | None = None, *, collection: str | None = None, tenant: str = "default", json: bool = False
+    run_id: str | None = None, /, *, collection: str | None = None, tenant: str = "default", json: bool = False
 ) -> int:
     """Show runs, newest first, or one run.
 
@@ -116,7 +116,7 @@ def _deserted(catalog: Catalog, row: dict[str, Any]) -> str | None:
     return None
 
 
-def shards(run_id: str, *, json: bool = False) -> int:
+def shards(run_id: str, /, *, json: bool = False) -> int:
     """Show the shards of a run.
 
     Examples
@@ -156,7 +156,7 @@ def _shard(each: Any) -> dict[str, Any]:
     }
 
 
-def quarantine(run_id: str | None = None, *, limit: Limit = 1000, json: bool = False) -> int:
+def quarantine(run_id: str | None = None, /, *, limit: Limit = 1000, json: bool = False) -> int:
     """Show the records that were refused, and why.
 
     Examples

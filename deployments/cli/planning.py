@@ -18,6 +18,7 @@ from deployments.definitions import looked_up
 
 def plan(
     collection: str,
+    /,
     *,
     set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
     tenant: str = "default",

@@ -35,6 +35,7 @@ EXIT_CODES = {
 
 def run(
     collection: str,
+    /,
     *,
     mode: Literal["full"] | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
@@ -78,7 +79,7 @@ def run(
             raise
 
 
-def resume(run_id: str, *, json: bool = False) -> int:
+def resume(run_id: str, /, *, json: bool = False) -> int:
     """Go on with a run that was interrupted, from its last checkpoints.
 
     Examples

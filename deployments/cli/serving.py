@@ -1,10 +1,15 @@
 """`up`, `down`, `sample`: what is started for trying things and for running them on one machine."""
 
 import sys
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from blocks.settings import Settings
 from deployments import prefect_server
 from deployments.cli.output import say
+
+SHOWN = Parameter(show_default=True)
 
 
 def up(*, port: int | None = None) -> int:
@@ -42,15 +47,15 @@ def down() -> int:
 
 def sample(
     *,
-    port: int = 8765,
-    cases: int = 20_000,
-    directories: int = 800,
-    seed: int = 1,
+    port: Annotated[int, SHOWN] = 8765,
+    cases: Annotated[int, SHOWN] = 20_000,
+    directories: Annotated[int, SHOWN] = 800,
+    seed: Annotated[int, SHOWN] = 1,
     damaged: int = 0,
     latency: float = 0.0,
     error_rate: float = 0.0,
     rate_limit: int = 0,
-    page_size: int = 250,
+    page_size: Annotated[int, SHOWN] = 250,
     api_key: str = "",
 ) -> int:
     """Serve a made-up test-management system that speaks TestRail's API, until Ctrl-C.

@@ -17,6 +17,7 @@ KINDS = ("directory", "case")
 
 def show(
     id: str,
+    /,
     *,
     collection: str | None = None,
     kind: Literal["directory", "case"] | None = None,

@@ -54,7 +54,7 @@ def _summary(found: Any) -> str:
 
 
 @collectors.command
-def show(name: str, *, json: bool = False) -> int:
+def show(name: str, /, *, json: bool = False) -> int:
     """Show what a collector wants to be told about its source, and a sample of it.
 
     Examples

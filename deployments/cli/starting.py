@@ -3,6 +3,9 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from blocks.settings import secret
 from collectors import registry
@@ -15,7 +18,13 @@ from deployments.cli.parameters import Key, keys_of, line, scalar, source_lines
 LONGEST_NAME = 100
 
 
-def init(file: Path = Path("collection.yaml"), *, collector: str = "testrail", force: bool = False) -> int:
+def init(
+    file: Annotated[Path, Parameter(show_default=True)] = Path("collection.yaml"),
+    /,
+    *,
+    collector: Annotated[str, Parameter(show_default=True)] = "testrail",
+    force: bool = False,
+) -> int:
     """Write a collection file to begin with, each key explained.
 
     Examples
@@ -46,14 +55,21 @@ def _write(file: Path, text: str, force: bool) -> None:
     except FileExistsError:
         raise Misconfigured(
             "{file} is there already",
-            "Name another file, or write over it: collect init {file} --force",
+            "Name another file, or write over it: collect init {quoted} --force",
             code="COL-0240",
             file=file,
+            quoted=shlex.quote(str(file)),
         ) from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
+        missing = isinstance(error, FileNotFoundError)
         raise Misconfigured(
-            "{file} cannot be written ({why})", "Name another file.", code="COL-0241", file=file, why=why
+            "{file} cannot be written ({why})",
+            "Its folder is missing: mkdir -p {folder}" if missing else "Name another file.",
+            code="COL-0241",
+            file=file,
+            why=why,
+            folder=shlex.quote(str(file.parent)),
         ) from error
 
 

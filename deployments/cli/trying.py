@@ -47,6 +47,7 @@ class Tried:
 
 def try_(
     collection: str,
+    /,
     *,
     set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
     stage: str | None = None,

@@ -167,3 +167,21 @@ def test_help_shows_examples_line_by_line(typed, command):
     examples = following[: following.index("")] if "" in following else following
     assert 1 <= len(examples) <= 3
     assert all(line.startswith(f"    $ collect {command}") for line in examples)
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [("run", "COLLECTION"), ("try", "COLLECTION"), ("resume", "RUN_ID"), ("show", "ID")]
+)
+def test_what_is_missing_is_named_as_it_is_typed(typed, command, name):
+    said = typed(command, exit_code=2).stderr
+    assert name in said and "--" not in said.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [("try", ["3"]), ("search", ["20"]), ("quarantine", ["1000"]), ("init", ["collection.yaml", "testrail"]),
+     ("sample", ["8765", "20000", "800", "1", "250"]), ("run", [])],
+)  # fmt: skip
+def test_help_shows_the_defaults_a_user_cares_for(typed, command, shown):
+    text = re.sub(r"[\s│]+", " ", typed(command, "--help").stdout)
+    assert re.findall(r"\[default: (.*?)\]", text) == shown
