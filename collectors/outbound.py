@@ -148,7 +148,7 @@ class Http:
     def quoted(self, said: str) -> str:
         """Words of the source, fit to be shown: without our secrets, on one line, and not too long."""
         for secret in self._secrets:
-            said = said.replace(secret, HIDDEN)
+            said = re.sub(_found_as(secret), HIDDEN, said)
         return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+", " ", said)[:LONGEST_SAID]
 
     async def _patiently(self, build: Callable[[], httpx.Request], read: Callable[[Any], Any] = _as_it_is) -> Any:
@@ -338,6 +338,12 @@ def _spellings(secrets: Iterable[str], public: str) -> list[str]:
     """Each secret as it is, as JSON and as addresses write it; the longest first, so that no part of one is left."""
     spelled = {form(each) for each in secrets for form in SPELLINGS}
     return sorted((each for each in spelled if each and each not in f"{public}/"), key=len, reverse=True)
+
+
+def _found_as(secret: str) -> str:
+    """Anywhere; a very short one not within words, which it would only make unreadable."""
+    literal = re.escape(secret)
+    return literal if len(secret) >= SHORTEST_SECRET else rf"(?<!\w){literal}(?!\w)"
 
 
 def _of_rate(header: str) -> bool:

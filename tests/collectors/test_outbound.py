@@ -10,6 +10,7 @@ import pytest
 
 from collectors import outbound
 from collectors.errors import CollectError, Misconfigured, Throttled, Transient
+from collectors.models import Retry
 from collectors.outbound import checked_base_url
 from collectors.pacing import LONGEST_PAUSE, Pace, pauses
 
@@ -480,3 +481,15 @@ def test_anything_else_is_refused_as_a_base_address_without_showing_a_password(g
     with pytest.raises(ValueError) as caught:
         checked_base_url(given)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("secret", "said", "shown"),
+    [
+        ("x", "no /index.php for x", "no /index.php for ***"),
+        ("abc", "abcd abc, =abc", "abcd ***, =***"),
+        ("abcd", "xabcdx", "x***x"),
+    ],
+)
+def test_a_very_short_secret_is_not_looked_for_within_words(secret, said, shown):
+    assert outbound.Http("http://127.0.0.1:9", Retry(), Pace(), 1, secrets=[secret]).quoted(said) == shown
