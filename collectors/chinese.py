@@ -47,8 +47,9 @@ TEXTS: dict[str, str] = {
     # init, try and plan
     "{file} is written; put in your source's address and ids": "已写入 {file}；请填入来源的地址和编号",
     "{file} is there already": "{file} 已经存在",
-    "Name another file, or write over it: collect init {file} --force": "换一个文件名，或覆盖它：collect init {file} --force",
+    "Name another file, or write over it: collect init {quoted} --force": "换一个文件名，或覆盖它：collect init {quoted} --force",
     "{file} cannot be written ({why})": "无法写入 {file}（{why}）",
+    "Its folder is missing: mkdir -p {folder}": "目录不存在：mkdir -p {folder}",
     "Name another file.": "请换一个文件。",
     "--cursor needs --stage": "--cursor 需要与 --stage 一起使用",
     "Say which stage it belongs to.": "请说明它属于哪个阶段。",
@@ -253,6 +254,9 @@ TEXTS: dict[str, str] = {
     "Set it: export {name}=...": "设置它：export {name}=...",
     "Did you mean {word}? ": "您是想写 {word} 吗？",
     "{mistakes}": "{mistakes}",
+    "Keys of a source: collect collectors show NAME; all keys: collect init FILE writes them down.": (
+        "来源的键：collect collectors show NAME；全部的键：collect init FILE 会写出来。"
+    ),
     "unknown key {path!r}": "未知的键 {path!r}",
     "unknown key {path!r}. {guess}Known here: {known}": "未知的键 {path!r}。{guess}这里可用的键：{known}",
     "{path} is missing": "缺少 {path}",
@@ -276,11 +280,14 @@ TEXTS: dict[str, str] = {
     # ---- definitions and files
     "the platform's folder {named} cannot be found ({why})": "找不到平台的目录 {named}（{why}）",
     "Set COLLECT_HOME to a folder that can be written.": "请把 COLLECT_HOME 设为可写的目录。",
+    "Check its name, or write one: collect init {file}": "请检查名称，或新写一个：collect init {file}",
     "Check its name and rights.": "请检查名称和权限。",
     "{path} is not UTF-8 text ({why} at byte {at})": "{path} 不是 UTF-8 文本（第 {at} 字节：{why}）",
     "Save it as UTF-8.": "请另存为 UTF-8。",
     "{where} is not valid YAML": "{where} 不是有效的 YAML",
-    "{where} is not valid YAML (line {line}, column {column})": "{where} 不是有效的 YAML（第 {line} 行第 {column} 列）",
+    "{where} is not valid YAML (line {line}, column {column}{why})": (
+        "{where} 不是有效的 YAML（第 {line} 行第 {column} 列{why}）"
+    ),
     "{where} is not valid YAML (position {position})": "{where} 不是有效的 YAML（位置 {position}）",
     "Check quotes, dates and indentation (blanks, no tabs).": "请检查引号、日期和缩进（用空格，不用制表符）。",
     "{path} is larger than {kilobytes} KB": "{path} 超过 {kilobytes} KB",
@@ -324,6 +331,8 @@ TEXTS: dict[str, str] = {
     ),
     "its parent is not there": "找不到它的上级",
     "its parents form a circle": "它的上级形成了环",
+    "the output cannot be written ({why})": "无法写出输出（{why}）",
+    "Make room where it goes, or send it elsewhere.": "请为输出腾出空间，或改写到别处。",
     # ---- stores
     "{path} cannot grow: there is no space left": "{path} 无法增大：空间已满",
     "Make space, then: collect resume RUN (collect status names it)": (

@@ -155,7 +155,8 @@ def validated(model: type[BaseModel], values: Any, where: str) -> Any:
         return model.model_validate(values)
     except ValidationError as error:
         mistakes = "; ".join(_explained(model, each, where) for each in error.errors(include_url=False))
-        raise Misconfigured("{mistakes}", code="COL-0235", mistakes=mistakes) from None
+        remedy = "Keys of a source: collect collectors show NAME; all keys: collect init FILE writes them down."
+        raise Misconfigured("{mistakes}", remedy, code="COL-0235", mistakes=mistakes) from None
 
 
 def _explained(model: type[BaseModel], error: Any, where: str) -> str:

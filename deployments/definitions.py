@@ -1,5 +1,6 @@
 """Collection files: YAML in, a checked definition out, with errors that name the key and the nearest right one."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,12 +87,14 @@ def _read(path: Path) -> Any:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except (OSError, ValueError) as error:
+        missing = isinstance(error, FileNotFoundError)
         raise Misconfigured(
             "{path} cannot be read ({why})",
-            "Check its name and rights.",
+            "Check its name, or write one: collect init {file}" if missing else "Check its name and rights.",
             code="COL-0211",
             path=path,
             why=getattr(error, "strerror", error),
+            file=shlex.quote(str(path)),
         ) from error
     if len(content) > LARGEST:
         raise Misconfigured(

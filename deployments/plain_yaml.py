@@ -1,5 +1,6 @@
 """YAML as far as a collection file needs it: one document, no aliases, no key twice, nothing endless."""
 
+import re
 from collections.abc import Hashable
 from typing import Any
 
@@ -9,6 +10,7 @@ from collectors.errors import Misconfigured
 
 DEEPEST = 20
 LONGEST_NUMBER = 20
+QUOTED = re.compile(r"'(?!<|\\t')[^' ]*\w[^' ]*'")  # not the names of tokens, which stand in <>, and not the tab
 
 
 def loaded(text: str, where: str) -> Any:
@@ -92,9 +94,17 @@ def _explained(error: Exception, where: str) -> Misconfigured:
         return Misconfigured(what, remedy, code="COL-0218", where=where, line=mark.line + 1)
     what, remedy = "{where} is not valid YAML", "Check quotes, dates and indentation (blanks, no tabs)."
     if mark:
-        what = "{where} is not valid YAML (line {line}, column {column})"
-        return Misconfigured(what, remedy, code="COL-0213", where=where, line=mark.line + 1, column=mark.column + 1)
+        what = "{where} is not valid YAML (line {line}, column {column}{why})"
+        facts = {"line": mark.line + 1, "column": mark.column + 1, "why": _reason(error)}
+        return Misconfigured(what, remedy, code="COL-0213", where=where, **facts)
     if isinstance(error, yaml.reader.ReaderError):
         what = "{where} is not valid YAML (position {position})"
         return Misconfigured(what, remedy, code="COL-0213", where=where, position=error.position)
     return Misconfigured(what, remedy, code="COL-0213", where=where)
+
+
+def _reason(error: Any) -> str:
+    """YAML's own words, without what they quote of the text; those about tags quote more, and are left out."""
+    if not isinstance(error, (yaml.scanner.ScannerError, yaml.parser.ParserError)) or not error.problem:
+        return ""
+    return ": " + QUOTED.sub("...", error.problem)

@@ -60,6 +60,14 @@ def _called() -> int | None:
         ) from None
 
 
+def _say(error: CollectError) -> None:
+    from deployments.cli.output import say
+
+    say(spoken("error {code}: {what}", code=error.code, what=error.what))
+    if error.remedy:
+        say(spoken("  fix   {remedy}", remedy=error.remedy))
+
+
 def main() -> None:
     """Exit codes: 0 done, 1 failed, 2 wrong usage, 3 partly done, 4 refused, 5 server unreachable, 130 interrupted."""
     for name in ("stdout", "stderr"):
@@ -70,17 +78,14 @@ def main() -> None:
     try:
         sys.exit(_called())
     except CollectError as error:
-        from deployments.cli.output import say
-
-        say(spoken("error {code}: {what}", code=error.code, what=error.what))
-        if error.remedy:
-            say(spoken("  fix   {remedy}", remedy=error.remedy))
+        _say(error)
         sys.exit(next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1))
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:
-        print(f"error: {error.strerror or error}", file=sys.stderr)
+        what, remedy = "the output cannot be written ({why})", "Make room where it goes, or send it elsewhere."
+        _say(CollectError(what, remedy, code="COL-0251", why=error.strerror or error))
         os._exit(1)  # an output that cannot be written would fail once more when Python flushes it at its end
     except KeyboardInterrupt:
         sys.exit(130)

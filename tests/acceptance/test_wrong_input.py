@@ -181,6 +181,8 @@ def test_an_output_that_cannot_be_written_is_no_traceback(tmp_path, new_collect,
     command = f"{sys.executable} -m deployments.cli list {output}"
     done = subprocess.run(command, shell=True, env=collect.environment, capture_output=True, text=True)
     assert "Traceback" not in done.stderr
+    if output == ">/dev/full":
+        assert "error COL-0251" in done.stderr and "  fix   " in done.stderr
 
 
 def test_a_prefect_server_that_does_not_answer_exits_with_5(tmp_path, new_collect):

@@ -60,7 +60,8 @@ def test_init_refuses_to_write_over_a_file_or_into_no_folder(typed, tmp_path):
     assert (tmp_path / "tests.yaml").read_text() == "mine"
     typed("init", "tests.yaml", "--force")
     assert "collector: testrail" in (tmp_path / "tests.yaml").read_text(encoding="utf-8")
-    assert "COL-0241" in typed("init", "nowhere/tests.yaml", exit_code=2).stderr
+    refused = typed("init", "no where/tests.yaml", exit_code=2)
+    assert "COL-0241" in refused.stderr and "mkdir -p 'no where'" in refused.stderr
 
 
 def test_try_shows_what_a_page_would_become_and_keeps_nothing(bare, testrail, file):

@@ -176,6 +176,7 @@ def test_every_wrong_key_is_named_at_once(file, catalog):
     said = refused(file(**{"nmae": "x", "strategy.concurrency": 0, "collector": None}), catalog)
     for key in ("nmae", "strategy.concurrency", "collector is missing"):
         assert key in said
+    assert "collect collectors show NAME" in said
 
 
 @pytest.mark.parametrize(
@@ -282,6 +283,20 @@ def test_what_is_not_yaml_is_refused_with_its_place(file, catalog, text):
     assert "line" in said or "position" in said
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (f"a: [{SECRET}", "expected ',' or ']', but got '<stream end>'"),
+        (f"a:\n\t- {SECRET}", r"found character '\t' that cannot start any token"),
+        (f'a: "{SECRET}\\q"', "found unknown escape character ..."),
+        (f"a: !x{SECRET}!y z", "found undefined tag handle ..."),
+        (f"a: !{SECRET}", ")"),
+    ],
+)
+def test_yamls_own_reason_is_said_without_what_stands_there(file, catalog, text, reason):
+    assert reason in refused(file(text), catalog)
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", "cases", "- name: cases", "7", "---\n...\n"])
 def test_what_is_no_mapping_is_refused_with_an_example(file, catalog, text):
     said = refused(file(text), catalog)
@@ -306,7 +321,8 @@ def test_a_file_that_is_not_utf_8_is_refused(file, catalog, content):
 
 def test_a_file_that_is_not_there_is_named(tmp_path, catalog):
     path = str(tmp_path / "nowhere.yaml")
-    assert f"{path} cannot be read" in refused(path, catalog)
+    said = refused(path, catalog)
+    assert f"{path} cannot be read" in said and said.endswith(f"collect init {path}")
 
 
 def test_a_folder_is_no_file(tmp_path, catalog):
