@@ -25,13 +25,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 class Collect:
     """The installed command, in a folder of its own."""
 
+    python = sys.executable
+
     def __init__(self, home: Path, **environment: str) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "COLLECT_"))}
         self.home = home
         self.environment = inherited | {"COLLECT_HOME": str(home), "NO_COLOR": "1"} | environment
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "deployments.cli", *arguments]
+        command = [self.python, "-m", "deployments.cli", *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, env=self.environment, text=True, cwd=self.home.parent, **pipes | options)
 

@@ -6,12 +6,15 @@ import shlex
 import socket
 import subprocess
 import sys
+import sysconfig
+import venv
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "writing-a-collector.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "writing-a-collector.md"
 FILE = re.compile(r"^`(?P<name>[\w.-]+)`[^\n]*:\n\n```\w*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 PORT = "8799"
@@ -48,14 +51,24 @@ def package(tmp_path_factory, page, port):
 
 
 @pytest.fixture(scope="module")
-def installed(package, tmp_path_factory):
-    """Where the package was built into and installed."""
-    target = tmp_path_factory.mktemp("site")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-qq", "install"]
-    options = ["--no-deps", "--no-build-isolation", "--target", str(target), str(package)]
-    done = subprocess.run([*pip, *options], capture_output=True, text=True, timeout=60)
+def environment(tmp_path_factory):
+    """The Python of a new environment that offers what this one has, and takes what is installed."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, symlinks=True)
+    python = folder / "bin" / "python"
+    ask = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    own = Path(subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip())
+    (own / "platform.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+    return python
+
+
+@pytest.fixture(scope="module")
+def installed(package, environment, page):
+    """The Python the package is installed for, as the page says."""
+    _, *arguments = shlex.split(typed("pip install", page)[0])
+    done = subprocess.run([environment, *arguments, "-qq"], cwd=package, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    return str(target)
+    return str(environment)
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +83,9 @@ def stand_in(package):
             server.terminate()
 
 
-def commands(page: str) -> list[str]:
-    """The lines of the block that tries the collector."""
-    block = next(each["text"] for each in BLOCK.finditer(page) if "collect run tracker.yaml" in each["text"])
+def typed(command: str, page: str) -> list[str]:
+    """The lines of the block that types `command`."""
+    block = next(each["text"] for each in BLOCK.finditer(page) if command in each["text"])
     return [line.partition("#")[0].strip() for line in block.splitlines()]
 
 
@@ -92,11 +105,12 @@ def test_every_block_of_code_belongs_to_a_file_that_is_tried(page):
 
 
 def test_what_the_page_types_collects_the_source(page, package, installed, stand_in, new_collect, prefect_server):
-    collect = new_collect(package / "home", PYTHONPATH=installed, **prefect_server, **TOKEN)
+    collect = new_collect(package / "home", **prefect_server, **TOKEN)
+    collect.python = installed
     said = {}
-    export, *typed = commands(page)
+    export, *lines = typed("collect run tracker.yaml", page)
     assert export == f"export TRACKER_TOKEN={TOKEN['TRACKER_TOKEN']}"
-    for line in typed:
+    for line in lines:
         _, *arguments = shlex.split(line)
         said[arguments[0]] = collect(*arguments).stdout
     assert re.search(r"^tracker\tMilestones and issues of Tracker", said["collectors"], re.MULTILINE)
@@ -113,11 +127,10 @@ def test_what_the_page_types_collects_the_source(page, package, installed, stand
     }
 
 
-def test_the_collector_keeps_its_contract(package):
-    line = next(
-        match["text"] for match in BLOCK.finditer(PAGE.read_text(encoding="utf-8")) if "pytest" in match["text"]
-    )
-    _, *arguments = shlex.split(line)
+def test_the_collector_keeps_its_contract(package, page):
+    make, test = typed("-m pytest", page)
+    assert f"\n{make.split()[-1]}:" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    _, *arguments = shlex.split(test)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     command = [sys.executable, *arguments, "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
     done = subprocess.run(command, cwd=package, env=environment, capture_output=True, text=True, timeout=60)
