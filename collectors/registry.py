@@ -154,7 +154,7 @@ def validated(model: type[BaseModel], values: Any, where: str) -> Any:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        mistakes = "; ".join(_explained(model, each, where) for each in error.errors(include_url=False))
+        mistakes = spoken("; ").join(_explained(model, each, where) for each in error.errors(include_url=False))
         remedy = "Keys of a source: collect collectors show NAME; all keys: collect init FILE writes them down."
         raise Misconfigured("{mistakes}", remedy, code="COL-0235", mistakes=mistakes) from None
 

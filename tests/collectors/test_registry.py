@@ -167,6 +167,7 @@ def test_refusals_are_said_in_the_language_of_their_reader():
         assert refusal(GOOD | {"colector": "x"}).startswith(
             "未知的键 'colector'。您是想写 collector 吗？这里可用的键："
         )
+        assert "；未知的键 'sorce'。" in refusal(GOOD | {"colector": "x", "sorce": {}})
         with pytest.raises(Misconfigured, match="没有名为 'testrial' 的采集器\n您是想写 testrail 吗？用 collect"):
             load("testrial")
     finally:
