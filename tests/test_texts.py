@@ -9,6 +9,9 @@ from string import Formatter
 import pytest
 
 from collectors.chinese import TEXTS
+from collectors.models import Retry, Strategy
+from collectors.sources import kiwi, testrail
+from deployments.cli.parameters import keys_of
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("collectors", "blocks", "tasks", "flows", "deployments")
@@ -17,6 +20,8 @@ SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 SPEAKERS = {
     "spoken": (0,),
     "say": (0,),
+    "show_field": (0,),
+    "print_columns": (0,),
     "CollectError": (0, 1),
     "Transient": (0, 1),
     "Throttled": (0, 2),
@@ -29,7 +34,8 @@ SPEAKERS = {
     "Refused": (0, 1),
     "Fenced": (0, 1),
 }
-ERRORS = SPEAKERS.keys() - {"spoken", "say"}
+ERRORS = SPEAKERS.keys() - {"spoken", "say", "show_field", "print_columns"}
+LABELLED = ("columns", "lines")  # dicts of these names have headings or names of fields as keys
 PAGE = re.compile(r"^## (COL-\d{4})$", re.MULTILINE)
 
 
@@ -52,6 +58,14 @@ def texts() -> Iterator[tuple[str, str]]:
                 yield node.value, f"{path.relative_to(ROOT)}:{node.lineno}"
 
 
+def labels() -> Iterator[str]:
+    for path in (ROOT / "deployments" / "cli").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict(keys=keys)) if name in LABELLED:
+                    yield from (key.value for key in keys)
+
+
 def places(text: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(text) if name}
 
@@ -63,6 +77,16 @@ def codes() -> set[str]:
 
 def test_every_text_has_its_chinese():
     assert not {text: where for text, where in texts() if text not in TEXTS}
+
+
+def test_every_heading_and_name_of_a_field_has_its_chinese():
+    assert {"RUN", "TOOK", "hash", "rate"} <= set(labels())
+    assert not set(labels()) - TEXTS.keys()
+
+
+@pytest.mark.parametrize("model", [Strategy, Retry, kiwi.Parameters, testrail.Parameters])
+def test_every_key_of_a_collection_file_is_explained_in_chinese(model):
+    assert not {key.description for key in keys_of(model) if key.key != "retry"} - TEXTS.keys()
 
 
 def test_a_chinese_text_speaks_of_the_same_facts():

@@ -7,6 +7,7 @@ from blocks.catalog import Catalog
 from blocks.reports import Report, report
 from blocks.settings import Settings
 from blocks.storage import open_storage
+from collectors.language import spoken
 from collectors.states import OPEN_RUNS
 from deployments.cli.choosing import MOST, Limit
 from deployments.cli.output import duration, moment, print_json, print_rows, say, show_field
@@ -62,16 +63,17 @@ def _status_of_one(found: dict[str, Any], done: Report, json: bool) -> int:
     if json:
         print_json(found)
         return 0
-    progress = found["progress"]
     lines = {
         "run": found["run_id"],
         "collection": found["collection"],
         "state": found["state"] + (f" ({found['reason']})" if found["reason"] else ""),
         "mode": found["mode"],
-        "progress": f"{progress['current']:,} of {progress['total']:,} read, {progress['success']:,} applied, "
-        f"{progress['failure']:,} quarantined, {progress['phase']}",
+        "progress": spoken(
+            "{current:,} of {total:,} read, {success:,} applied, {failure:,} quarantined, {phase}",
+            **found["progress"] | {"phase": spoken(done.phase)},
+        ),
         "shards": ", ".join(f"{count} {state}" for state, count in found["shards"].items()),
-        "rate": f"{done.rate:,.0f}/s over {duration(done.seconds)}",
+        "rate": spoken("{rate:,.0f}/s over {time}", rate=done.rate, time=duration(done.seconds)),
         "began": found["created_at"],
     }
     for name, text in lines.items():

@@ -21,6 +21,7 @@ STATE_COLOURS = {
 
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 NARROWEST = 12
+NAME = 11  # columns of a field's name
 FIELD = 14  # columns before the text of an indented field
 
 
@@ -49,8 +50,8 @@ def show(text: str) -> None:
 
 
 def show_field(name: str, text: str, indent: str = "  ") -> None:
-    """Data: a line on stdout that begins with its name."""
-    show(f"{indent}{name:<11} {text}")
+    """Data: a line on stdout that begins with its name, in the user's language."""
+    show(f"{indent}{_padded(spoken(name), NAME)} {text}")
 
 
 def show_warnings() -> None:
@@ -85,7 +86,10 @@ def print_rows(
 
 
 def print_columns(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Aligned with a header on a terminal, where the last column may be cut; tab-separated without one in a pipe."""
+    """Aligned with a header on a terminal, where the last column may be cut; tab-separated without one in a pipe.
+
+    The header is said in the user's language.
+    """
     if not sys.stdout.isatty():
         for row in rows:
             print("\t".join(_cell(cell) for cell in row))
@@ -93,9 +97,10 @@ def print_columns(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     if not rows:
         return
     texts = [[_cell(cell, ",") for cell in row] for row in rows]
-    widths = [max(cell_len(row[column]) for row in [list(header), *texts]) for column in range(len(header))]
+    headings = [spoken(each) for each in header]
+    widths = [max(cell_len(row[column]) for row in [headings, *texts]) for column in range(len(header))]
     room = max(NARROWEST, shutil.get_terminal_size().columns - sum(widths[:-1]) - 2 * len(widths[:-1]))
-    for row in [list(header), *texts]:
+    for row in [headings, *texts]:
         shown = [*row[:-1], shortened(row[-1], room)]
         print("  ".join(_padded(cell, width) for cell, width in zip(shown, widths, strict=True)).rstrip())
 

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from collectors.language import spoken
 from collectors.registry import REFERENCE
 
 WORDS = {
@@ -86,9 +87,9 @@ def _example(field: dict[str, Any]) -> Any:
 
 
 def line(before: str, key: Key) -> str:
-    """The key as a line of YAML with its meaning."""
-    notes = [note for note in (key.description, key.type) if note]
-    return f"{before}{key.key}: {scalar(key.example)}".ljust(NOTE_COLUMN) + f"# {'; '.join(notes)}"
+    """The key as a line of YAML with its meaning, in the user's language."""
+    notes = [spoken(note) for note in (key.description, key.type) if note]
+    return f"{before}{key.key}: {scalar(key.example)}".ljust(NOTE_COLUMN) + f"# {spoken('; ').join(notes)}"
 
 
 def source_lines(keys: list[Key]) -> list[str]:

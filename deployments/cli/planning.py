@@ -51,7 +51,8 @@ def plan(
     if json:
         print_json(_plan(definition, stages, rows, seconds))
         return 0
-    print_rows(rows, {"SHARD": "shard_id", "RANGE": "range", "RECORDS": "estimate", "REQUESTS": "requests"})
+    columns = {"SHARD": "shard_id", "RANGE": "range", "RECORDS": "estimate", "REQUESTS": "requests"}
+    print_rows(rows, columns)
     for text in _said(definition, rows, seconds, command("run", collection, set_, definition, tenant)):
         say(text)
     return 0

@@ -59,4 +59,5 @@ def _text(now: Report) -> str:
     if not now.rate or now.phase == "ended":
         return f"{counts}  {spoken(now.phase)}"
     remaining = duration((now.total - now.records["fetched"]) / now.rate)
-    return f"{counts}  {now.rate:,.0f}/s  {spoken(now.phase)}  " + spoken("{time} left", time=remaining)
+    rate = spoken("{rate:,.0f}/s", rate=now.rate)
+    return f"{counts}  {rate}  {spoken(now.phase)}  " + spoken("{time} left", time=remaining)

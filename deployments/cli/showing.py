@@ -73,7 +73,7 @@ def _only(found: list[dict[str, Any]], id: str) -> dict[str, Any]:
             code="COL-0246",
             count=len(found),
             id=id,
-            which=", ".join(f"{row['kind']} of {row['collection']}" for row in found),
+            which=spoken(", ").join(spoken("{kind} of {collection}", **row) for row in found),
             collection=found[0]["collection"],
             kind=found[0]["kind"],
         )
@@ -129,7 +129,7 @@ def _print(record: dict[str, Any]) -> None:
         print(spoken("  its details are not stored yet; finish with: collect resume {run_id}", **record["last"]))
         return
     for name in ("metadata", "content"):
-        print(f"  {name}")
+        print(f"  {spoken(name)}")
         print(_indented(record[name]))
 
 

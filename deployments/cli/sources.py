@@ -7,6 +7,7 @@ from cyclopts import App
 
 from collectors import registry
 from collectors.errors import CollectError, in_a_line
+from collectors.language import spoken
 from deployments.cli.output import print_columns, print_json, print_rows, say
 from deployments.cli.parameters import Key, keys_of, scalar, source_lines
 
@@ -84,4 +85,5 @@ def show(name: str, /, *, json: bool = False) -> int:
 
 def _row(key: Key) -> list[Any]:
     default = "" if key.default is None else scalar(key.default)
-    return [key.key, key.type, "yes" if key.required else "no", default, scalar(key.example), key.description]
+    required = spoken("yes") if key.required else spoken("no")
+    return [key.key, spoken(key.type), required, default, scalar(key.example), spoken(key.description)]

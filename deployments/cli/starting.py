@@ -76,8 +76,10 @@ def _write(file: Path, text: str, force: bool) -> None:
 def _text(file: Path, collector: str, keys: list[Key]) -> str:
     strategy = [key for key in keys_of(Strategy) if key.key != "retry"]
     lines = [
-        "# What to collect, from where, and how gently. Lines that begin with # may be left out.",
-        "# A value written env:NAME is read from that environment variable when it is needed, and kept nowhere.",
+        spoken("# What to collect, from where, and how gently. Lines that begin with # may be left out."),
+        spoken(
+            "# A value written env:NAME is read from that environment variable when it is needed, and kept nowhere."
+        ),
         f"name: {scalar(_name(file))}",
         f"collector: {scalar(collector)}",
         *source_lines(keys),

@@ -157,7 +157,8 @@ def _print(tried: Tried, items: int) -> None:
     for refused in tried.refused[:items]:
         show_field("refused", f"{refused.reason}: {refused.message}")
         show_field("raw", _fitting(refused.payload.decode(errors="replace")))
-    show_field("mapped", f"{len(tried.records):,}, {len(tried.refused):,} refused")
+    counts = {"mapped": len(tried.records), "refused": len(tried.refused)}
+    show_field("mapped", spoken("{mapped:,}, {refused:,} refused", **counts))
     show_field("cursor", spoken("none: the shard ends here") if tried.page.cursor is None else _text(tried.page.cursor))
     for name, value in tried.limits.items():
         show_field("limit", f"{name}: {value}")

@@ -18,6 +18,7 @@ from blocks.process import this_process
 from blocks.settings import Settings
 from blocks.storage import open_storage
 from collectors.closing import outcome
+from collectors.language import LANGUAGE
 from collectors.models import Collection
 from collectors.planning import plan
 from collectors.reading import Reader
@@ -134,7 +135,9 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         assert said.exit_code == exit_code, said
         return said
 
-    return run
+    token = LANGUAGE.set("en")  # the command sets it for its process, which here goes on
+    yield run
+    LANGUAGE.reset(token)
 
 
 @pytest.fixture

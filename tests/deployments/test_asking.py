@@ -53,6 +53,14 @@ def test_init_writes_a_file_that_lacks_nothing_but_its_source(typed, tmp_path, m
     assert set(whole["source"]) == set(registry.load(collector).Parameters.model_fields)
 
 
+def test_a_file_is_explained_in_the_users_language(typed, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLLECT_LANG", "zh")
+    typed("init", "tests.yaml")
+    comments = re.findall("# (?![ a-z_]+:)(.*)", (tmp_path / "tests.yaml").read_text(encoding="utf-8"))
+    assert "服务器地址；文本" in comments
+    assert not [each for each in comments if not re.search("[一-龥]", each)]
+
+
 def test_init_refuses_to_write_over_a_file_or_into_no_folder(typed, tmp_path):
     (tmp_path / "tests.yaml").write_text("mine")
     refused = typed("init", "tests.yaml", exit_code=2)
@@ -186,3 +194,18 @@ def test_what_is_missing_is_named_as_it_is_typed(typed, command, name):
 def test_help_shows_the_defaults_a_user_cares_for(typed, command, shown):
     text = re.sub(r"[\s│]+", " ", typed(command, "--help").stdout)
     assert re.findall(r"\[default: (.*?)\]", text) == shown
+
+
+def test_what_is_shown_is_labelled_in_the_users_language(typed, testrail, gathered, file, tmp_path, monkeypatch):
+    definition = testrail.definition()
+    run_id = gathered(tmp_path / "home", definition)
+    monkeypatch.setenv("COLLECT_LANG", "zh")
+    of_run = typed("status", run_id).stdout
+    assert f"运行        {run_id}\n" in of_run
+    assert "已读取 6/6，已应用 3，隔离 3，已结束" in of_run
+    shown = typed("show", "1", "--kind", "case").stdout
+    tried = typed("try", file(definition), exit_code=3).stdout
+    assert "  映射        成功 2，拒绝 3\n" in tried
+    fields = shown.partition("\n    {")[0].partition("\n")[2]
+    for line in "\n".join([of_run, fields, tried]).splitlines():
+        assert re.match(" *[一-龥]|directories|cases|$", line), line

@@ -11,7 +11,8 @@ import termios
 
 import pytest
 
-from deployments.cli.output import print_columns, say, show, show_warnings, visible
+from collectors.language import LANGUAGE
+from deployments.cli.output import print_columns, say, show, show_field, show_warnings, visible
 
 NASTY = "a\x1b[2Jb\nc\r\td\x00e\u202ef\u200bg\u2066h\u2028i\x7fj\x9bk\ufeffl"
 WRITTEN = r"a\x1b[2Jb\nc\r\td\x00e\u202ef\u200bg\u2066h\u2028i\x7fj\x9bk\ufeffl"
@@ -92,6 +93,22 @@ def test_people_see_thousands_and_programs_numbers():
     assert on_terminal(80, "", NUMBERS) == ["RECORDS  WHY", "20,800"]
     done = subprocess.run([sys.executable, "-c", NUMBERS], capture_output=True, text=True, timeout=60)
     assert done.stdout == "20800\t\n"
+
+
+def test_headings_are_said_in_the_users_language_and_columns_stay_aligned():
+    code = f"from collectors.language import LANGUAGE\nLANGUAGE.set('zh'){PRINT}"
+    assert on_terminal(80, "it broke", code) == ["运行  原因", "r1    it broke", "r2    short"]
+
+
+@pytest.mark.parametrize(("language", "path", "mode"), [("en", "path", "mode"), ("zh", "路径", "模式")])
+def test_fields_begin_with_their_name_in_the_users_language(capsys, language, path, mode):
+    token = LANGUAGE.set(language)
+    try:
+        show_field("path", "/a")
+        show_field("mode", "full", "")
+    finally:
+        LANGUAGE.reset(token)
+    assert capsys.readouterr().out == f"  {path}        /a\n{mode}        full\n"
 
 
 def test_in_a_pipe_nothing_is_cut(monkeypatch):
