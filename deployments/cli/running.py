@@ -5,9 +5,11 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Annotated, Literal
+from contextvars import copy_context
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -24,6 +26,7 @@ from deployments.cli.output import duration, print_json, say, show, show_warning
 from deployments.cli.progress import shown
 from deployments.definitions import resolve
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 EXIT_CODES = {
     RunState.COMPLETED: 0,
     RunState.PARTIALLY_COMPLETED: 3,
@@ -154,7 +157,7 @@ def _follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: boo
     try:
         asyncio.run(mark_crashed(gone))
         with shown(lambda: report(catalog, run_id)):
-            asyncio.run(_interruptible(catalog, run_id, run_in_this_process(run_id)))
+            _interruptible(catalog, run_id, run_in_this_process(run_id))
     except (Refused, Unusable):
         raise
     except Exception as error:
@@ -170,9 +173,10 @@ def _follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: boo
     return _finish(report(catalog, run_id), api, json)
 
 
-async def _interruptible(catalog: Catalog, run_id: str, running: Awaitable[None]) -> None:
-    with _first_interrupt(lambda: _pause(catalog, run_id)):
-        await running
+def _interruptible(catalog: Catalog, run_id: str, running: Coroutine[Any, Any, None]) -> None:
+    """In a thread of its own, since Prefect takes SIGTERM to itself wherever it can, and dies of it."""
+    with _first_interrupt(lambda: _pause(catalog, run_id)), ThreadPoolExecutor(1) as beside:
+        beside.submit(copy_context().run, asyncio.run, running).result()
 
 
 def _pause(catalog: Catalog, run_id: str) -> None:
@@ -182,19 +186,19 @@ def _pause(catalog: Catalog, run_id: str) -> None:
 
 @contextmanager
 def _first_interrupt(handle: Callable[[], None]) -> Iterator[None]:
-    """The first SIGINT is handled; the second one does what it always does."""
-    loop = asyncio.get_running_loop()
+    """The first SIGINT or SIGTERM is handled; the second one does what it always does."""
 
-    def once() -> None:
-        loop.remove_signal_handler(signal.SIGINT)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    def once(*_: Any) -> None:
+        for each in INTERRUPTS:
+            signal.signal(each, signal.SIG_DFL)
         handle()
 
-    loop.add_signal_handler(signal.SIGINT, once)
+    before = {each: signal.signal(each, once) for each in INTERRUPTS}
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGINT)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _finish(done: Report, api: str | None, json: bool) -> int:

@@ -2,8 +2,8 @@
 
     python crashing.py MODULE:CLASS.METHOD before|after N ACTION -- ARGUMENTS OF COLLECT
 
-ACTION, done before or after the N-th call: kill (SIGKILL to itself), interrupt (SIGINT to itself, like Ctrl-C), or
-hold:PORT (connect to PORT, and go on once that connection is closed).
+ACTION, done before or after the N-th call: kill (SIGKILL to itself), interrupt (SIGINT to itself, like Ctrl-C),
+terminate (SIGTERM to itself), or hold:PORT (connect to PORT, and go on once that connection is closed).
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import sys
 from importlib import import_module
 from itertools import count
 
-SIGNALS = {"kill": signal.SIGKILL, "interrupt": signal.SIGINT}
+SIGNALS = {"kill": signal.SIGKILL, "interrupt": signal.SIGINT, "terminate": signal.SIGTERM}
 
 
 def act(action: str) -> None:

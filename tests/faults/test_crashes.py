@@ -132,6 +132,15 @@ def test_ctrl_c_pauses_a_run_and_resume_goes_on(faults, undisturbed, expected, c
     check_interrupt(faults, undisturbed, expected, case)
 
 
+def test_sigterm_pauses_a_run_as_ctrl_c_does(faults, undisturbed, expected):
+    crash = faults.crash(FETCH, "before", 5, "terminate", INTERRUPTED)
+    assert crash.state == "PAUSED"
+    assert "Traceback" not in crash.said
+    assert f"collect resume {crash.run_id}" in crash.said
+    assert faults.unended_in_prefect(crash.run_id) == []
+    assert_made_whole(faults, crash, undisturbed, expected)
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize("case", ALL_INTERRUPTS, ids=named)
 def test_ctrl_c_at_any_step_pauses_a_run_and_resume_goes_on(faults, undisturbed, expected, case):
