@@ -369,6 +369,10 @@ TEXTS: dict[str, str] = {
     "Set COLLECT_HOME to a folder that can.": "请把 COLLECT_HOME 设为可写的文件夹。",
     "{home} cannot be used as the platform's folder ({why})": "{home} 不能用作平台的文件夹（{why}）",
     # ---- the Prefect server
+    "run {run} is under way, and needs the Prefect server": "运行 {run} 正在进行，需要 Prefect 服务器",
+    "Let it end (collect status {run}) or stop it with Ctrl-C; or end the server at once: collect down --force": (
+        "请等它结束（collect status {run}）或用 Ctrl-C 停止；或立即结束服务器：collect down --force"
+    ),
     "there is no port {port}": "没有端口 {port}",
     "Name one from 1 to {highest}.": "请指定 1 到 {highest} 之间的端口。",
     "the Prefect server did not start": "Prefect 服务器未能启动",

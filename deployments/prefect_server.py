@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 import signal
 import socket
@@ -110,6 +111,7 @@ def use(settings: Settings) -> str:
     Has to come before Prefect is imported. Raises Unreachable.
     """
     os.environ.update(QUIET | {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"})
+    logging.raiseExceptions = False  # else Prefect says on stderr of each log line that it could not be sent
     if settings.prefect_api_url:
         if not healthy(settings.prefect_api_url):
             raise Unreachable(

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any, Literal
 
 from anyio import to_thread
+from httpx import TransportError
 from prefect import flow, runtime, tags
 from prefect.context import TagsContext
 from prefect.logging import get_run_logger
@@ -18,7 +19,7 @@ from blocks.settings import Settings
 from blocks.storage import open_storage
 from blocks.workspace import Workspace, workspace
 from collectors.closing import Outcome
-from collectors.errors import CollectError, Fenced, Misconfigured, Unusable, in_a_line, named
+from collectors.errors import CollectError, Fenced, Misconfigured, Unreachable, Unusable, in_a_line, named
 from collectors.keeping import kept, until_stopped
 from collectors.states import Desired, RunState, ShardState
 from flows.shard import PAUSED, RENEWALS_PER_LEASE, begun, shard
@@ -81,15 +82,15 @@ async def _kept(here: Workspace, claim: RunClaim) -> Outcome:
     try:
         async with kept(partial(here.storage.catalog.renew, claim), every) as stop:
             return await _stages(here, claim, stop)
-    except Fenced:
+    except (Fenced, Unreachable):
         raise
     except CollectError as error:
         return Outcome(RunState.FAILED, str(error))
 
 
 def _torn(error: BaseException) -> tuple[RunState, str | None]:
-    """A run that was stopped from outside can go on; one that met a defect of ours has failed."""
-    if isinstance(error, Exception):
+    """A run that was stopped from outside, or lost Prefect, can go on; one that met a defect of ours has failed."""
+    if isinstance(error, Exception) and not isinstance(error, (Unreachable, TransportError)):
         return RunState.FAILED, str(named(error))
     return RunState.PAUSED, None
 
@@ -131,9 +132,13 @@ async def _one(
 
     collection = here.collection
     try:
-        async with begun(here, shard_id):
-            with tags(*labels(collection.name, collection.mode, collection.tenant)):
-                state = await shard.with_options(on_running=[on_running])(here.run_id, shard_id, return_state=True)
+        async with begun(here, shard_id) as reading:
+            try:
+                with tags(*labels(collection.name, collection.mode, collection.tenant)):
+                    state = await shard.with_options(on_running=[on_running])(here.run_id, shard_id, return_state=True)
+            except Unreachable:
+                await _brought_to_rest(here, reading, stop)
+                return
         await _raise_unusable(state)
         if state.is_failed() and collection.strategy.on_failure == "stop":
             here.storage.catalog.desire(here.run_id, Desired.PAUSE, f"shard {shard_id} failed")
@@ -143,6 +148,13 @@ async def _one(
     finally:
         started.set()
         places.release()
+
+
+async def _brought_to_rest(here: Workspace, reading: asyncio.Task[ShardState], stop: asyncio.Event) -> None:
+    """Prefect shows a run, it does not carry it: when it is gone, what is being read still comes to a checkpoint."""
+    await to_thread.run_sync(here.storage.catalog.desire, here.run_id, Desired.PAUSE, "Prefect stopped answering")
+    stop.set()
+    await asyncio.wait({reading})
 
 
 async def _raise_unusable(state: State) -> None:

@@ -1,30 +1,75 @@
 """A run in this process, and what Prefect is told when an earlier process died."""
 
 import logging
+import time
 from uuid import UUID
 
-from httpx import HTTPError
+from httpx import HTTPError, Request, Response
 from prefect import get_client, tags
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+from prefect.context import AsyncClientContext
 from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Crashed
 
 from blocks.settings import Settings
 from blocks.storage import open_storage
+from collectors.errors import Unreachable
 from flows.collect import collect, labels
+
+SECONDS_WITHOUT_PREFECT = 3.0
 
 log = logging.getLogger(__name__)
 
 
 async def run_in_this_process(run_id: str) -> None:
-    """Lead a run that was begun before; how it ended stands in the catalog. Raises what kept it from being led."""
+    """Lead a run that was begun before; how it ended stands in the catalog. Raises what kept it from being led.
+
+    Raises Unreachable when Prefect's server goes away meanwhile.
+    """
     with open_storage(Settings.load()) as storage:
         row = storage.catalog.run(run_id)
-    with tags(*labels(row["collection"], row["mode"], row["tenant"])):
-        state = await collect(row["collection"], row["mode"], row["tenant"], run_id, return_state=True)
+    hooks = _Patience(run_id).hooks
+    async with AsyncClientContext(httpx_settings={"event_hooks": hooks}):
+        with tags(*labels(row["collection"], row["mode"], row["tenant"])):
+            state = await collect(row["collection"], row["mode"], row["tenant"], run_id, return_state=True)
     result = await state.aresult(raise_on_failure=False)
     if isinstance(result, Exception):
         raise result
+
+
+class _Patience:
+    """Prefect's client asks a server that is gone six times in a minute, for each call: this ends it for all of them.
+
+    A server that answers, be it that it is busy, is asked as often as Prefect likes.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._silent_since: float | None = None
+        self.hooks = {"request": [self._asked], "response": [self._answered]}
+
+    async def _asked(self, request: Request) -> None:
+        again = request.extensions.setdefault("unanswered", False)
+        request.extensions["unanswered"] = True
+        if again and self._silent_since is None:
+            self._silent_since = time.monotonic()
+        if self._silent_since is not None and time.monotonic() - self._silent_since > SECONDS_WITHOUT_PREFECT:
+            raise unanswered(PREFECT_API_URL.value(), self._run_id)
+
+    async def _answered(self, response: Response) -> None:
+        response.request.extensions["unanswered"] = False
+        self._silent_since = None
+
+
+def unanswered(api: str, run_id: str) -> Unreachable:
+    return Unreachable(
+        "the Prefect server at {api} stopped answering",
+        "Bring it back, then: collect resume {run}",
+        code="COL-0701",
+        api=api,
+        run=run_id,
+    )
 
 
 async def mark_crashed(flow_run_id: str | None) -> None:

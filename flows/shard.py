@@ -36,12 +36,12 @@ async def shard(run_id: str, shard_id: str) -> State:
 
 
 @asynccontextmanager
-async def begun(here: Workspace, shard_id: str) -> AsyncIterator[None]:
+async def begun(here: Workspace, shard_id: str) -> AsyncIterator[asyncio.Task[ShardState]]:
     """The shard is being read already: making its flow run, which shows it, takes Prefect a quarter of a second."""
     reading = asyncio.create_task(read(here, shard_id))
     _begun.set(reading)
     try:
-        yield
+        yield reading
     finally:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)

@@ -14,6 +14,7 @@ from prefect.logging import get_run_logger
 
 from blocks.reports import Report, report
 from blocks.workspace import Workspace, workspace
+from collectors.errors import Unreachable
 
 SECONDS_BETWEEN_UPDATES = 5.0
 
@@ -57,7 +58,7 @@ async def _tried(call: Awaitable[UUID]) -> UUID | None:
     """What Prefect shows is a mirror: that it cannot be drawn must not change how a run ends."""
     try:
         return await call
-    except HTTPError as error:
+    except (HTTPError, Unreachable) as error:
         get_run_logger().warning("an artifact could not be written: %s", error)
         return None
 

@@ -1,9 +1,11 @@
 """`run` and `resume`: one run as a Prefect flow in this process, with progress, Ctrl-C and a truthful exit code."""
 
 import asyncio
+import os
 import shlex
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,14 +20,16 @@ from blocks.process import this_process
 from blocks.reports import Report, as_json, report
 from blocks.settings import Settings
 from blocks.storage import open_storage
-from collectors.errors import Fenced, Refused, Unreachable, Unusable, named
+from collectors.errors import Fenced, Refused, Unusable, named
 from collectors.language import spoken
-from collectors.states import Desired, RunState, ShardState
+from collectors.states import OPEN_RUNS, Desired, RunState, ShardState
 from deployments import prefect_server
 from deployments.cli.output import duration, print_json, say, show, show_warnings
 from deployments.cli.progress import shown
 from deployments.definitions import resolve
 
+UNREACHABLE = 5
+SECONDS_TO_LEAVE = 2.0
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 EXIT_CODES = {
     RunState.COMPLETED: 0,
@@ -150,7 +154,7 @@ def _wait_for_lease(catalog: Catalog, run_id: str) -> None:
 
 def _follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: bool) -> int:
     """Lead the run in this process until it ends. `died` names the run whose process Prefect may still wait for."""
-    from flows.running import mark_crashed, run_in_this_process
+    from flows.running import mark_crashed, run_in_this_process, unanswered
 
     gone = catalog.run(died)["flow_run_id"] if died else None
     show_warnings()
@@ -163,14 +167,21 @@ def _follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: boo
     except Exception as error:
         if prefect_server.healthy(api):
             raise
-        raise Unreachable(
-            "the Prefect server at {api} stopped answering",
-            "Bring it back, then: collect resume {run}",
-            code="COL-0701",
-            api=api,
-            run=run_id,
-        ) from error
+        done = report(catalog, run_id)
+        if done.state in OPEN_RUNS:
+            _leave_soon(UNREACHABLE)
+            raise unanswered(api, run_id) from error
+        say("the Prefect server at {api} stopped answering", api=api)
+        return _leave_soon(_finish(done, None, json))
     return _finish(report(catalog, run_id), api, json)
+
+
+def _leave_soon(exit_code: int) -> int:
+    """As this process ends, Prefect would try for seconds to tell each event to the server that is gone."""
+    ending = threading.Timer(SECONDS_TO_LEAVE, os._exit, [exit_code])
+    ending.daemon = True
+    ending.start()
+    return exit_code
 
 
 def _interruptible(catalog: Catalog, run_id: str, running: Coroutine[Any, Any, None]) -> None:

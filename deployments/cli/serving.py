@@ -6,6 +6,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from blocks.settings import Settings
+from blocks.storage import open_storage
+from collectors.errors import Refused
+from collectors.states import OPEN_RUNS
 from deployments import prefect_server
 from deployments.cli.output import say
 
@@ -34,15 +37,37 @@ def up(*, port: int | None = None) -> int:
     return 0
 
 
-def down() -> int:
-    """End this folder's Prefect server.
+def down(*, force: bool = False) -> int:
+    """End this folder's Prefect server; refused while a run is under way.
 
     Examples
         $ collect down
+        $ collect down --force
+
+    Parameters
+    ----------
+    force
+        end it under a run, too: the run pauses, and can be resumed
     """
-    ended = prefect_server.down(Settings.load())
+    settings = Settings.load()
+    if not force and prefect_server.running(settings):
+        _refuse_under_a_run(settings)
+    ended = prefect_server.down(settings)
     print("Prefect server ended" if ended else "no Prefect server runs for this folder")
     return 0
+
+
+def _refuse_under_a_run(settings: Settings) -> None:
+    with open_storage(settings) as storage:
+        catalog = storage.catalog
+        alive = [run for state in OPEN_RUNS for run in catalog.with_state(state) if catalog.seconds_held(run)]
+    if alive:
+        raise Refused(
+            "run {run} is under way, and needs the Prefect server",
+            "Let it end (collect status {run}) or stop it with Ctrl-C; or end the server at once: collect down --force",
+            code="COL-0406",
+            run=alive[0],
+        )
 
 
 def sample(
