@@ -7,7 +7,7 @@ from typing import Any
 
 from blocks.catalog import Catalog
 from collectors.errors import in_a_line
-from collectors.states import OPEN_RUNS, ShardState
+from collectors.states import OPEN_RUNS, RunState, ShardState
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def report(catalog: Catalog, run_id: str) -> Report:
         superseded=applied["superseded"],
         shards=shards,
         reasons={each["reason"]: each["count"] for each in catalog.refusals(run_id)} if quarantined else {},
-        seconds=_seconds(run["started_at"], applied["done_at"]),
+        seconds=_took(run, applied["done_at"]),
         error=in_a_line(run["error"]),
         flow_run_id=run["flow_run_id"],
     )
@@ -118,6 +118,13 @@ def _shard(row: dict[str, Any]) -> ShardReport:
         seconds=_seconds(row["started_at"], row["ended_at"] or int(time.time() * 1_000_000)),
         error=in_a_line(row["error"]),
     )
+
+
+def _took(run: dict[str, Any], done_at: int | None) -> float:
+    """Until the last batch was done; of a run that failed before its first one, for how long it tried."""
+    if done_at is None and run["state"] == RunState.FAILED:
+        return _seconds(run["started_at"] or run["created_at"], run["ended_at"])
+    return _seconds(run["started_at"], done_at)
 
 
 def _seconds(start: int | None, end: int | None) -> float:

@@ -141,3 +141,12 @@ def test_as_json_is_plain(catalog, run):
     assert json.loads(json.dumps(printed)) == printed
     assert printed["shards"] == {"PENDING": 2}
     assert (printed["run_id"], printed["state"], printed["mode"]) == (run.run_id, "RUNNING", "full")
+
+
+def test_a_run_that_failed_before_its_first_batch_took_the_time_it_tried(catalog, definition, database):
+    claim = catalog.lead(catalog.begin(definition(), this_process()).run_id, this_process())
+    catalog.end(claim, RunState.FAILED, "the source was down")
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE run SET ended_at = created_at + 23000000")
+    done = report(catalog, claim.run_id)
+    assert (done.seconds, done.rate) == (23.0, 0.0)
