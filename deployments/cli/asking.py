@@ -33,7 +33,7 @@ async def source_of(definition: Collection) -> AsyncIterator[tuple[Collector, Ht
 def command(verb: str, collection: str, overrides: Sequence[str], definition: Collection, tenant: str) -> str:
     """`collect verb` for what was just asked, as it is typed; secrets are left out, for a log may keep it."""
     keys = keys_of(load(definition.collector).Parameters)
-    plain = {f"source.{key.name}" for key in keys if key.type not in ("secret", "mapping")}
+    plain = {f"source.{key.key}" for key in keys if key.type not in ("secret", "mapping")}
     whose = [] if tenant == "default" else ["--tenant", tenant]
     settings = [part for each in overrides for part in ("--set", _without_secret(each, plain))]
     return shlex.join(["collect", verb, collection, *settings, *whose])
