@@ -419,7 +419,7 @@ def test_it_is_served_until_a_signal(number: signal.Signals):
 def test_a_taken_port_is_named():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(Misconfigured, match=f"{port} .*in use.* --port 0"):
+        with pytest.raises(Misconfigured, match=f"(?s){port} .*in use.* --port 0"):
             serve(Settings(port=port))
 
 
