@@ -180,8 +180,10 @@ class Catalog:
                 _register(connection, Collection.model_validate_json(text))
 
     def desire(self, run_id: str, desired: Desired, reason: str | None = None) -> None:
+        """A pause that comes when the run has ended changes nothing."""
+        may = [run.c.state.in_(OPEN_RUNS)] if desired is Desired.PAUSE else []
         with self._database.write() as connection:
-            connection.execute(update(run).where(run.c.run_id == run_id).values(desired=desired, reason=reason))
+            connection.execute(update(run).where(run.c.run_id == run_id, *may).values(desired=desired, reason=reason))
 
     def end(self, claim: RunClaim, state: RunState, error: str | None = None) -> None:
         """Leave the run in `state` and give up its lease."""

@@ -293,6 +293,14 @@ def test_what_is_desired_is_told_at_the_next_renewal(catalog, definition):
     assert catalog.run(claim.run_id)["reason"] is None
 
 
+def test_a_pause_that_comes_after_the_end_changes_nothing(catalog, definition, database, dump):
+    led = catalog.lead(catalog.begin(definition(), this_process()).run_id, this_process())
+    catalog.end(led, RunState.COMPLETED)
+    before = dump(database)
+    catalog.desire(led.run_id, Desired.PAUSE, "interrupted")
+    assert dump(database) == before
+
+
 def test_a_run_that_was_begun_is_led_only_once(catalog, definition, database, dump):
     begun = catalog.begin(definition(), this_process())
     led = catalog.lead(begun.run_id, this_process())
