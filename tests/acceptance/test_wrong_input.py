@@ -1,6 +1,7 @@
 """What goes wrong is said: what, where, what to do; with the right exit code, and nothing half-done."""
 
 import json
+import shlex
 import subprocess
 import sys
 import threading
@@ -178,7 +179,7 @@ def test_odd_arguments_exit_with_2_and_say_what_is_wrong(tmp_path, new_collect, 
 @pytest.mark.parametrize("output", [">&-", ">/dev/full"])
 def test_an_output_that_cannot_be_written_is_no_traceback(tmp_path, new_collect, output):
     collect = new_collect(tmp_path / "home")
-    command = f"{sys.executable} -m deployments.cli list {output}"
+    command = f"{shlex.quote(sys.executable)} -m deployments.cli list {output}"
     done = subprocess.run(command, shell=True, env=collect.environment, capture_output=True, text=True)
     assert "Traceback" not in done.stderr
     if output == ">/dev/full":
