@@ -53,8 +53,8 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         known: dict[str, int] = {}
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in known:
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in known:
                 raise Misconfigured(
                     "{where} holds the key {key!r} in line {first} and again in line {line}",
                     "Keep one of them.",
@@ -64,7 +64,7 @@ class _Loader(yaml.SafeLoader):
                     first=known[key.value],
                     line=_line(key),
                 )
-            known[getattr(key, "value", None)] = _line(key)
+            known[key.value] = _line(key)
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: yaml.ScalarNode) -> int:

@@ -398,6 +398,11 @@ def test_a_key_that_stands_there_twice_is_named_with_its_lines(file, catalog, te
     assert f"{key!r} in line {lines[0]} and again in line {lines[1]}" in said
 
 
+@pytest.mark.parametrize("key", ["[a, b]", "{a: b}"])
+def test_a_key_that_is_no_word_is_refused(file, catalog, key):
+    assert refused(file(f"? {key}\n: 1\nname: cases\n"), catalog).startswith("COL-0213")
+
+
 def test_a_key_may_stand_in_several_maps(file, catalog):
     path = file(**{"source.base_url": "http://a.example"})
     assert resolve(path, (), catalog).source["base_url"] == "http://a.example"
