@@ -231,8 +231,12 @@ class Catalog:
         with self._database.read() as connection:
             return list(connection.scalars(select(run.c.tenant).distinct().order_by(run.c.tenant)))
 
+    def under_way(self) -> list[str]:
+        """The unfinished runs of all tenants that a process may be working on."""
+        return [run_id for state in OPEN_RUNS for run_id in self.with_state(state) if self.seconds_held(run_id)]
+
     def with_state(self, state: RunState) -> list[str]:
-        """The ids of all runs in this state, whosoever."""
+        """The ids of all runs in this state, of all tenants."""
         with self._database.read() as connection:
             return list(connection.scalars(select(run.c.run_id).where(run.c.state == state).order_by(run.c.created_at)))
 

@@ -153,6 +153,12 @@ TEXTS: dict[str, str] = {
     "{field} is neither 0 nor 1 (found {found})": "{field} 既不是 0 也不是 1（实际是 {found}）",
     "  note      {count:,} records gave way to a newer one of the same id": "  注意  {count:,} 条记录让位于同一编号的更新记录",
     "{count:,} records are not in it": "缺少 {count:,} 条记录",
+    "Prefect server runs already: {ui}": "Prefect 服务器已在运行：{ui}",
+    "Prefect server started: {ui}": "Prefect 服务器已启动：{ui}",
+    "Prefect server ended": "Prefect 服务器已结束",
+    "no Prefect server runs for this folder": "这个文件夹没有运行中的 Prefect 服务器",
+    "{name}  {total:,} cases": "{name}  {total:,} 个用例",
+    "   {lost:,} cases in no directory": "   {lost:,} 个用例不在任何目录中",
     # beside the data
     "shard by shard: collect shards {run}": "逐个分片：collect shards {run}",
     "there is no such run in {home}; begin one with: collect run demo": "{home} 中没有这样的运行；开始一个：collect run demo",

@@ -11,6 +11,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Kind = Literal["directory", "case"]
+LONGEST_NAME = 100  # characters of a collection's
 Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 
 
@@ -54,7 +55,7 @@ Word = Annotated[str, AfterValidator(one_word)]
 class Collection(Model):
     """A registered definition: what to collect, from where, how often, how gently."""
 
-    name: Word = Field(max_length=100)
+    name: Word = Field(max_length=LONGEST_NAME)
     collector: str = Field(min_length=1)
     source: dict[str, Any] = Field(description="the collector's own parameters")
     mode: Literal["full"] = "full"

@@ -1,17 +1,14 @@
 """The one HTTP client every collector uses: one origin, total timeouts, bounded bodies, retries with one owner."""
 
 import asyncio
-import json
 import logging
 import re
 import time
 import zlib
-from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime
-from functools import partial
 from typing import Annotated, Any, Self
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
@@ -23,6 +20,7 @@ from collectors.exact_json import decoded
 from collectors.language import spoken
 from collectors.models import Json, Retry
 from collectors.pacing import LONGEST_PAUSE, Pace, pauses, retry_after
+from collectors.quoting import Quoting, sent
 from collectors.unpacking import TooLarge, gathered, unpacked
 
 log = logging.getLogger(__name__)
@@ -33,18 +31,6 @@ MOST_REDIRECTS = 5
 MAINTENANCE_STATUSES = frozenset({409, 503})
 RATE_HEADERS = re.compile(r"retry-after|(x-)?rate-?limit.*")
 SAID_UNDER = ("error", "message", "detail")
-LONGEST_SAID = 200
-HIDDEN = "***"
-SPELLINGS: tuple[Callable[[str], str], ...] = (
-    str,
-    quote,
-    partial(quote, safe=""),
-    quote_plus,
-    lambda secret: repr(secret)[1:-1],
-    lambda secret: json.dumps(secret)[1:-1],
-    lambda secret: json.dumps(secret, ensure_ascii=False)[1:-1],
-)
-SHORTEST_SECRET = 4  # a header's value that is shorter is a number or a flag
 
 
 def checked_base_url(value: str) -> str:
@@ -92,7 +78,7 @@ class Http:
         self.base_url = base_url
         self._origin = httpx.URL(base_url)
         self._retry, self._pace, self._timeout = retry, pace, timeout
-        self._secrets = _spellings([*secrets, *_given(auth, headers or {})], base_url)
+        self.quoted = Quoting([*secrets, *sent(auth, headers or {})], base_url)
         self._client = httpx.AsyncClient(
             auth=auth,
             headers={"Accept": "application/json", "Accept-Encoding": "gzip, deflate"} | (headers or {}),
@@ -144,12 +130,6 @@ class Http:
             server=self.base_url,
             why=self.quoted(str(error)),
         )
-
-    def quoted(self, said: str) -> str:
-        """Words of the source, fit to be shown: without our secrets, on one line, and not too long."""
-        for secret in self._secrets:
-            said = re.sub(_found_as(secret), HIDDEN, said)
-        return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+", " ", said)[:LONGEST_SAID]
 
     async def _patiently(self, build: Callable[[], httpx.Request], read: Callable[[Any], Any] = _as_it_is) -> Any:
         policy = stamina.retry_context(
@@ -325,25 +305,6 @@ class Http:
         found = (answer.get(word) for word in SAID_UNDER) if isinstance(answer, dict) else ()
         reason = next((each for each in found if isinstance(each, str) and each), None)
         return f': "{self.quoted(reason)}"' if reason else ""
-
-
-def _given(auth: tuple[str, str] | None, headers: dict[str, str]) -> list[str]:
-    """Everything secret that goes out with a request."""
-    named = [auth[1], b64encode(":".join(auth).encode()).decode()] if auth else []
-    parts = [part for value in headers.values() for part in (value, *value.split()[1:])]
-    return named + [part for part in parts if len(part) >= SHORTEST_SECRET]
-
-
-def _spellings(secrets: Iterable[str], public: str) -> list[str]:
-    """Each secret as it is, as JSON and as addresses write it; the longest first, so that no part of one is left."""
-    spelled = {form(each) for each in secrets for form in SPELLINGS}
-    return sorted((each for each in spelled if each and each not in f"{public}/"), key=len, reverse=True)
-
-
-def _found_as(secret: str) -> str:
-    """Anywhere; a very short one not within words, which it would only make unreadable."""
-    literal = re.escape(secret)
-    return literal if len(secret) >= SHORTEST_SECRET else rf"(?<!\w){literal}(?!\w)"
 
 
 def _of_rate(header: str) -> bool:

@@ -19,7 +19,6 @@ from collectors.states import ShardState
 RENEWALS_PER_LEASE = 15
 PAUSED = "Paused"
 
-
 _begun: ContextVar[asyncio.Task[ShardState] | None] = ContextVar("begun", default=None)
 
 

@@ -61,11 +61,11 @@ def tree(
     if json:
         print_json(top)
         return 0
-    show(f"{name}  {total:,} cases")
+    show(spoken("{name}  {total:,} cases", name=name, total=total))
     for line in _drawn(top):
         show(line)
     if lost := total - sum(node["cases"] for node in top):
-        show(f"   {lost:,} cases in no directory")
+        show(spoken("   {lost:,} cases in no directory", lost=lost))
     return 0
 
 

@@ -1,6 +1,7 @@
 """`status`, `shards`, `quarantine`: how runs stand, and what they refused."""
 
 import shlex
+from collections import Counter
 from typing import Any
 
 from blocks.catalog import Catalog
@@ -39,8 +40,9 @@ def status(
         catalog = storage.catalog
         if run_id:
             row = catalog.run(run_id)
-            return _status_of_one(_status(catalog, row), report(catalog, run_id), json)
-        found = [_status(catalog, row) for row in catalog.runs(tenant, collection)]
+            done = report(catalog, run_id)
+            return _status_of_one(_status(catalog, row, done), done, json)
+        found = [_status(catalog, row, report(catalog, row["run_id"])) for row in catalog.runs(tenant, collection)]
     columns = {
         "RUN": "run_id", "COLLECTION": "collection", "STATE": "state", "MODE": "mode", "DONE": _done,
         "STARTED": "created_at", "TOOK": _took,
@@ -84,11 +86,7 @@ def _status_of_one(found: dict[str, Any], done: Report, json: bool) -> int:
     return 0
 
 
-def _status(catalog: Catalog, row: dict[str, Any]) -> dict[str, Any]:
-    done = report(catalog, row["run_id"])
-    states: dict[str, int] = {}
-    for shard in done.shards:
-        states[shard.state] = states.get(shard.state, 0) + 1
+def _status(catalog: Catalog, row: dict[str, Any], done: Report) -> dict[str, Any]:
     records = done.records
     return {
         "run_id": done.run_id,
@@ -103,7 +101,7 @@ def _status(catalog: Catalog, row: dict[str, Any]) -> dict[str, Any]:
             "failure": records["quarantined"],
             "phase": done.phase,
         },
-        "shards": states,
+        "shards": dict(Counter(shard.state for shard in done.shards)),
         "errors": [error for error in (done.error, *(shard.error for shard in done.shards)) if error],
         "seconds": round(done.seconds, 3),
         "created_at": moment(row["created_at"]),

@@ -8,9 +8,9 @@ from cyclopts import Parameter
 from blocks.settings import Settings
 from blocks.storage import open_storage
 from collectors.errors import Refused
-from collectors.states import OPEN_RUNS
+from collectors.language import spoken
 from deployments import prefect_server
-from deployments.cli.output import say
+from deployments.cli.output import say, show
 
 SHOWN = Parameter(show_default=True)
 
@@ -32,7 +32,8 @@ def up(*, port: int | None = None) -> int:
     if not before:
         say("starting the Prefect server …")
     api = prefect_server.up(settings, port)
-    print(f"Prefect server {'runs already' if before else 'started'}: {prefect_server.ui(api)}")
+    text = "Prefect server runs already: {ui}" if before else "Prefect server started: {ui}"
+    show(spoken(text, ui=prefect_server.ui(api)))
     say("end it with: collect down")
     return 0
 
@@ -53,14 +54,13 @@ def down(*, force: bool = False) -> int:
     if not force and prefect_server.running(settings):
         _refuse_under_a_run(settings)
     ended = prefect_server.down(settings)
-    print("Prefect server ended" if ended else "no Prefect server runs for this folder")
+    show(spoken("Prefect server ended" if ended else "no Prefect server runs for this folder"))
     return 0
 
 
 def _refuse_under_a_run(settings: Settings) -> None:
     with open_storage(settings) as storage:
-        catalog = storage.catalog
-        alive = [run for state in OPEN_RUNS for run in catalog.with_state(state) if catalog.seconds_held(run)]
+        alive = storage.catalog.under_way()
     if alive:
         raise Refused(
             "run {run} is under way, and needs the Prefect server",

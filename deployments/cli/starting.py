@@ -11,11 +11,9 @@ from blocks.settings import secret
 from collectors import registry
 from collectors.errors import Misconfigured
 from collectors.language import spoken
-from collectors.models import Retry, Strategy
+from collectors.models import LONGEST_NAME, Retry, Strategy
 from deployments.cli.output import say, show
 from deployments.cli.parameters import Key, keys_of, line, scalar, source_lines
-
-LONGEST_NAME = 100
 
 
 def init(

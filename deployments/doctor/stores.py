@@ -15,7 +15,7 @@ from blocks.storage import open_storage
 from blocks.tables import SCHEMA
 from blocks.tables import catalog as tables
 from collectors.language import spoken
-from collectors.states import OPEN_RUNS, RunState
+from collectors.states import RunState
 from deployments.doctor.findings import Finding
 
 SECONDS_TO_CHECK = 5.0
@@ -132,10 +132,8 @@ def _damaged(settings: Settings, said: str) -> Finding:
 
 
 def _under_way(settings: Settings) -> str | None:
-    """A run that a process works on."""
     with known(settings) as catalog:
-        unfinished = [run_id for state in OPEN_RUNS for run_id in catalog.with_state(state)] if catalog else []
-        return next((run_id for run_id in unfinished if catalog.seconds_held(run_id)), None)
+        return next(iter(catalog.under_way()), None) if catalog else None
 
 
 def _reindex(settings: Settings) -> None:
