@@ -159,6 +159,8 @@ TEXTS: dict[str, str] = {
     "no Prefect server runs for this folder": "这个文件夹没有运行中的 Prefect 服务器",
     "{name}  {total:,} cases": "{name}  {total:,} 个用例",
     "   {lost:,} cases in no directory": "   {lost:,} 个用例不在任何目录中",
+    "{file} cannot be used ({why})": "{file} 无法使用（{why}）",
+    "Check what it is, and its rights: collect doctor": "请检查它是什么、权限如何：collect doctor",
     # beside the data
     "shard by shard: collect shards {run}": "逐个分片：collect shards {run}",
     "there is no such run in {home}; begin one with: collect run demo": "{home} 中没有这样的运行；开始一个：collect run demo",

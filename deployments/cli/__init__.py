@@ -84,6 +84,10 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:
+        if error.filename is not None:
+            what, remedy = "{file} cannot be used ({why})", "Check what it is, and its rights: collect doctor"
+            _say(CollectError(what, remedy, code="COL-0252", file=error.filename, why=error.strerror))
+            sys.exit(1)
         what, remedy = "the output cannot be written ({why})", "Make room where it goes, or send it elsewhere."
         _say(CollectError(what, remedy, code="COL-0251", why=error.strerror or error))
         os._exit(1)  # an output that cannot be written would fail once more when Python flushes it at its end

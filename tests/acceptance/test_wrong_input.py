@@ -186,6 +186,15 @@ def test_an_output_that_cannot_be_written_is_no_traceback(tmp_path, new_collect,
         assert "error COL-0251" in done.stderr and "  fix   " in done.stderr
 
 
+def test_a_file_that_fails_is_not_called_the_output(tmp_path, new_collect):
+    collect = new_collect(tmp_path / "home")
+    (collect.home / "prefect-server.lock").mkdir(parents=True)
+    (collect.home / "prefect-server.json").mkdir()
+    process = collect("down", exit_code=1)
+    assert "COL-0252" in process.stderr and "prefect-server.json" in process.stderr
+    assert "output" not in process.stderr
+
+
 def test_a_prefect_server_that_does_not_answer_exits_with_5(tmp_path, new_collect):
     collect = new_collect(tmp_path / "home", PREFECT_API_URL="http://127.0.0.1:9/api")
     process = collect("run", "demo", exit_code=5)
