@@ -11,7 +11,7 @@ from itertools import groupby
 
 from blocks.process import this_process
 from blocks.settings import Settings
-from blocks.storage import Storage, open_storage
+from blocks.stores import Storage, open_storage
 from blocks.workspace import Workspace, workspace
 from collectors.closing import repair_paths
 from collectors.models import Collection, ShardPlan

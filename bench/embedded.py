@@ -23,7 +23,7 @@ from statistics import median
 from typing import Any
 
 from blocks.settings import Settings
-from blocks.storage import open_storage
+from blocks.stores import open_storage
 
 COLLECT = ("-m", "deployments.cli")
 CASES_OF_A_DIRECTORY = 25

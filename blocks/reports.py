@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from blocks.catalog import Catalog
+from blocks.sql.catalog import Catalog
 from collectors.errors import in_a_line
 from collectors.states import OPEN_RUNS, RunState, ShardState
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from blocks.process import this_process
 from blocks.settings import Settings, secret
-from blocks.storage import Storage, open_storage
+from blocks.stores import Storage, open_storage
 from collectors.interfaces import Collector
 from collectors.models import Collection
 from collectors.outbound import Http

@@ -3,13 +3,14 @@
 Store methods are synchronous: every driver the platform uses is, and the core calls them in threads.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel
 
-from collectors.models import Batch, Document, Hit, Json, Page, Quarantined, Record, Stage
+from collectors.models import Applied, Batch, Document, Hit, Json, Page, Quarantined, Record, Stage
 from collectors.paths import Move
 from collectors.states import Desired, ShardState
 
@@ -84,11 +85,19 @@ class Progress(Protocol):
 class Rows(Protocol):
     """Rows and ledger, kept in one database so that one transaction holds both."""
 
-    def apply(self, batch: Batch) -> list[Document]:
-        """Guarded upserts, counts and the ledger's stage, in one transaction.
+    def apply(self, batch: Batch, refused: Sequence[Quarantined] = ()) -> Applied:
+        """Guarded upserts, counts, the ledger's stage and the quarantine of `refused`, in one transaction.
 
-        Answers the documents that have to be written now, also when an earlier try stopped half-way.
+        Answers what has to be written and dropped now, also when an earlier try stopped half-way.
+        Raises Rejected when the database refuses the data; nothing is changed then.
         """
+
+    def try_out(self, batch: Batch) -> None:
+        """Raises what `apply` would raise, and changes nothing."""
+
+    def withdraw(self, batch: Batch, refused: Sequence[Quarantined]) -> None:
+        """Set aside records whose documents were refused after `apply`: a row that was new goes, a changed one is
+        marked so that whatever comes next counts as a change."""
 
     def finish(self, batch: Batch) -> None:
         """The ledger's last stage: the batch is in every store."""
@@ -122,8 +131,50 @@ class Documents(Protocol):
         """Make the search index anew from what is stored."""
 
 
+class Cache(Protocol):
+    """Copies of what reading commands ask for most. Losing all of it costs time only."""
+
+    def read(self, keys: Sequence[str], load: Callable[[Sequence[str]], Mapping[str, bytes]]) -> Mapping[str, bytes]:
+        """The values of `keys`, of those that have one; `load` is asked for what is not cached, and its answer kept.
+
+        What `drop` named while `load` was under way is answered, but not kept. Of several readers that miss a key at
+        one time one loads it. A cache that does not answer is passed by.
+        """
+
+    def drop(self, tenant: str, keys: Iterable[str]) -> None:
+        """Forget `keys`, and every search of the tenant. Raises Unreachable: what is stale must not stay."""
+
+    def generation(self, tenant: str) -> str:
+        """A word that changes with every `drop` of the tenant: part of the key of whatever depends on many records."""
+
+
 class Queue(Protocol):
     """Carries batches from reading to loading."""
 
     async def publish(self, batch: Batch) -> None:
-        """Returns when the batch is safe: confirmed by a broker, or already applied."""
+        """Returns when the batch is safe: confirmed by a broker, or already applied. Raises Unreachable."""
+
+    async def waiting(self) -> int:
+        """How many batches are published and not taken, delayed ones included. Raises Unreachable."""
+
+    async def close(self) -> None: ...
+
+
+class Delivery(Protocol):
+    """A batch that was taken from the queue and comes again to somebody until it is acknowledged."""
+
+    batch: Batch
+    attempt: int  # how often it was delayed before
+
+    async def done(self) -> None:
+        """Acknowledge: it is in every store."""
+
+    async def later(self, reason: str) -> None:
+        """Have it delivered again after a pause that grows with each attempt; after the last one it is set apart."""
+
+
+class Deliveries(Protocol):
+    """The far end of the queue."""
+
+    def taken(self) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
+        """Batches as they come, until the context is left; those neither done nor delayed then come again."""

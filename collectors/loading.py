@@ -3,7 +3,8 @@
 from collections.abc import Set
 from typing import NamedTuple
 
-from collectors.interfaces import Documents, Rows
+from collectors.caching import keys_of
+from collectors.interfaces import Cache, Documents, Rows
 from collectors.models import Batch, Record, Verdict, version
 
 
@@ -66,11 +67,12 @@ def newest(records: tuple[Record, ...]) -> list[Record]:
 class Loader:
     """Applies batches to the stores, in the order that makes every interruption repairable."""
 
-    def __init__(self, rows: Rows, documents: Documents) -> None:
-        self._rows, self._documents = rows, documents
+    def __init__(self, rows: Rows, documents: Documents, cache: Cache) -> None:
+        self._rows, self._documents, self._cache = rows, documents, cache
 
     def apply(self, batch: Batch) -> None:
-        documents = self._rows.apply(batch)
-        if documents:
-            self._documents.write(documents)
+        applied = self._rows.apply(batch)
+        if applied.documents:
+            self._documents.write(applied.documents)
+        self._cache.drop(batch.tenant, keys_of(batch, applied))
         self._rows.finish(batch)

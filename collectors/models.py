@@ -225,6 +225,17 @@ class Document:
     path: str | None
     content: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    created_at: int = 0  # microseconds since 1970, as its row has them
+    updated_at: int = 0
+    new: bool = False  # no row was known before, so that nothing older can stand in the way
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a batch changed: documents to be written now, and the directories whose children changed (None: the top)."""
+
+    documents: list[Document] = field(default_factory=list)
+    directories: frozenset[str | None] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from blocks.catalog import Catalog
 from blocks.settings import Settings, secret
-from blocks.storage import open_storage
+from blocks.sql.catalog import Catalog
+from blocks.stores import open_storage
 from collectors.errors import Misconfigured
 from collectors.models import Collection
 from collectors.registry import checked_source, nearest, validated

@@ -13,10 +13,10 @@ from prefect.context import TagsContext
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed, State
 
-from blocks.catalog import RunClaim
 from blocks.process import this_process
 from blocks.settings import Settings
-from blocks.storage import open_storage
+from blocks.sql.catalog import RunClaim
+from blocks.stores import open_storage
 from blocks.workspace import Workspace, workspace
 from collectors.closing import Outcome
 from collectors.errors import CollectError, Fenced, Misconfigured, Unreachable, Unusable, in_a_line, named

@@ -13,7 +13,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Crashed
 
 from blocks.settings import Settings
-from blocks.storage import open_storage
+from blocks.stores import open_storage
 from collectors.errors import Unreachable
 from flows.collect import collect, labels
 

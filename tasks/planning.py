@@ -4,7 +4,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from blocks.catalog import RunClaim
+from blocks.sql.catalog import RunClaim
 from blocks.workspace import workspace
 from collectors.planning import plan
 

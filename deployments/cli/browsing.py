@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from blocks.settings import Settings
-from blocks.storage import Storage, open_storage
+from blocks.stores import Storage, open_storage
 from collectors.errors import Misconfigured
 from collectors.language import spoken
 from collectors.trees import cut, nested

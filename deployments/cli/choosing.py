@@ -5,7 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from blocks.storage import Storage
+from blocks.stores import Storage
 from collectors.errors import Misconfigured
 
 MOST = 1_000_000

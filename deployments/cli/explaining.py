@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from blocks.catalog import Catalog
 from blocks.settings import Settings
-from blocks.storage import open_storage
+from blocks.sql.catalog import Catalog
+from blocks.stores import open_storage
 from collectors.errors import parted
 from collectors.language import spoken
 from deployments.cli.output import print_columns, print_json, say

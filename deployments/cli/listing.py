@@ -3,7 +3,7 @@
 from typing import Any
 
 from blocks.settings import Settings
-from blocks.storage import open_storage
+from blocks.stores import open_storage
 from deployments.cli.output import print_rows
 from deployments.definitions import shipped
 

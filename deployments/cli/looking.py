@@ -4,10 +4,10 @@ import shlex
 from collections import Counter
 from typing import Any
 
-from blocks.catalog import Catalog
 from blocks.reports import Report, report
 from blocks.settings import Settings
-from blocks.storage import open_storage
+from blocks.sql.catalog import Catalog
+from blocks.stores import open_storage
 from collectors.language import spoken
 from collectors.states import OPEN_RUNS
 from deployments.cli.choosing import MOST, Limit

@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from blocks.catalog import Catalog
 from blocks.process import this_process
 from blocks.reports import Report, as_json, report
 from blocks.settings import Settings
-from blocks.storage import open_storage
+from blocks.sql.catalog import Catalog
+from blocks.stores import open_storage
 from collectors.errors import Fenced, Refused, Unusable, named
 from collectors.language import spoken
 from collectors.states import OPEN_RUNS, Desired, RunState, ShardState

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Literal
 
 from blocks.settings import Settings
-from blocks.storage import open_storage
+from blocks.stores import open_storage
 from collectors.models import Hit
 from collectors.paths import escaped
 from collectors.terms import AFTER, BEFORE

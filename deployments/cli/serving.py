@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from blocks.settings import Settings
-from blocks.storage import open_storage
+from blocks.stores import open_storage
 from collectors.errors import Refused
 from collectors.language import spoken
 from deployments import prefect_server

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import orjson
 
 from blocks.settings import Settings
-from blocks.storage import Storage, open_storage
+from blocks.stores import Storage, open_storage
 from collectors.errors import Misconfigured
 from collectors.language import spoken
 from collectors.models import origin_of, parts_of

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from sqlalchemy import Connection, StaticPool, create_engine
 
-from blocks import search_index
-from blocks.catalog import Catalog
+from blocks.documents import search_index
 from blocks.settings import Settings
-from blocks.storage import open_storage
-from blocks.tables import SCHEMA
-from blocks.tables import catalog as tables
+from blocks.sql.catalog import Catalog
+from blocks.sql.tables import SCHEMA
+from blocks.sql.tables import catalog as tables
+from blocks.stores import open_storage
 from collectors.language import spoken
 from collectors.states import RunState
 from deployments.doctor.findings import Finding

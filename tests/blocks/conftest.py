@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from blocks.database import Database
-from blocks.tables import SCHEMA, catalog, documents
+from blocks.sql.sqlite import Database
+from blocks.sql.tables import SCHEMA, catalog, documents
 from collectors.models import Batch, Collection, Record
 
 PATIENCE = 30.0

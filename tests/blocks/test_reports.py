@@ -4,12 +4,13 @@ import json
 
 import pytest
 
-from blocks.catalog import Catalog
-from blocks.documents_sqlite import SqliteDocuments
+from blocks.caches.none import NoCache
+from blocks.documents.sqlite import SqliteDocuments
 from blocks.process import this_process
 from blocks.reports import as_json, report
-from blocks.rows import Rows
-from blocks.shards import Shards
+from blocks.sql.catalog import Catalog
+from blocks.sql.rows import Rows
+from blocks.sql.shards import Shards
 from collectors.errors import Misconfigured
 from collectors.loading import Loader
 from collectors.models import Quarantined, ShardPlan
@@ -28,7 +29,7 @@ def shards(database):
 
 @pytest.fixture
 def loader(database, details):
-    return Loader(Rows(database), SqliteDocuments(details))
+    return Loader(Rows(database), SqliteDocuments(details), NoCache())
 
 
 @pytest.fixture

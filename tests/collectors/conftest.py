@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from blocks.catalog import RunClaim
-from blocks.database import Database
 from blocks.settings import Settings
-from blocks.storage import Storage, open_storage
-from blocks.tables import RECORDS, SCHEMA
-from blocks.tables import batch as ledger
-from blocks.tables import catalog as tables
+from blocks.sql.catalog import RunClaim
+from blocks.sql.sqlite import Database
+from blocks.sql.tables import RECORDS, SCHEMA
+from blocks.sql.tables import batch as ledger
+from blocks.sql.tables import catalog as tables
+from blocks.stores import Storage, open_storage
 from collectors.interfaces import Claim
 from collectors.loading import Loader
 from collectors.models import Batch, Collection, Document, Record, Retry, ShardPlan
@@ -78,7 +78,7 @@ class Shelf:
         return batch
 
     def apply(self, batch: Batch) -> None:
-        Loader(self.storage.rows, self.storage.documents).apply(batch)
+        Loader(self.storage.rows, self.storage.documents, self.storage.cache).apply(batch)
 
     def rows(self, kind: str = "case") -> dict[str, dict[str, Any]]:
         """All rows of a kind, those of deleted records included."""

@@ -215,11 +215,11 @@ def test_an_interrupted_deletion_reaches_the_documents(shelf):
 def test_documents_are_written_only_as_long_as_they_may_be_missing(shelf):
     shelf.storage.rows.apply(shelf.batch(case(), observation=1))
     shelf.load(case(), observation=2)
-    assert shelf.storage.rows.apply(shelf.batch(case(), observation=3)) == []
+    assert shelf.storage.rows.apply(shelf.batch(case(), observation=3)).documents == []
 
 
 def test_of_two_loaders_the_slower_one_does_not_overwrite_newer_documents(shelf):
-    slow = shelf.storage.rows.apply(shelf.batch(case(name="A"), observation=1))
+    slow = shelf.storage.rows.apply(shelf.batch(case(name="A"), observation=1)).documents
     shelf.load(case(name="B"), observation=2)
     shelf.storage.documents.write(slow)
     assert found(shelf) == ("B", False)

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from anyio import to_thread
 
-from blocks.shards import Shards
+from blocks.sql.shards import Shards
 from collectors.errors import CollectError, Fenced, Refused, Rejected, Transient
 from collectors.models import Page, Record
 from collectors.reading import LONGEST_PAYLOAD, Reader, sift

@@ -16,7 +16,7 @@ import pytest
 
 from blocks.process import this_process
 from blocks.settings import Settings
-from blocks.storage import open_storage
+from blocks.stores import open_storage
 from collectors.closing import outcome
 from collectors.language import LANGUAGE
 from collectors.models import Collection

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from blocks.settings import Settings
-from blocks.storage import open_storage
+from blocks.stores import open_storage
 from collectors.errors import Misconfigured
 from deployments import definitions
 from deployments.definitions import shipped

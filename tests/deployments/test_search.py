@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from blocks.settings import Settings
-from blocks.storage import open_storage
+from blocks.stores import open_storage
 from collectors.models import Document
 from collectors.testing.vocabulary import CHINESE
 from deployments.cli.searching import search

@@ -18,7 +18,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from blocks.settings import Settings
-from blocks.storage import Storage, open_storage
+from blocks.stores import Storage, open_storage
 
 CASES, DIRECTORIES = 300, 130  # with this seed two directories stand a page before their parents: paths to put right
 STRATEGY = "strategy: {shard_size: 150, page_size: 50, concurrency: 2}\n"

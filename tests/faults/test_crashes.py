@@ -8,14 +8,14 @@ import pytest
 
 KILLED, INTERRUPTED, REFUSED = -signal.SIGKILL, 130, 4
 
-OBSERVE, CLAIM = "blocks.shards:Shards.observe", "blocks.shards:Shards.claim"
-CHECKPOINT, RELEASE = "blocks.shards:Shards.checkpoint", "blocks.shards:Shards.release"
+OBSERVE, CLAIM = "blocks.sql.shards:Shards.observe", "blocks.sql.shards:Shards.claim"
+CHECKPOINT, RELEASE = "blocks.sql.shards:Shards.checkpoint", "blocks.sql.shards:Shards.release"
 SURVEY, FETCH = "collectors.sources.testrail:TestRail.survey", "collectors.sources.testrail:TestRail.fetch"
-APPLY, FINISH = "blocks.rows:Rows.apply", "blocks.rows:Rows.finish"
-WRITE, REPATH = "blocks.documents_sqlite:SqliteDocuments.write", "blocks.documents_sqlite:SqliteDocuments.repath"
-REPLACE = "blocks.rows:Rows.replace"
-BEGIN, LEAD = "blocks.catalog:Catalog.begin", "blocks.catalog:Catalog.lead"
-SAVE_PLAN, END = "blocks.catalog:Catalog.save_plan", "blocks.catalog:Catalog.end"
+APPLY, FINISH = "blocks.sql.rows:Rows.apply", "blocks.sql.rows:Rows.finish"
+WRITE, REPATH = "blocks.documents.sqlite:SqliteDocuments.write", "blocks.documents.sqlite:SqliteDocuments.repath"
+REPLACE = "blocks.sql.rows:Rows.replace"
+BEGIN, LEAD = "blocks.sql.catalog:Catalog.begin", "blocks.sql.catalog:Catalog.lead"
+SAVE_PLAN, END = "blocks.sql.catalog:Catalog.save_plan", "blocks.sql.catalog:Catalog.end"
 
 REPAIRS = (REPATH, REPLACE)
 

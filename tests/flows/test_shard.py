@@ -6,7 +6,7 @@ import pytest
 
 from blocks.process import this_process
 from blocks.settings import Settings
-from blocks.storage import Storage, open_storage
+from blocks.stores import Storage, open_storage
 from blocks.workspace import workspace
 from collectors.models import Collection, Strategy
 from collectors.planning import plan

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from blocks.settings import Settings
-from blocks.storage import Storage, open_storage
+from blocks.stores import Storage, open_storage
 
 settings.register_profile(
     "bounded", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blocks.storage import Storage
+from blocks.stores import Storage
 from collectors.errors import Misconfigured
 from collectors.loading import Loader
 from collectors.models import Batch
@@ -69,7 +69,7 @@ def damaged(draw, items):
 @pytest.mark.parametrize(("stage", "kind", "items"), [("cases", "case", CASES), ("directories", "directory", SECTIONS)])
 def test_every_item_is_stored_or_refused(storage: Storage, names: Iterator[str], stage, kind, items):
     collector = testrail.TestRail(None, None, 250)
-    loader = Loader(storage.rows, storage.documents)
+    loader = Loader(storage.rows, storage.documents, storage.cache)
 
     @settings(max_examples=80)
     @given(damaged(items))

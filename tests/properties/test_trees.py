@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blocks.storage import Storage
+from blocks.stores import Storage
 from collectors.closing import repair_paths
 from collectors.loading import Loader
 from collectors.models import Batch, Record
@@ -77,7 +77,7 @@ def test_stores_hold_the_newest_of_everything_in_any_order(
     ]
     applied = batches * (2 if twice else 1)
     order.shuffle(applied)
-    loader = Loader(storage.rows, storage.documents)
+    loader = Loader(storage.rows, storage.documents, storage.cache)
     for batch in applied:
         loader.apply(batch)
     repair_paths(storage.rows, storage.documents, "default", name)

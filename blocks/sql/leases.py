@@ -4,8 +4,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, or_, select, update
 
-from blocks.database import now
 from blocks.process import is_gone
+from blocks.sql.sqlite import now
 
 LEASE_SECONDS = 15.0
 

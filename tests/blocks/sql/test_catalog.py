@@ -4,11 +4,11 @@ import threading
 
 import pytest
 
-from blocks.catalog import Catalog, RunClaim
 from blocks.process import identity, this_process
 from blocks.settings import Settings
-from blocks.shards import Shards
-from blocks.storage import open_storage
+from blocks.sql.catalog import Catalog, RunClaim
+from blocks.sql.shards import Shards
+from blocks.stores import open_storage
 from blocks.workspace import workspace
 from collectors.errors import Fenced, Misconfigured, Refused
 from collectors.models import ShardPlan
@@ -18,10 +18,10 @@ ELSEWHERE = "far:1:1"
 RACE = """
 import sys
 from pathlib import Path
-from blocks.catalog import Catalog
-from blocks.database import Database
+from blocks.sql.catalog import Catalog
+from blocks.sql.sqlite import Database
 from blocks.process import this_process
-from blocks.tables import SCHEMA, catalog
+from blocks.sql.tables import SCHEMA, catalog
 from collectors.errors import Refused
 from collectors.models import Collection
 catalog = Catalog(Database(Path(sys.argv[1]), catalog, SCHEMA))

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blocks.documents_sqlite import SqliteDocuments
-from blocks.tables import documents
+from blocks.documents.sqlite import SqliteDocuments
+from blocks.sql.tables import documents
 from collectors.errors import Misconfigured
 from collectors.models import Document
 from collectors.paths import Move, Place
@@ -17,9 +17,9 @@ from collectors.paths import Move, Place
 OPEN = """
 import sys
 from pathlib import Path
-from blocks.database import Database
-from blocks.documents_sqlite import SqliteDocuments
-from blocks.tables import SCHEMA, documents
+from blocks.sql.sqlite import Database
+from blocks.documents.sqlite import SqliteDocuments
+from blocks.sql.tables import SCHEMA, documents
 print("ready", flush=True)
 input()
 database = Database(Path(sys.argv[1]), documents, SCHEMA)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from blocks.rows import CHUNK, Rows
-from blocks.tables import RECORDS
+from blocks.sql.rows import CHUNK, Rows
+from blocks.sql.tables import RECORDS
 from collectors.models import Record, Verdict, version
 from collectors.paths import LONGEST_PATH, Move, Place
 
@@ -59,7 +59,7 @@ def test_records_are_placed_below_parents_of_their_batch_and_of_earlier_ones(row
 
 
 def test_records_without_a_known_parent_have_no_path_until_it_is_put_right(rows, new_batch, new_directory, new_case):
-    (document, *_) = rows.apply(new_batch(new_directory("2", "1"), new_case("9", "2"), new_case("8", "7")))
+    (document, *_) = rows.apply(new_batch(new_directory("2", "1"), new_case("9", "2"), new_case("8", "7"))).documents
     assert document.path is None
     assert live(rows, "directory")["2"]["path"] is None
     assert set(rows.misplaced_cases(*KEY)) == set()
@@ -156,16 +156,18 @@ def test_ids_that_differ_only_in_case_or_width_are_different_records(rows, new_b
 
 def test_documents_of_a_batch_that_was_not_finished_are_asked_for_again(rows, new_batch, new_case, database):
     batch = new_batch(new_case("1"), new_case("2"), observation=1)
-    documents = rows.apply(batch)
+    documents = rows.apply(batch).documents
     again = new_batch(*batch.records, observation=2)
-    assert [(each.id, each.name) for each in rows.apply(again)] == [(each.id, each.name) for each in documents]
+    assert [(each.id, each.name) for each in rows.apply(again).documents] == [
+        (each.id, each.name) for each in documents
+    ]
     rows.finish(again)
-    assert rows.apply(new_batch(*batch.records, observation=3)) == []
+    assert rows.apply(new_batch(*batch.records, observation=3)).documents == []
     assert verdicts(database) == {Verdict.NEW: 6}
 
 
 def test_an_older_observation_changes_no_row(rows, new_batch, new_case):
     rows.apply(new_batch(new_case("1", name="new"), observation=9, page="1.0"))
     before = live(rows, "case")
-    assert rows.apply(new_batch(new_case("1", name="old"), observation=3)) == []
+    assert rows.apply(new_batch(new_case("1", name="old"), observation=3)).documents == []
     assert live(rows, "case") == before

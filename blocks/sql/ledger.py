@@ -7,8 +7,8 @@ import orjson
 from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from blocks.database import now
-from blocks.tables import batch as ledger
+from blocks.sql.sqlite import now
+from blocks.sql.tables import batch as ledger
 from collectors.models import Batch, Verdict
 
 VERDICTS = [verdict.value for verdict in Verdict]

@@ -3,9 +3,9 @@
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from blocks.catalog import Catalog
 from blocks.process import identity, this_process
-from blocks.shards import Shards
+from blocks.sql.catalog import Catalog
+from blocks.sql.shards import Shards
 from collectors.errors import Fenced, Refused
 from collectors.models import Quarantined, ShardPlan
 from collectors.states import SHARD_MOVES, Desired, ShardState
@@ -14,9 +14,9 @@ ELSEWHERE = ("far:1:1", "away:2:2")  # processes of other machines: whether they
 OBSERVE = """
 import sys
 from pathlib import Path
-from blocks.database import Database
-from blocks.shards import Shards
-from blocks.tables import SCHEMA, catalog
+from blocks.sql.sqlite import Database
+from blocks.sql.shards import Shards
+from blocks.sql.tables import SCHEMA, catalog
 shards = Shards(Database(Path(sys.argv[1]), catalog, SCHEMA))
 print("ready", flush=True)
 input()
@@ -27,9 +27,9 @@ CLAIM = """
 import os
 import sys
 from pathlib import Path
-from blocks.database import Database
-from blocks.shards import Shards
-from blocks.tables import SCHEMA, catalog
+from blocks.sql.sqlite import Database
+from blocks.sql.shards import Shards
+from blocks.sql.tables import SCHEMA, catalog
 from collectors.errors import Refused
 shards = Shards(Database(Path(sys.argv[1]), catalog, SCHEMA))
 print("ready", flush=True)

@@ -5,7 +5,7 @@ Times are microseconds since 1970; ids compare byte by byte; tenant and collecti
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, event
 
-from blocks import search_index
+from blocks.documents import search_index
 
 # 2: the index of the documents for search.
 SCHEMA = 2

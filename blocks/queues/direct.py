@@ -12,3 +12,9 @@ class DirectQueue:
 
     async def publish(self, batch: Batch) -> None:
         await to_thread.run_sync(self._loader.apply, batch)
+
+    async def waiting(self) -> int:
+        return 0
+
+    async def close(self) -> None:
+        pass

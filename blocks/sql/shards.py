@@ -7,9 +7,9 @@ import orjson
 from sqlalchemy import Connection, and_, bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from blocks import leases, ledger
-from blocks.database import Database, now
-from blocks.tables import counter, quarantine, run, shard
+from blocks.sql import leases, ledger
+from blocks.sql.sqlite import Database, now
+from blocks.sql.tables import counter, quarantine, run, shard
 from collectors.errors import Fenced, Refused
 from collectors.interfaces import Claim, Standing
 from collectors.models import Batch, Json, Quarantined

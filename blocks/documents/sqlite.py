@@ -10,9 +10,9 @@ import orjson
 from sqlalchemy import Connection, and_, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from blocks import search_index
-from blocks.database import Database, execute_many
-from blocks.tables import document
+from blocks.documents import search_index
+from blocks.sql.sqlite import Database, execute_many
+from blocks.sql.tables import document
 from collectors.models import Document, Hit
 from collectors.paths import Move
 from collectors.terms import find, texts

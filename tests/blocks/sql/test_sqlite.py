@@ -10,16 +10,16 @@ import pytest
 from sqlalchemy import insert, select
 from sqlalchemy.exc import OperationalError
 
-from blocks.database import Database, now
-from blocks.tables import SCHEMA, catalog, counter, documents
+from blocks.sql.sqlite import Database, now
+from blocks.sql.tables import SCHEMA, catalog, counter, documents
 from collectors.errors import Misconfigured, Unusable
 
 CREATE = """
 import sys
 from pathlib import Path
-from blocks.database import Database
-from blocks.shards import Shards
-from blocks.tables import SCHEMA, catalog
+from blocks.sql.sqlite import Database
+from blocks.sql.shards import Shards
+from blocks.sql.tables import SCHEMA, catalog
 print("ready", flush=True)
 input()
 database = Database(Path(sys.argv[1]), catalog, SCHEMA)
@@ -30,8 +30,8 @@ HOLD = """
 import sys
 from pathlib import Path
 from sqlalchemy import insert
-from blocks.database import Database
-from blocks.tables import SCHEMA, catalog, counter
+from blocks.sql.sqlite import Database
+from blocks.sql.tables import SCHEMA, catalog, counter
 database = Database(Path(sys.argv[1]), catalog, SCHEMA)
 with database.write() as connection:
     connection.execute(insert(counter).values(name="held", value=1))
@@ -180,8 +180,8 @@ WRITE = """
 import resource, sys
 from pathlib import Path
 from sqlalchemy import insert
-from blocks.database import Database
-from blocks.tables import SCHEMA, catalog, counter
+from blocks.sql.sqlite import Database
+from blocks.sql.tables import SCHEMA, catalog, counter
 database = Database(Path(sys.argv[1]), catalog, SCHEMA)
 resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
 try:

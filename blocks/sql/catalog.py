@@ -9,11 +9,11 @@ import orjson
 from sqlalchemy import Connection, and_, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from blocks import leases
-from blocks.database import Database, now
 from blocks.process import is_gone
-from blocks.tables import batch as ledger
-from blocks.tables import collection, counter, quarantine, run, shard
+from blocks.sql import leases
+from blocks.sql.sqlite import Database, now
+from blocks.sql.tables import batch as ledger
+from blocks.sql.tables import collection, counter, quarantine, run, shard
 from collectors.errors import Fenced, Misconfigured, Refused
 from collectors.models import Collection, ShardPlan, Verdict
 from collectors.states import OPEN_RUNS, RUN_MOVES, SHARD_MOVES, Desired, RunState, ShardState, sources_of

@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from blocks.catalog import Catalog
-from blocks.database import Database
-from blocks.documents_sqlite import SqliteDocuments
-from blocks.queue_direct import DirectQueue
-from blocks.rows import Rows
+from blocks.caches.none import NoCache
+from blocks.documents.sqlite import SqliteDocuments
+from blocks.queues.direct import DirectQueue
 from blocks.settings import Settings
-from blocks.shards import Shards
-from blocks.tables import SCHEMA, catalog, documents
-from collectors.interfaces import Documents, Queue
+from blocks.sql.catalog import Catalog
+from blocks.sql.rows import Rows
+from blocks.sql.shards import Shards
+from blocks.sql.sqlite import Database
+from blocks.sql.tables import SCHEMA, catalog, documents
+from collectors.interfaces import Cache, Documents, Queue
 from collectors.loading import Loader
 
 
@@ -22,6 +23,7 @@ class Storage:
     shards: Shards
     rows: Rows
     documents: Documents
+    cache: Cache
     queue: Queue
 
 
@@ -31,9 +33,9 @@ def open_storage(settings: Settings) -> Iterator[Storage]:
     settings.make_home()
     main = Database(settings.database, catalog, SCHEMA)
     details = Database(settings.documents, documents, SCHEMA)
-    rows, texts = Rows(main), SqliteDocuments(details)
+    rows, texts, cache = Rows(main), SqliteDocuments(details), NoCache()
     try:
-        yield Storage(Catalog(main), Shards(main), rows, texts, DirectQueue(Loader(rows, texts)))
+        yield Storage(Catalog(main), Shards(main), rows, texts, cache, DirectQueue(Loader(rows, texts, cache)))
     finally:
         main.close()
         details.close()

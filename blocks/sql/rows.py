@@ -8,11 +8,11 @@ from typing import Any
 from sqlalchemy import Connection, Table, and_, bindparam, case, func, literal, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from blocks import ledger
-from blocks.database import AMONG, Database, execute_among, execute_many, now
-from blocks.tables import RECORDS, test_case, test_directory
+from blocks.sql import ledger
+from blocks.sql.sqlite import AMONG, Database, execute_among, execute_many, now
+from blocks.sql.tables import RECORDS, test_case, test_directory
 from collectors.loading import Judged, Stored, judge, newest
-from collectors.models import SOURCE_PART, Batch, Document, Record, Verdict
+from collectors.models import SOURCE_PART, Applied, Batch, Document, Record, Verdict
 from collectors.paths import Move, Place, below, derive
 
 CHUNK = 1000
@@ -26,7 +26,7 @@ class Rows:
 
     # ---- loading -----------------------------------------------------------------------------------------
 
-    def apply(self, batch: Batch) -> list[Document]:
+    def apply(self, batch: Batch) -> Applied:
         records = newest(batch.records)
         with self._database.write() as connection:
             judged = _judged(connection, batch, records)
@@ -35,7 +35,7 @@ class Rows:
             counts = Counter(each.verdict for each in judged)
             counts[Verdict.SUPERSEDED] += len(batch.records) - len(records)
             ledger.enter(connection, batch, counts)
-        return [_document(batch, each, places) for each in judged if each.write_document]
+        return Applied([_document(batch, each, places) for each in judged if each.write_document])
 
     def finish(self, batch: Batch) -> None:
         # Should the machine forget this, the batch counts as unfinished and its documents are written again.

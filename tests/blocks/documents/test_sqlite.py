@@ -2,7 +2,7 @@
 
 import pytest
 
-from blocks.documents_sqlite import CHUNK, SqliteDocuments
+from blocks.documents.sqlite import CHUNK, SqliteDocuments
 from collectors.models import Document
 from collectors.paths import Move, Place
 
