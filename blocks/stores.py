@@ -10,6 +10,7 @@ from blocks.queues.direct import DirectQueue
 from blocks.settings import Settings
 from blocks.sql.catalog import Catalog
 from blocks.sql.rows import Rows
+from blocks.sql.run_ledger import RunLedger
 from blocks.sql.shards import Shards
 from blocks.sql.sqlite import Database
 from blocks.sql.tables import SCHEMA, catalog, documents
@@ -21,6 +22,7 @@ from collectors.loading import Loader
 class Storage:
     catalog: Catalog
     shards: Shards
+    ledger: RunLedger
     rows: Rows
     documents: Documents
     cache: Cache
@@ -35,7 +37,9 @@ def open_storage(settings: Settings) -> Iterator[Storage]:
     details = Database(settings.documents, documents, SCHEMA)
     rows, texts, cache = Rows(main), SqliteDocuments(details), NoCache()
     try:
-        yield Storage(Catalog(main), Shards(main), rows, texts, cache, DirectQueue(Loader(rows, texts, cache)))
+        yield Storage(
+            Catalog(main), Shards(main), RunLedger(main), rows, texts, cache, DirectQueue(Loader(rows, texts, cache))
+        )
     finally:
         main.close()
         details.close()

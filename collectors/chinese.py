@@ -147,6 +147,7 @@ TEXTS: dict[str, str] = {
     "planning": "规划中",
     "directories": "目录",
     "cases": "用例",
+    "loading": "入库",
     "closing": "收尾",
     "ended": "已结束",
     "{time} left": "剩余 {time}",
@@ -161,6 +162,8 @@ TEXTS: dict[str, str] = {
     "   {lost:,} cases in no directory": "   {lost:,} 个用例不在任何目录中",
     "{file} cannot be used ({why})": "{file} 无法使用（{why}）",
     "Check what it is, and its rights: collect doctor": "请检查它是什么、权限如何：collect doctor",
+    "{count} batches do not reach the stores, though they were fetched again {times} times": "{count} 个批次始终没有写入存储，虽然已重新读取 {times} 次",
+    "See where they stand: collect ledger {run}; when the cause is gone: collect resume {run}": "查看它们停在哪一步：collect ledger {run}；原因消除后：collect resume {run}",
     # beside the data
     "shard by shard: collect shards {run}": "逐个分片：collect shards {run}",
     "there is no such run in {home}; begin one with: collect run demo": "{home} 中没有这样的运行；开始一个：collect run demo",

@@ -6,7 +6,7 @@ Store methods are synchronous: every driver the platform uses is, and the core c
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -42,12 +42,31 @@ class Collector(Protocol):
         """
 
 
+@runtime_checkable
+class ById(Protocol):
+    """What a collector may offer beside: given records, wherever they stand in the source."""
+
+    async def fetch_ids(self, stage: str, ids: Sequence[str]) -> Page:
+        """Those of `ids` that the source still has, as items for `map`; others may be among them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How things stand after a checkpoint: what is desired now, and how many records the run has refused so far."""
+    """How a run stands: what is desired, how many records it has refused, how many batches are not loaded yet."""
 
     desired: Desired
     quarantined: int
+    open_batches: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunClaim:
+    """The right to lead a run: plan it, start its shards, close it."""
+
+    run_id: str
+    owner: str
+    fence: int
+    superseded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +96,9 @@ class Progress(Protocol):
 
     def renew(self, claim: Claim) -> Desired:
         """Prolong the lease; answers what is desired of the shard now."""
+
+    def standing(self, claim: Claim) -> Standing:
+        """What the last checkpoint answered, as it is now."""
 
     def release(self, claim: Claim, state: ShardState, error: str | None = None) -> None:
         """End the lease and leave the shard in `state`."""

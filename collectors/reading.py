@@ -17,11 +17,13 @@ from pydantic import ValidationError
 
 from collectors.errors import CollectError, Fenced, Misconfigured, Rejected, Unusable, named
 from collectors.exact_json import Flawed
-from collectors.interfaces import Claim, Collector, Progress, Queue
+from collectors.interfaces import Claim, Collector, Progress, Queue, Standing
 from collectors.keeping import kept, until_stopped
 from collectors.models import Batch, Collection, Json, Page, Quarantined, Record
 from collectors.states import Desired, ShardState
 
+MOST_OPEN_BATCHES = 24
+LOOK_EVERY = 0.02
 LONGEST_PAYLOAD = 64 * 1024
 LONGEST_MESSAGE = 2_000
 LONGEST_ID = 255
@@ -78,14 +80,22 @@ class Reader:
                 if page.cursor is not None and _canonical(page.cursor) in seen:
                     raise _in_circles(claim, number, page.cursor)
                 seen.add(_canonical(page.cursor))
-                desired = await self._keep(claim, number, observation, page)
+                standing = await self._keep(claim, number, observation, page)
                 number, cursor = number + 1, page.cursor
                 if cursor is None:
                     return ShardState.COMPLETED
-                if desired is Desired.PAUSE:
+                if standing.desired is Desired.PAUSE:
+                    return ShardState.PAUSED
+                if standing.open_batches > MOST_OPEN_BATCHES and not await until_stopped(stop, self._room(claim)):
                     return ShardState.PAUSED
 
-    async def _keep(self, claim: Claim, number: int, observation: int, page: Page) -> Desired:
+    async def _room(self, claim: Claim) -> bool:
+        """True as soon as loading is not too far behind, so that what is read is soon in the stores."""
+        while (await to_thread.run_sync(self.progress.standing, claim)).open_batches > MOST_OPEN_BATCHES:
+            await asyncio.sleep(LOOK_EVERY)
+        return True
+
+    async def _keep(self, claim: Claim, number: int, observation: int, page: Page) -> Standing:
         records, refused = sift(self.collector, claim.stage, page.items)
         batches = self._batches(claim, number, observation, records)
         for batch in batches:
@@ -102,7 +112,7 @@ class Reader:
                 allowed=self.collection.strategy.max_errors,
                 run=claim.run_id,
             )
-        return standing.desired
+        return standing
 
     def _batches(self, claim: Claim, number: int, observation: int, records: Sequence[Record]) -> list[Batch]:
         size = self.collection.strategy.batch_size

@@ -2,34 +2,25 @@
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, func, select, update
+from sqlalchemy import Connection, and_, case, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from blocks.process import is_gone
 from blocks.sql import leases
+from blocks.sql.ledger import OPEN
 from blocks.sql.sqlite import Database, now
 from blocks.sql.tables import batch as ledger
 from blocks.sql.tables import collection, counter, quarantine, run, shard
 from collectors.errors import Fenced, Misconfigured, Refused
+from collectors.interfaces import RunClaim
 from collectors.models import Collection, ShardPlan, Verdict
 from collectors.states import OPEN_RUNS, RUN_MOVES, SHARD_MOVES, Desired, RunState, ShardState, sources_of
 
 # A run found RUNNING and held by nobody lost its process: it is taken over as it is.
 MAY_RUN = sources_of(RUN_MOVES, RunState.RUNNING) | {RunState.RUNNING}
-
-
-@dataclass(frozen=True, slots=True)
-class RunClaim:
-    """The right to lead a run: plan it, start its shards, close it."""
-
-    run_id: str
-    owner: str
-    fence: int
-    superseded: str | None = None
 
 
 class Catalog:
@@ -153,7 +144,7 @@ class Catalog:
     def renew(self, claim: RunClaim) -> Desired:
         # A lease is worth nothing to a machine that died, so it need not wait for the disk.
         with self._database.write(durable=False) as connection:
-            self._led(connection, claim, lease_until=leases.until(self.lease_seconds))
+            led(connection, claim, lease_until=leases.until(self.lease_seconds))
             return Desired(connection.scalar(select(run.c.desired).where(run.c.run_id == claim.run_id)))
 
     def save_plan(self, claim: RunClaim, plans: Sequence[ShardPlan], started_at: float) -> None:
@@ -172,7 +163,7 @@ class Catalog:
             for plan in plans
         ]
         with self._database.write() as connection:
-            self._led(connection, claim, planned=True, started_at=int(started_at * 1_000_000))
+            led(connection, claim, planned=True, started_at=int(started_at * 1_000_000))
             if rows:
                 connection.execute(insert(shard), rows)
             text = connection.scalar(select(run.c.of_file).where(run.c.run_id == claim.run_id))
@@ -191,17 +182,7 @@ class Catalog:
         ended = {} if paused else {"ended_at": now(), "reason": None}
         allowed = run.c.state.in_(sources_of(RUN_MOVES, state))
         with self._database.write() as connection:
-            self._led(connection, claim, allowed, state=state, error=error, lease_until=0, owner=None, **ended)
-
-    def _led(self, connection: Connection, claim: RunClaim, *conditions: Any, **values: Any) -> None:
-        mine = and_(run.c.run_id == claim.run_id, run.c.fence == claim.fence, run.c.owner == claim.owner, *conditions)
-        if not connection.execute(update(run).where(mine).values(values)).rowcount:
-            raise Fenced(
-                "run {run} was taken over by another process",
-                "Watch it with: collect status {run}",
-                code="COL-0401",
-                run=claim.run_id,
-            )
+            led(connection, claim, allowed, state=state, error=error, lease_until=0, owner=None, **ended)
 
     # ---- looking -----------------------------------------------------------------------------------------
 
@@ -252,11 +233,12 @@ class Catalog:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def applied(self, run_id: str) -> dict[str, Any]:
-        """What the confirmed batches of a run did, by verdict, and when the last one was done (microseconds)."""
+        """What a run's confirmed batches did, by verdict; when the last was done (microseconds); how many are open."""
         sums = [func.coalesce(func.sum(ledger.c[verdict.value]), 0).label(verdict.value) for verdict in Verdict]
         query = select(
             *sums,
             func.max(ledger.c.done_at).label("done_at"),
+            func.count(case((ledger.c.stage.in_(OPEN), 1))).label("open_batches"),
         ).where(ledger.c.run_id == run_id, ledger.c.confirmed.is_(True))
         with self._database.read() as connection:
             return dict(connection.execute(query).mappings().one())
@@ -279,6 +261,18 @@ class Catalog:
         )
         with self._database.read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def led(connection: Connection, claim: RunClaim, *conditions: Any, **values: Any) -> None:
+    """Write to the row of a run. Raises Fenced when it was taken over."""
+    mine = and_(run.c.run_id == claim.run_id, run.c.fence == claim.fence, run.c.owner == claim.owner, *conditions)
+    if not connection.execute(update(run).where(mine).values(values)).rowcount:
+        raise Fenced(
+            "run {run} was taken over by another process",
+            "Watch it with: collect status {run}",
+            code="COL-0401",
+            run=claim.run_id,
+        )
 
 
 def _register(connection: Connection, definition: Collection) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from blocks.sql import leases, ledger
 from blocks.sql.sqlite import Database, now
-from blocks.sql.tables import counter, quarantine, run, shard
+from blocks.sql.tables import batch, counter, quarantine, run, shard
 from collectors.errors import Fenced, Refused
 from collectors.interfaces import Claim, Standing
 from collectors.models import Batch, Json, Quarantined
@@ -22,7 +22,11 @@ _OBSERVE = (
     .returning(counter.c.value)
 )
 _DESIRED = select(run.c.desired).where(run.c.run_id == bindparam("run"))
-_QUARANTINED = select(func.coalesce(func.sum(shard.c.quarantined), 0)).where(shard.c.run_id == bindparam("run"))
+_STANDING = select(
+    run.c.desired,
+    select(func.coalesce(func.sum(shard.c.quarantined), 0)).where(shard.c.run_id == run.c.run_id).scalar_subquery(),
+    select(func.count()).select_from(batch).where(ledger.open_of_run()).scalar_subquery(),
+).where(run.c.run_id == bindparam("run"))
 
 
 class Shards:
@@ -98,7 +102,11 @@ class Shards:
             )
             ledger.confirm(connection, batches)
             _set_aside(connection, claim, page, refused)
-            return Standing(_desired(connection, claim), connection.scalar(_QUARANTINED, {"run": claim.run_id}))
+            return _standing(connection, claim)
+
+    def standing(self, claim: Claim) -> Standing:
+        with self._database.read() as connection:
+            return _standing(connection, claim)
 
     def renew(self, claim: Claim) -> Desired:
         # A lease is worth nothing to a machine that died, so it need not wait for the disk.
@@ -132,6 +140,11 @@ def _key(run_id: str, shard_id: str) -> Any:
 
 def _desired(connection: Connection, claim: Claim) -> Desired:
     return Desired(connection.scalar(_DESIRED, {"run": claim.run_id}))
+
+
+def _standing(connection: Connection, claim: Claim) -> Standing:
+    desired, quarantined, open_batches = connection.execute(_STANDING, {"run": claim.run_id}).one()
+    return Standing(Desired(desired), quarantined, open_batches)
 
 
 def _set_aside(connection: Connection, claim: Claim, page: int, refused: Sequence[Quarantined]) -> None:
