@@ -12,7 +12,7 @@ from blocks.sql.catalog import Catalog
 from blocks.sql.rows import Rows
 from blocks.sql.run_ledger import RunLedger
 from blocks.sql.shards import Shards
-from blocks.sql.sqlite import Database
+from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.tables import SCHEMA, catalog, documents
 from collectors.interfaces import Cache, Documents, Queue
 from collectors.loading import Loader
@@ -33,8 +33,8 @@ class Storage:
 def open_storage(settings: Settings) -> Iterator[Storage]:
     """The embedded stores below `settings.home`, made when they are not there yet."""
     settings.make_home()
-    main = Database(settings.database, catalog, SCHEMA)
-    details = Database(settings.documents, documents, SCHEMA)
+    main = SqliteDatabase(settings.database, catalog, SCHEMA)
+    details = SqliteDatabase(settings.documents, documents, SCHEMA)
     rows, texts, cache = Rows(main), SqliteDocuments(details), NoCache()
     try:
         yield Storage(

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, bindparam, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, and_, bindparam, literal, select, true, update
 
-from blocks.sql.sqlite import now
+from blocks.sql.constructs import Upsert, fresh, now
 from blocks.sql.tables import batch as ledger
 from blocks.sql.tables import run
 from collectors.models import Batch, Verdict
@@ -15,13 +14,11 @@ from collectors.models import Batch, Verdict
 VERDICTS = [verdict.value for verdict in Verdict]
 OPEN = ("published", "rows")  # named, so that the index finds them among all that are done
 
-_new = insert(ledger).values(published_at=now())
-_ENTER = _new.on_conflict_do_update(
-    index_elements=[ledger.c.batch_id],
-    set_={verdict: _new.excluded[verdict] for verdict in VERDICTS} | {"stage": "rows"},
-    where=ledger.c.stage == "published",
+_COUNTED = [(ledger.c[verdict], fresh(ledger.c[verdict])) for verdict in VERDICTS]
+_ENTER = Upsert(ledger, [*_COUNTED, (ledger.c.stage, literal("rows"))], guard=ledger.c.stage == "published").values(
+    published_at=now()
 )
-_CONFIRM = _new.on_conflict_do_update(index_elements=[ledger.c.batch_id], set_={"confirmed": True})
+_CONFIRM = Upsert(ledger, [(ledger.c.confirmed, true())]).values(published_at=now())
 _FINISH = update(ledger).where(ledger.c.batch_id == bindparam("key")).values(stage="done", done_at=now())
 _REPLACE = update(ledger).where(ledger.c.batch_id.in_(bindparam("lost", expanding=True)), ledger.c.stage.in_(OPEN))
 _UNFINISHED = select(ledger.c.batch_id).where(

@@ -6,10 +6,10 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Table, and_, bindparam, case, func, literal, or_, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from blocks.sql import ledger
-from blocks.sql.sqlite import AMONG, Database, execute_among, execute_many, now
+from blocks.sql.constructs import AMONG, Upsert, execute_among, execute_many, fresh, greatest, now
+from blocks.sql.database import Database
 from blocks.sql.tables import RECORDS, test_case, test_directory
 from collectors.loading import Judged, Stored, judge, newest
 from collectors.models import SOURCE_PART, Applied, Batch, Document, Record, Verdict
@@ -258,15 +258,10 @@ def _new_source(each: Judged) -> str | None:
 
 @cache
 def _upsert(table: Table) -> Any:
-    statement = insert(table)
-    new = statement.excluded
-    changes = [(column, new[column.key]) for column in table.c if column.key not in KEPT_AT_UPDATE | {"version"}]
-    return statement.on_conflict_do_update(
-        index_elements=list(table.primary_key),
-        # The guard compares with the stored version: elsewhere assignments run left to right, so it is set last.
-        set_=dict([*changes, (table.c.version, new["version"])]),
-        where=new["version"] >= table.c.version,
-    )
+    version = table.c.version
+    changes = [(column, fresh(column)) for column in table.c if column.key not in KEPT_AT_UPDATE | {"version"}]
+    # The guard compares with the stored version, and MySQL assigns from left to right: so it is set last.
+    return Upsert(table, [*changes, (version, fresh(version))], guard=fresh(version) >= version)
 
 
 @cache
@@ -277,9 +272,9 @@ def _raised(table: Table) -> Any:
         update(table)
         .where(*_of_batch(table), c.id.in_(AMONG))
         .values(
-            seen=func.max(c.seen, bindparam("new_seen")),
+            seen=greatest(c.seen, bindparam("new_seen")),
             last_batch=func.coalesce(bindparam("new_batch"), c.last_batch),
-            version=func.max(c.version, source.concat(bindparam("new_observation"))),
+            version=greatest(c.version, source.concat(bindparam("new_observation"))),
         )
     )
 

@@ -8,8 +8,9 @@ from sqlalchemy import and_, bindparam, select
 
 from blocks.sql import ledger
 from blocks.sql.catalog import led
+from blocks.sql.constructs import now
+from blocks.sql.database import Database
 from blocks.sql.shards import Shards
-from blocks.sql.sqlite import Database, now
 from blocks.sql.tables import batch, run, shard
 from collectors.interfaces import RunClaim
 from collectors.models import Batch

@@ -12,6 +12,7 @@ SCHEMA = 2
 
 catalog = MetaData()
 documents = MetaData()
+OBSERVATION = "observation"
 
 
 def _lease() -> list[Column]:

@@ -17,12 +17,12 @@ from collectors.paths import Move, Place
 OPEN = """
 import sys
 from pathlib import Path
-from blocks.sql.sqlite import Database
+from blocks.sql.sqlite import SqliteDatabase
 from blocks.documents.sqlite import SqliteDocuments
 from blocks.sql.tables import SCHEMA, documents
 print("ready", flush=True)
 input()
-database = Database(Path(sys.argv[1]), documents, SCHEMA)
+database = SqliteDatabase(Path(sys.argv[1]), documents, SCHEMA)
 print(len(SqliteDocuments(database).search("default", "退款", limit=1000)))
 database.close()
 """

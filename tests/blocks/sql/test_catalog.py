@@ -19,12 +19,12 @@ RACE = """
 import sys
 from pathlib import Path
 from blocks.sql.catalog import Catalog
-from blocks.sql.sqlite import Database
+from blocks.sql.sqlite import SqliteDatabase
 from blocks.process import this_process
 from blocks.sql.tables import SCHEMA, catalog
 from collectors.errors import Refused
 from collectors.models import Collection
-catalog = Catalog(Database(Path(sys.argv[1]), catalog, SCHEMA))
+catalog = Catalog(SqliteDatabase(Path(sys.argv[1]), catalog, SCHEMA))
 print("ready", flush=True)
 for line in sys.stdin:
     verb, argument = line.split()

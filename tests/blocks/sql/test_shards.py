@@ -14,10 +14,10 @@ ELSEWHERE = ("far:1:1", "away:2:2")  # processes of other machines: whether they
 OBSERVE = """
 import sys
 from pathlib import Path
-from blocks.sql.sqlite import Database
+from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.shards import Shards
 from blocks.sql.tables import SCHEMA, catalog
-shards = Shards(Database(Path(sys.argv[1]), catalog, SCHEMA))
+shards = Shards(SqliteDatabase(Path(sys.argv[1]), catalog, SCHEMA))
 print("ready", flush=True)
 input()
 for _ in range(200):
@@ -27,11 +27,11 @@ CLAIM = """
 import os
 import sys
 from pathlib import Path
-from blocks.sql.sqlite import Database
+from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.shards import Shards
 from blocks.sql.tables import SCHEMA, catalog
 from collectors.errors import Refused
-shards = Shards(Database(Path(sys.argv[1]), catalog, SCHEMA))
+shards = Shards(SqliteDatabase(Path(sys.argv[1]), catalog, SCHEMA))
 print("ready", flush=True)
 input()
 for shard_id in sys.argv[3:]:
@@ -251,6 +251,16 @@ def test_a_stale_holder_changes_nothing(
     with pytest.raises(Fenced, match="s01"):
         STALE_WRITES[write](shards, claim, new_batch(new_case("1")))
     assert dump(database) == before
+
+
+def test_what_is_written_again_because_its_answer_was_lost_counts_once(shards, catalog, run, new_batch, new_case):
+    claim = shards.claim(run.run_id, "s01", this_process())
+    for _ in range(2):
+        shards.checkpoint(claim, 0, 50, [new_batch(new_case("1"))], [refusal()], read=50)
+    assert (row(catalog, run)["fetched"], row(catalog, run)["quarantined"], row(catalog, run)["page"]) == (50, 1, 1)
+    for _ in range(2):
+        shards.release(claim, ShardState.FAILED, "the source is away")
+    assert row(catalog, run)["state"] == "FAILED"
 
 
 def test_a_holder_whose_lease_has_ended_may_go_on_while_nobody_followed(expired, shards, catalog, run):
