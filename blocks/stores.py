@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from sqlalchemy import Connection
+
 from blocks.caches.none import NoCache
 from blocks.documents.sqlite import SqliteDocuments
 from blocks.queues.direct import DirectQueue
@@ -33,7 +35,7 @@ class Storage:
 def open_storage(settings: Settings) -> Iterator[Storage]:
     """The embedded stores below `settings.home`, made when they are not there yet."""
     settings.make_home()
-    main = SqliteDatabase(settings.database, catalog, SCHEMA)
+    main = SqliteDatabase(settings.database, catalog, SCHEMA, upgrade=_upgrade)
     details = SqliteDatabase(settings.documents, documents, SCHEMA)
     rows, texts, cache = Rows(main), SqliteDocuments(details), NoCache()
     try:
@@ -43,3 +45,9 @@ def open_storage(settings: Settings) -> Iterator[Storage]:
     finally:
         main.close()
         details.close()
+
+
+def _upgrade(connection: Connection, schema: int) -> None:
+    from blocks.sql.migrations import upgrade
+
+    upgrade(connection, since=f"{max(schema - 1, 1):04}")

@@ -16,6 +16,8 @@ class Stored(NamedTuple):
     deleted: bool
     first_batch: str
     last_batch: str
+    parent_id: str | None
+    create_time: int
 
 
 class Judged(NamedTuple):

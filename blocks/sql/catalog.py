@@ -262,7 +262,9 @@ class Catalog:
             func.count(case((ledger.c.stage.in_(OPEN), 1))).label("open_batches"),
         ).where(ledger.c.run_id == run_id, ledger.c.confirmed.is_(True))
         with self._database.read() as connection:
-            return dict(connection.execute(query).mappings().one())
+            found = connection.execute(query).mappings().one()
+        # MySQL adds integers up to decimals.
+        return {name: None if value is None else int(value) for name, value in found.items()}
 
     @repeatable
     def quarantined(self, run_id: str | None = None, limit: int = 1000) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 AMONG = bindparam("among", expanding=True)
 MYSQL = ("mysql", "mariadb")
+BYTEWISE = {True: "utf8mb4_nopad_bin", False: "utf8mb4_0900_bin"}  # by whether it is MariaDB
 
 
 class now(FunctionElement[int]):
@@ -125,7 +126,7 @@ def _assigned(compiler: Any, changes: Sequence[tuple[Column[Any], Any]]) -> str:
 @compiles(CreateTable, *MYSQL)
 def _mysql_create_table(element: CreateTable, compiler: Any, **options: Any) -> str:
     """All text compares byte by byte and without padding, so that `A`, `a`, `a ` and `á` are four ids."""
-    collation = "utf8mb4_nopad_bin" if compiler.dialect.is_mariadb else "utf8mb4_0900_bin"
+    collation = BYTEWISE[compiler.dialect.is_mariadb]
     created = compiler.visit_create_table(element, **options).rstrip()
     return f"{created} ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE {collation}\n\n"
 

@@ -164,4 +164,4 @@ def _desired(connection: Connection, claim: Claim) -> Desired:
 
 def _standing(connection: Connection, claim: Claim) -> Standing:
     desired, quarantined, open_batches = connection.execute(_STANDING, {"run": claim.run_id}).one()
-    return Standing(Desired(desired), quarantined, open_batches)
+    return Standing(Desired(desired), int(quarantined), open_batches)

@@ -1,7 +1,7 @@
 """SQLite as a store that several threads and processes share: WAL, one writer at a time, readers never wait."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -67,8 +67,16 @@ class SqliteDatabase:
     file is damaged; Misconfigured when it is none of ours or may not be written.
     """
 
-    def __init__(self, path: Path, tables: MetaData, schema: int, patience: float = PATIENCE_SECONDS) -> None:
-        self.path, self._patience = path, patience
+    def __init__(
+        self,
+        path: Path,
+        tables: MetaData,
+        schema: int,
+        patience: float = PATIENCE_SECONDS,
+        upgrade: Callable[[Connection, int], None] | None = None,
+    ) -> None:
+        """`upgrade` changes the tables of an older schema, which it is told."""
+        self.path, self._patience, self._upgrade = path, patience, upgrade
         _own(path)
         url = URL.create("sqlite", database=str(path))
         self._reader = create_engine(url, hide_parameters=True)
@@ -151,7 +159,7 @@ class SqliteDatabase:
         return Misconfigured(what, remedy, code="COL-0608", path=self.path)
 
     def _create(self, tables: MetaData, schema: int) -> int:
-        """Make the tables that are missing; those of an older schema stay as they are.
+        """Make the tables that are missing, and change those of an older schema.
 
         One process at a time: SQLite does not wait for another one that changes the journal.
         """
@@ -167,6 +175,8 @@ class SqliteDatabase:
                 self._set_journal()
             with self.write() as connection:
                 tables.create_all(connection)
+                if found and self._upgrade:
+                    self._upgrade(connection, found)
                 connection.exec_driver_sql(f"PRAGMA user_version = {schema}")
         return schema
 
