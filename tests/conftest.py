@@ -175,14 +175,23 @@ def _another(url: str, path: str) -> str:
     return urlsplit(url)._replace(path=f"/{path}").geturl()
 
 
+@pytest.fixture(scope="session")
+def new_metadata_url(mariadb: DevServer) -> Callable[[], str]:
+    """Makes empty databases."""
+
+    def made() -> str:
+        name, parts = f"test{next(_names)}", urlsplit(mariadb.server.url)
+        to = {"host": parts.hostname, "port": parts.port, "user": parts.username, "password": parts.password}
+        with closing(pymysql.connect(**to)) as connection, connection.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        return _another(mariadb.server.url, name)
+
+    return made
+
+
 @pytest.fixture
-def metadata_url(mariadb: DevServer) -> str:
-    """An empty database."""
-    name, parts = f"test{next(_names)}", urlsplit(mariadb.server.url)
-    to = {"host": parts.hostname, "port": parts.port, "user": parts.username, "password": parts.password}
-    with closing(pymysql.connect(**to)) as connection, connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
-    return _another(mariadb.server.url, name)
+def metadata_url(new_metadata_url: Callable[[], str]) -> str:
+    return new_metadata_url()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, case, func, insert, select, update
 
 from blocks.process import is_gone
 from blocks.sql import leases
-from blocks.sql.constructs import now
+from blocks.sql.constructs import Upsert, now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.ledger import OPEN
 from blocks.sql.tables import OBSERVATION, collection, counter, quarantine, run, shard
@@ -290,7 +290,7 @@ class Catalog:
 
 def _one_at_a_time(connection: Connection) -> None:
     """SQLite has one writer; elsewhere who begins or leads a run waits here for others who do."""
-    connection.execute(select(counter.c.value).where(counter.c.name == OBSERVATION).with_for_update())
+    connection.execute(Upsert(counter, [(counter.c.value, counter.c.value)]).values(name=OBSERVATION, value=0))
 
 
 def led(connection: Connection, claim: RunClaim, *conditions: Any, **values: Any) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pymysql
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as QueuedTooLong
 
@@ -65,39 +65,26 @@ class MysqlDatabase:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = create_engine(
-            url,
-            isolation_level="READ COMMITTED",
-            paramstyle="format",
-            hide_parameters=True,
-            pool_pre_ping=True,
-            pool_size=CONNECTIONS,
-            max_overflow=0,
-            pool_timeout=ANSWER_SECONDS,
-            connect_args={
-                "charset": "utf8mb4",
-                "connect_timeout": CONNECT_SECONDS,
-                "read_timeout": ANSWER_SECONDS,
-                "write_timeout": ANSWER_SECONDS,
-            },
-        )
-        event.listen(self._engine, "connect", _prepare)
-        address = self._engine.url
+        self.url = url
+        # A writer sees what others have just committed; a reader one state from beginning to end.
+        self._writer, self._reader = _engine(url, "READ COMMITTED"), _engine(url, "REPEATABLE READ")
+        address = self._writer.url
         self.server = f"{address.host}:{address.port or 3306}/{address.database}"
 
     @contextmanager
     def write(self, durable: bool = True) -> Iterator[Connection]:
         """A transaction; how durable it is, the server decides."""
-        with self._explained(), self._engine.begin() as connection:
+        with self._explained(), self._writer.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        with self._explained(), self._engine.connect() as connection:
+        with self._explained(), self._reader.connect() as connection:
             yield connection
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._writer.dispose()
+        self._reader.dispose()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -120,6 +107,27 @@ class MysqlDatabase:
             if number in numbers:
                 return kind(what, remedy, code=code, server=self.server, why=why)
         return None
+
+
+def _engine(url: str, isolation: str) -> Engine:
+    engine = create_engine(
+        url,
+        isolation_level=isolation,
+        paramstyle="format",
+        hide_parameters=True,
+        pool_pre_ping=True,
+        pool_size=CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=ANSWER_SECONDS,
+        connect_args={
+            "charset": "utf8mb4",
+            "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": ANSWER_SECONDS,
+            "write_timeout": ANSWER_SECONDS,
+        },
+    )
+    event.listen(engine, "connect", _prepare)
+    return engine
 
 
 def _prepare(connection: pymysql.Connection, _: object) -> None:

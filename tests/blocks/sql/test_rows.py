@@ -2,9 +2,10 @@
 
 import pytest
 
+from blocks.sql.catalog import Catalog
 from blocks.sql.rows import CHUNK, Rows
 from blocks.sql.tables import RECORDS
-from collectors.models import Record, Verdict, version
+from collectors.models import Quarantined, Record, ShardPlan, Verdict, version
 from collectors.paths import LONGEST_PATH, Move, Place
 
 KEY = ("default", "cases")
@@ -13,6 +14,16 @@ KEY = ("default", "cases")
 @pytest.fixture
 def rows(database):
     return Rows(database)
+
+
+@pytest.fixture
+def catalog_run(database, definition):
+    """A catalog, and a run in it with one shard."""
+    catalog = Catalog(database)
+    claim = catalog.lead(catalog.begin(definition(), "me").run_id, "me")
+    plan = ShardPlan(shard_id="s01", stage="cases", label="cases", span={}, estimate=0)
+    catalog.save_plan(claim, [plan], 0.0)
+    return catalog, claim.run_id
 
 
 def live(rows, kind, *key):
@@ -171,3 +182,54 @@ def test_an_older_observation_changes_no_row(rows, new_batch, new_case):
     before = live(rows, "case")
     assert rows.apply(new_batch(new_case("1", name="old"), observation=3)).documents == []
     assert live(rows, "case") == before
+
+
+# ---- what was changed, and what was refused ----------------------------------------------------------------
+
+
+def refusal(position, message="no"):
+    return Quarantined(position, "unwanted", message, None, b"{}")
+
+
+def test_the_directories_whose_children_changed_are_named(rows, new_batch, new_case, new_directory):
+    first = new_batch(new_directory("d"), new_case("1", "d"), new_case("2", "e"))
+    assert rows.apply(first).directories == {None, "d", "e"}
+    rows.finish(first)
+    moved = new_batch(new_case("1", "f"), new_case("2", "e"), page="1.0", observation=2)
+    assert rows.apply(moved).directories == {"d", "f"}
+    assert rows.apply(moved).directories == {"d", "f"}, "also when it comes again before it was finished"
+
+
+def test_a_document_says_whether_its_record_is_new_and_since_when(rows, new_batch, new_case):
+    (first,) = rows.apply(new_batch(new_case("1"))).documents
+    (second,) = rows.apply(new_batch(new_case("1", name="changed"), page="1.0", observation=2)).documents
+    assert (first.new, second.new) == (True, False)
+    assert first.created_at == second.created_at <= second.updated_at
+
+
+def test_trying_a_batch_out_changes_nothing(rows, new_batch, new_case, database, dump):
+    before = dump(database)
+    rows.try_out(new_batch(new_case("1")))
+    assert dump(database) == before
+
+
+def test_what_loading_refuses_is_kept_once_and_counted_once(rows, catalog_run, new_batch, new_case, database):
+    catalog, run_id = catalog_run
+    for _ in range(2):
+        batch = new_batch(new_case("1"), run_id=run_id, page="3.1")
+        rows.apply(batch, [refusal(0), refusal(1)])
+    assert [(each["page"], each["position"]) for each in catalog.quarantined(run_id)] == [(3, -10_002), (3, -10_001)]
+    assert catalog.shard(run_id, "s01")["quarantined"] == 2
+
+
+def test_a_withdrawn_record_is_as_if_it_had_not_come(rows, catalog_run, new_batch, new_case):
+    catalog, run_id = catalog_run
+    rows.apply(new_batch(new_case("2"), run_id=run_id))
+    batch = new_batch(new_case("1"), new_case("2", name="changed"), run_id=run_id, page="1.0", observation=2)
+    rows.apply(batch)
+    rows.withdraw(batch, [refusal(0), refusal(1)])
+    assert rows.of_id("default", "cases", "case", "1") is None
+    assert rows.of_id("default", "cases", "case", "2")["content_hash"] == ""
+    assert catalog.shard(run_id, "s01")["quarantined"] == 2
+    again = rows.apply(new_batch(new_case("2", name="changed"), run_id=run_id, page="2.0", observation=3))
+    assert [each.id for each in again.documents] == ["2"]

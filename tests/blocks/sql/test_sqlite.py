@@ -42,6 +42,11 @@ print("committed", flush=True)
 """
 
 
+@pytest.fixture
+def database(open_database):
+    return open_database()
+
+
 def values(database):
     with database.read() as connection:
         return dict(tuple(row) for row in connection.execute(select(counter.c.name, counter.c.value)))
