@@ -13,7 +13,7 @@ from blocks.sql.rows import Rows
 from blocks.sql.shards import Shards
 from blocks.sql.sqlite import Database
 from blocks.sql.tables import SCHEMA, catalog, documents
-from collectors.interfaces import Cache, Documents, Queue
+from collectors.interfaces import Cache, Deliveries, Documents, Queue
 from collectors.loading import Loader
 
 
@@ -25,6 +25,7 @@ class Storage:
     documents: Documents
     cache: Cache
     queue: Queue
+    deliveries: Deliveries | None = None  # None: what is published is applied at once, and nothing is left to load
 
 
 @contextmanager

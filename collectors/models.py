@@ -162,6 +162,7 @@ class Batch:
     page: str
     observation: int
     records: tuple[Record, ...]
+    arrived_at: int = 0  # when its page was there: microseconds since 1970 by the reader's clock
 
     @cached_property
     def origin(self) -> str:
