@@ -5,7 +5,6 @@ from urllib.parse import parse_qs, urlsplit
 
 from blocks.queues.topology import Topology
 
-PORTS = {"amqp": 5672, "amqps": 5671}
 HEARTBEAT = 10
 
 
@@ -26,8 +25,8 @@ class Broker:
     patience: Patience = field(default_factory=Patience)
 
     def __str__(self) -> str:
-        parts = urlsplit(self.url)
-        return f"{parts.hostname}:{parts.port or PORTS[parts.scheme]}{parts.path or '/'}"
+        # By the last @: in a password that was typed as it is there may be more of them, and slashes too.
+        return self.url.rpartition("@")[2].partition("?")[0].rpartition("://")[2]
 
     @property
     def user(self) -> str:

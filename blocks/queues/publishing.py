@@ -73,6 +73,8 @@ class Publisher:
 
     async def _open_line(self) -> Line:
         async with self._opening:
+            if self._line and self._line.channel.is_closed:  # the server went away while nobody asked it anything
+                await self._cut(self._line)
             if self._line is None:
                 async with answered(self._broker):
                     self._line = await Line(self._broker).open()

@@ -5,15 +5,23 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing
+from itertools import count
 from pathlib import Path
+from typing import Any
 
+import aio_pika
 import pytest
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+
+from blocks.queues.broker import Broker, Patience
+from blocks.queues.topology import Topology
 
 PROGRAMS = Path("/usr/lib/rabbitmq/bin")
-KEYS = {"k1": b"a secret of the tests"}
 SECONDS_TO_START = 60.0
+SECONDS_TO_COME = 20.0
+NUMBERS = count(1)
 
 
 class Node:
@@ -69,11 +77,14 @@ class Node:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def signal(self, number: int) -> None:
-        os.killpg(self._process.pid, number)
+    def freeze(self) -> None:
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.killpg(self._process.pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        self.signal(signal.SIGKILL)
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
 
@@ -85,6 +96,7 @@ def _free_port() -> int:
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A server for tests that do harm to it; it is well again after each of them."""
     started = Node(tmp_path_factory.mktemp("rabbitmq"))
     started.start()
     try:
@@ -96,6 +108,55 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 @pytest.fixture(scope="session")
 def rabbitmq(node: Node) -> str:
     return node.url
+
+
+@pytest.fixture
+def new_broker() -> Callable[..., Broker]:
+    """Queues of their own, and little patience."""
+
+    def made(url: str, answer: float = 5.0, altogether: float = 15.0, **topology: Any) -> Broker:
+        values = {"name": f"test{next(NUMBERS)}", "delays": (0.1, 0.2)} | topology
+        return Broker(url, Topology(**values), Patience(answer, altogether))
+
+    return made
+
+
+@pytest.fixture
+def broker(rabbitmq: str, new_broker: Callable[..., Broker]) -> Broker:
+    return new_broker(rabbitmq)
+
+
+class Counter:
+    """What another program does with the broker, past our own code."""
+
+    def __init__(self, channel: AbstractChannel) -> None:
+        self.channel = channel
+
+    async def put(self, queue: str, body: bytes, **properties: Any) -> None:
+        await self.channel.default_exchange.publish(aio_pika.Message(body, **properties), queue)
+
+    async def get(self, queue: str) -> AbstractIncomingMessage:
+        """The next message of the queue, which is gone then."""
+        found = await self.channel.get_queue(queue, ensure=False)
+        give_up = time.monotonic() + SECONDS_TO_COME
+        while not (message := await found.get(fail=False)):
+            assert time.monotonic() < give_up, f"nothing came into {queue}"
+        await message.ack()
+        return message
+
+    async def holds(self, queue: str) -> int:
+        declared = await self.channel.declare_queue(queue, passive=True)
+        return declared.declaration_result.message_count
+
+
+@pytest.fixture
+def counter(rabbitmq: str) -> Callable[[], Any]:
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Counter]:
+        async with await aio_pika.connect(rabbitmq) as connection:
+            yield Counter(await connection.channel(on_return_raises=True))
+
+    return opened
 
 
 @pytest.fixture
