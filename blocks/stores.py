@@ -16,7 +16,7 @@ from blocks.sql.run_ledger import RunLedger
 from blocks.sql.shards import Shards
 from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.tables import SCHEMA, catalog, documents
-from collectors.interfaces import Cache, Documents, Queue
+from collectors.interfaces import Cache, Deliveries, Documents, Queue
 from collectors.loading import Loader
 
 
@@ -29,6 +29,7 @@ class Storage:
     documents: Documents
     cache: Cache
     queue: Queue
+    deliveries: Deliveries | None = None  # None: what is published is applied at once, and nothing is left to load
 
 
 @contextmanager

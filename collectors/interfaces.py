@@ -128,7 +128,8 @@ class Rows(Protocol):
 class Documents(Protocol):
     """The full detail of records. The newest version wins; an older write changes nothing."""
 
-    def write(self, documents: Sequence[Document]) -> None: ...
+    def write(self, documents: Sequence[Document]) -> None:
+        """Raises Rejected when one of them cannot be stored; others of them may be stored then."""
 
     def read(self, tenant: str, collection: str, kind: str, ids: Sequence[str]) -> dict[str, Document]: ...
 

@@ -12,7 +12,8 @@ from anyio import to_thread
 from blocks.sql.shards import Shards
 from collectors.errors import CollectError, Fenced, Refused, Rejected, Transient
 from collectors.models import Page, Record
-from collectors.reading import LONGEST_PAYLOAD, Reader, sift
+from collectors.quarantine import LONGEST_PAYLOAD
+from collectors.reading import Reader, sift
 from collectors.states import Desired, ShardState
 
 ELSEWHERE = ("elsewhere:1:1", "elsewhere:2:2")
