@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from blocks.addresses import ROLES, Addresses, addresses, refuse_unsafe
@@ -44,12 +43,17 @@ class Settings:
         home, api = _home(), os.environ.get("PREFECT_API_URL") or None
         origin, found = _found(home, api)
         where = addresses(found) if any(found.get(role) for role in ROLES) else None
-        keys = _keys(found.get(KEYS))
+        keys = signing_keys(found.get(KEYS))
         if _profile(found.get(PROFILE)) == "production" and where:
             refuse_unsafe(where, bool(keys))
         if where and not keys:
             keys = {"url": hashlib.sha256(b"platform-collect " + where.queue.encode()).digest()}
         return cls(home, api, where, keys, origin if where else "embedded")
+
+    @classmethod
+    def load_file(cls) -> "Settings":
+        """Without the addresses: to write them anew, however wrong those are that stand there."""
+        return cls(_home(), os.environ.get("PREFECT_API_URL") or None)
 
     @property
     def database(self) -> Path:
@@ -155,15 +159,15 @@ def _of_file(home: Path) -> dict[str, str]:
 
 def _of_blocks(api: str) -> dict[str, str]:
     """Asked without Prefect's client, whose import takes seconds. No server, or no such block: nothing."""
-    found = {}
-    for role in (*ROLES, KEYS):
-        address = f"{api}/block_types/slug/collect-{role.replace('_', '-')}/block_documents/name/{BLOCK}"
+    found: dict[str, str] = {}
+    for role in ROLES:
+        address = f"{api}/block_types/slug/collect-{role}/block_documents/name/{BLOCK}?include_secrets=true"
         try:
-            with urlopen(_request(f"{address}?include_secrets=true"), timeout=SECONDS_FOR_A_BLOCK) as answer:
+            with urlopen(_request(address), timeout=SECONDS_FOR_A_BLOCK) as answer:
                 data: dict[str, Any] = json.load(answer)["data"]
-        except (HTTPError, URLError, OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError):
             return {}
-        found[role] = data.get("url") or data.get("keys") or ""
+        found |= {role: data["url"]} | ({KEYS: data["keys"]} if data.get("keys") else {})
     return found
 
 
@@ -173,7 +177,7 @@ def _request(address: str) -> Request:
     return Request(address, headers=basic)
 
 
-def _keys(text: str | None) -> dict[str, bytes]:
+def signing_keys(text: str | None) -> dict[str, bytes]:
     """`id:secret,id:secret`; the first one signs."""
     keys = {}
     for part in (text or "").split(","):

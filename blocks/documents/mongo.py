@@ -110,6 +110,12 @@ class MongoDocuments:
         with self._explained():
             return self._search.enter()
 
+    def check(self) -> str:
+        """The server's version, and its replica set."""
+        with self._explained():
+            name = self._details.database.command("hello")["setName"]
+            return f"{self._client.server_info()['version']}, replica set {name}"
+
     def close(self) -> None:
         if "_client" in self.__dict__:
             self._client.close()

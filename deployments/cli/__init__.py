@@ -32,6 +32,7 @@ COMMANDS = {
     "sample": ("serving:sample", "Serve a made-up test-management system to try things on."),
     "up": ("serving:up", "Start this folder's Prefect server; it stays until collect down."),
     "down": ("serving:down", "End this folder's Prefect server."),
+    "storage": ("storage:storage", "Say where the stores are, check them, make their tables."),
     "dev-servers": ("dev_servers:dev_servers", "Start and end private MariaDB, MongoDB, Redis and RabbitMQ servers."),
     "ledger": ("ledgers:ledger", "Show how far the batches of a run have come."),
     "completion": ("completing:completion", "Print a script that makes a shell complete commands and options."),
