@@ -502,6 +502,8 @@ TEXTS: dict[str, str] = {
     "When it is empty and nobody needs it: rabbitmqctl delete_queue {queue}; or use another virtual host.": "如果它是空的且无人需要：rabbitmqctl delete_queue {queue}；或换一个虚拟主机。",
     "no TLS with RabbitMQ at {broker} ({why})": "无法与 {broker} 的 RabbitMQ 建立 TLS 连接（{why}）",
     "Its address wants amqps://, its port for TLS, and the authority that signed it: ?cafile=FILE": "地址需要 amqps://、它的 TLS 端口，以及签发证书的机构：?cafile=FILE",
+    "a batch is larger than RabbitMQ at {broker} takes ({why})": "批次大于 {broker} 的 RabbitMQ 所允许的大小（{why}）",
+    "Lower strategy.batch_size in the collection, or raise max_message_size in RabbitMQ's configuration.": "请调低采集任务中的 strategy.batch_size，或调高 RabbitMQ 配置中的 max_message_size。",
     "it bears no signature of a reader": "它没有读取进程的签名",
     "its key is not known here: {key}": "这里不认识它的密钥：{key}",
     "its signature does not fit what it holds": "它的签名与内容不符",

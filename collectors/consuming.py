@@ -35,8 +35,7 @@ class Consumer:
 
         Raises Misconfigured when it cannot even begin.
         """
-        began = False
-        waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
+        began, waits = False, pauses(FIRST_PAUSE, LONGEST_PAUSE)
         while not self.stop.is_set():
             try:
                 async with self.deliveries.taken() as batches:
@@ -46,8 +45,9 @@ class Consumer:
             except (Unreachable, Misconfigured) as error:
                 if not began and isinstance(error, Misconfigured):
                     raise
-                log.warning("no batches come: %s; connecting again", error.what)
-                await until_stopped(self.stop, asyncio.sleep(next(waits)))
+                pause = next(waits)
+                log.log(logging.WARNING if pause == FIRST_PAUSE else logging.DEBUG, "no batches come: %s", error.what)
+                await until_stopped(self.stop, asyncio.sleep(pause))
 
     async def _take(self, batches: AsyncIterator[Delivery]) -> None:
         """Ends when a stop is asked for, or the queue fails one of the workers; the others finish what they have."""

@@ -200,4 +200,8 @@ class Deliveries(Protocol):
     """The far end of the queue."""
 
     def taken(self) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
-        """Batches as they come, until the context is left; those neither done nor delayed then come again."""
+        """Batches as they come, until the context is left; those neither done nor delayed then come again.
+
+        Entering it raises Unreachable or Misconfigured; the batches end with Unreachable when the queue is lost, and so
+        does what is said to one of them. Only one caller may wait for the next batch at a time.
+        """

@@ -95,7 +95,7 @@ class _Answers:
 
     async def move(self, message: AbstractIncomingMessage, queue: str, **beside: Any) -> None:
         """Confirmed first and acknowledged then: it may be there twice, and is never lost."""
-        # The broker's own headers stay behind: by them it would take the second round for a circle, and drop it.
+        # The broker's own headers stay behind: who was in the dead letters once would be dropped, as going in circles.
         headers = {name: value for name, value in message.headers.items() if not name.startswith("x-")}
         await self.publisher.publish(Message(message.message_id, headers | beside, message.body), queue)
         await self.acknowledge(message)

@@ -30,6 +30,8 @@ def in_our_words(error: BaseException, broker: Broker) -> CollectError:
         return _no_rights(broker, said)
     if "inequivalent arg" in said:
         return _other_queue(broker, said)
+    if "message size" in said:
+        return _too_large(broker, said)
     if isinstance(error, BAD_TLS) or "WRONG_VERSION_NUMBER" in said:
         return _bad_tls(broker, said)
     if isinstance(error, DeliveryError) and not isinstance(error, PublishError):
@@ -110,6 +112,16 @@ def _other_queue(broker: Broker, said: str) -> Misconfigured:
         code="COL-0676",
         broker=broker,
         queue=found[1] if found else "-",
+        why=said[:LONGEST_REASON],
+    )
+
+
+def _too_large(broker: Broker, said: str) -> Misconfigured:
+    return Misconfigured(
+        "a batch is larger than RabbitMQ at {broker} takes ({why})",
+        "Lower strategy.batch_size in the collection, or raise max_message_size in RabbitMQ's configuration.",
+        code="COL-0678",
+        broker=broker,
         why=said[:LONGEST_REASON],
     )
 

@@ -12,10 +12,9 @@ from blocks.loader import MISCONFIGURED, WHILE_FED, deliveries_of
 from blocks.settings import Settings
 from blocks.stores import open_storage
 from collectors.keeping import until_stopped
-from collectors.pacing import pauses
 from deployments.cli.output import say
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+SECONDS_BETWEEN = 1.0
 
 
 def load(*, replicas: Annotated[int, Parameter(show_default=True, validator=Number(gte=1, lte=64))] = 1) -> int:
@@ -51,7 +50,6 @@ async def _side_by_side(replicas: int) -> int:
 
 async def _kept_alive(stop: asyncio.Event) -> int:
     """One loader after another, until a stop is asked for; or until one cannot work as things are set up."""
-    waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
     while not stop.is_set():
         # It ends with its stdin, and so with this process, whatever ends that.
         loader = await asyncio.create_subprocess_exec(
@@ -66,5 +64,5 @@ async def _kept_alive(stop: asyncio.Event) -> int:
             return code
         else:
             say("a loader ended with {code}; another one takes its place", code=code)
-            await until_stopped(stop, asyncio.sleep(next(waits)))
+            await until_stopped(stop, asyncio.sleep(SECONDS_BETWEEN))
     return 0

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -148,6 +149,19 @@ async def test_an_attempt_that_is_none_does_no_harm(deliveries, published_raw, n
             await raw.get(broker.topology.dead)
         else:
             assert (await anext(batches)).attempt == 1
+
+
+async def test_what_was_brought_back_from_the_dead_letters_can_be_delayed_too(
+    deliveries, published_raw, new_batch, broker
+):
+    message = Seal(KEYS).closed(new_batch())
+    name = broker.topology.name
+    death = {"queue": name, "reason": "delivery_limit", "count": 1, "exchange": "", "routing-keys": [name]}
+    history = {"x-death": [death | {"time": datetime.now(UTC)}], "x-first-death-queue": name}
+    await published_raw(message._replace(headers=message.headers | history))
+    async with deliveries.taken() as batches:
+        await (await anext(batches)).later("failed")
+        assert (await anext(batches)).attempt == 1
 
 
 # ---- not ours ---------------------------------------------------------------------------------------------

@@ -177,6 +177,17 @@ async def test_a_queue_made_by_somebody_else_is_named_and_left_alone(broker, new
         assert (await raw.get(name)).body == b"theirs"
 
 
+async def test_a_batch_larger_than_a_message_may_be_is_said_at_once(node, new_broker, new_batch, new_case):
+    broker, large = new_broker(node.url), new_batch(new_case("1", content={"text": "x" * 100_000}))
+    node.tell("eval", "application:set_env(rabbit, max_message_size, 10000).")
+    try:
+        error = await refusal(broker, lambda: large)
+    finally:
+        node.tell("eval", "application:set_env(rabbit, max_message_size, 134217728).")
+    assert error.code == "COL-0678"
+    assert "batch_size" in error.remedy
+
+
 async def test_a_full_queue_is_said_and_takes_again_when_it_was_emptied(rabbitmq, new_broker, new_batch, counter):
     broker = new_broker(rabbitmq, answer=2, altogether=1, most_bytes=10)
     async with queue_at(broker) as queue, counter() as raw:
