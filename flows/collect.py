@@ -13,6 +13,7 @@ from prefect.context import TagsContext
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed, State
 
+from blocks.loaders import loader_beside
 from blocks.process import this_process
 from blocks.settings import Settings
 from blocks.sql.catalog import RunClaim
@@ -97,6 +98,11 @@ def _torn(error: BaseException) -> tuple[RunState, str | None]:
 
 
 async def _stages(here: Workspace, claim: RunClaim, stop: asyncio.Event) -> Outcome:
+    async with loader_beside(here.storage):
+        return await _stages_loaded(here, claim, stop)
+
+
+async def _stages_loaded(here: Workspace, claim: RunClaim, stop: asyncio.Event) -> Outcome:
     catalog = here.storage.catalog
     if not catalog.run(claim.run_id)["planned"] and await until_stopped(stop, plan_run(claim)) is None:
         return Outcome(RunState.PAUSED)

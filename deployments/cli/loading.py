@@ -2,19 +2,16 @@
 
 import asyncio
 import signal
-import sys
 from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from blocks.loader import MISCONFIGURED, WHILE_FED, deliveries_of
+from blocks.loader import deliveries_of
+from blocks.loaders import kept_alive
 from blocks.settings import Settings
 from blocks.stores import open_storage
-from collectors.keeping import until_stopped
 from deployments.cli.output import say
-
-SECONDS_BETWEEN = 1.0
 
 
 def load(*, replicas: Annotated[int, Parameter(show_default=True, validator=Number(gte=1, lte=64))] = 1) -> int:
@@ -45,24 +42,4 @@ async def _side_by_side(replicas: int) -> int:
 
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, first)
-    return max(await asyncio.gather(*(_kept_alive(stop) for _ in range(replicas))))
-
-
-async def _kept_alive(stop: asyncio.Event) -> int:
-    """One loader after another, until a stop is asked for; or until one cannot work as things are set up."""
-    while not stop.is_set():
-        # It ends with its stdin, and so with this process, whatever ends that.
-        loader = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "blocks.loader", WHILE_FED, stdin=asyncio.subprocess.PIPE
-        )
-        code = await until_stopped(stop, loader.wait())
-        if code is None:
-            loader.stdin.close()
-            await loader.wait()
-        elif code == MISCONFIGURED:
-            stop.set()
-            return code
-        else:
-            say("a loader ended with {code}; another one takes its place", code=code)
-            await until_stopped(stop, asyncio.sleep(SECONDS_BETWEEN))
-    return 0
+    return max(await asyncio.gather(*(kept_alive(stop) for _ in range(replicas))))
