@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
-from collectors.models import Applied, Batch, Document, Hit, Json, Page, Quarantined, Record, Stage
+from collectors.models import Batch, Document, Hit, Json, Page, Quarantined, Record, Stage
 from collectors.paths import Move
 from collectors.states import Desired, ShardState
 
@@ -107,10 +107,10 @@ class Progress(Protocol):
 class Rows(Protocol):
     """Rows and ledger, kept in one database so that one transaction holds both."""
 
-    def apply(self, batch: Batch, refused: Sequence[Quarantined] = ()) -> Applied:
+    def apply(self, batch: Batch, refused: Sequence[Quarantined] = ()) -> list[Document]:
         """Guarded upserts, counts, the ledger's stage and the quarantine of `refused`, in one transaction.
 
-        Answers what has to be written and dropped now, also when an earlier try stopped half-way.
+        Answers the documents that have to be written now, also when an earlier try stopped half-way.
         Raises Rejected when the database refuses the data; nothing is changed then.
         """
 

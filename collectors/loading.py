@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
-from collectors.caching import keys_of
+from collectors.caching import key_of
 from collectors.errors import Rejected
 from collectors.interfaces import Cache, Documents, Rows
-from collectors.models import Applied, Batch, Document, Quarantined, Record, Verdict, version
+from collectors.models import Batch, Document, Quarantined, Record, Verdict, version
 from collectors.quarantine import quarantined
 
 Item = TypeVar("Item")
@@ -21,7 +21,6 @@ class Stored(NamedTuple):
     deleted: bool
     first_batch: str
     last_batch: str
-    parent_id: str | None
     create_time: int
 
 
@@ -78,13 +77,13 @@ class Loader:
         self._rows, self._documents, self._cache = rows, documents, cache
 
     def apply(self, batch: Batch) -> None:
-        applied = self._applied(batch)
-        if bad := alone(applied.documents, self._documents.write):
+        documents = self._applied(batch)
+        if bad := alone(documents, self._documents.write):
             self._rows.withdraw(batch, _of_documents(batch, bad))
-        self._cache.drop(batch.tenant, keys_of(batch, applied))
+        self._cache.drop(batch.tenant, map(key_of, documents))
         self._rows.finish(batch)
 
-    def _applied(self, batch: Batch) -> Applied:
+    def _applied(self, batch: Batch) -> list[Document]:
         try:
             return self._rows.apply(batch)
         except Rejected:

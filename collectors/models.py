@@ -255,14 +255,6 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
-    """What a batch changed: documents to be written now, and the directories whose children changed (None: the top)."""
-
-    documents: list[Document] = field(default_factory=list)
-    directories: frozenset[str | None] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
 class Hit:
     """A record a search has found, and where in it: a field, and a part of that with the hits in 【】."""
 

@@ -1,7 +1,7 @@
 """One batch in one transaction: what each record means, guarded upserts, counts and the ledger's stage."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -13,7 +13,7 @@ from blocks.sql.constructs import AMONG, Upsert, execute_among, execute_many, fr
 from blocks.sql.refusals import set_aside
 from blocks.sql.tables import RECORDS, shard, test_directory
 from collectors.loading import Judged, Stored, judge, newest
-from collectors.models import SOURCE_PART, Applied, Batch, Document, Quarantined, Record, Verdict
+from collectors.models import SOURCE_PART, Batch, Document, Quarantined, Record, Verdict
 from collectors.paths import Place, below, derive
 
 Places = dict[tuple[str, str], Place | None]
@@ -21,7 +21,7 @@ KEPT_AT_UPDATE = frozenset({"tenant", "collection", "id", "create_time", "first_
 LARGEST_BATCH = 10_000
 
 
-def applied(connection: Connection, batch: Batch, refused: Sequence[Quarantined]) -> Applied:
+def applied(connection: Connection, batch: Batch, refused: Sequence[Quarantined]) -> list[Document]:
     records = newest(batch.records)
     judged = _judged(connection, batch, records)
     to_write = [each for each in judged if each.write_document]
@@ -30,10 +30,9 @@ def applied(connection: Connection, batch: Batch, refused: Sequence[Quarantined]
     _write(connection, batch, judged, places, moment)
     counts = Counter(each.verdict for each in judged)
     counts[Verdict.SUPERSEDED] += len(batch.records) - len(records)
-    left = ledger.enter(connection, batch, counts, _left(judged))
+    ledger.enter(connection, batch, counts)
     _quarantine(connection, batch, refused)
-    directories = frozenset(each.record.parent_id for each in to_write) | left
-    return Applied([_document(batch, each, places, moment) for each in to_write], directories)
+    return [_document(batch, each, places, moment) for each in to_write]
 
 
 def withdrawn(connection: Connection, batch: Batch, refused: Sequence[Quarantined]) -> None:
@@ -55,12 +54,6 @@ def _quarantine(connection: Connection, batch: Batch, refused: Sequence[Quaranti
     if kept := set_aside(connection, batch.run_id, batch.shard_id, int(number), placed):
         of_shard = (shard.c.run_id == batch.run_id, shard.c.shard_id == batch.shard_id)
         connection.execute(update(shard).where(*of_shard).values(quarantined=shard.c.quarantined + kept))
-
-
-def _left(judged: Iterable[Judged]) -> set[str | None]:
-    """The directories that records were in, and are not any more."""
-    moved = (each for each in judged if each.write_row and each.stored)
-    return {each.stored.parent_id for each in moved if each.stored.parent_id != each.record.parent_id}
 
 
 def _judged(connection: Connection, batch: Batch, records: Sequence[Record]) -> list[Judged]:

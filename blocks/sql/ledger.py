@@ -1,6 +1,6 @@
 """The ledger: which batch has come how far, and what it did. It shares the rows' database, and their transactions."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -28,17 +28,10 @@ _UNFINISHED = select(ledger.c.batch_id).where(
 )
 
 
-def enter(
-    connection: Connection, batch: Batch, counts: Mapping[Verdict, int], left: Set[str | None]
-) -> frozenset[str | None]:
-    """The batch's rows are written. What it counts as stays what it was the first time, and so do the directories
-    that its records `left`: answered are all of them, since they cannot be told from rows that are written already."""
-    before = connection.scalar(select(ledger.c.left_directories).where(ledger.c.batch_id == batch.batch_id))
-    every = left | set(orjson.loads(before or "[]"))
+def enter(connection: Connection, batch: Batch, counts: Mapping[Verdict, int]) -> None:
+    """The batch's rows are written. What it counts as stays what it was the first time."""
     counted = {verdict.value: counts.get(verdict, 0) for verdict in Verdict}
-    values = {"stage": "rows", "confirmed": False, "left_directories": _written(every)}
-    connection.execute(_ENTER, _entry(batch) | counted | values)
-    return frozenset(every)
+    connection.execute(_ENTER, _entry(batch) | counted | {"stage": "rows", "confirmed": False})
 
 
 def confirm(connection: Connection, batches: Sequence[Batch]) -> None:
@@ -68,10 +61,6 @@ def replace(connection: Connection, lost: Sequence[Batch], found: Sequence[Batch
     confirm(connection, found)
     values = {"stage": "refetched", "confirmed": False}
     connection.execute(_REPLACE.values(values), {"lost": [batch.batch_id for batch in lost]})
-
-
-def _written(directories: Set[str | None]) -> str | None:
-    return orjson.dumps(list(directories)).decode() if directories else None
 
 
 def _entry(batch: Batch) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from blocks.sql import ledger
 from blocks.sql.applying import applied, withdrawn
 from blocks.sql.database import Database, contending
 from blocks.sql.tables import RECORDS, test_case, test_directory
-from collectors.models import Applied, Batch, Quarantined
+from collectors.models import Batch, Document, Quarantined
 from collectors.paths import Move
 
 CHUNK = 1000
@@ -22,7 +22,7 @@ class Rows:
     # ---- loading -----------------------------------------------------------------------------------------
 
     @contending
-    def apply(self, batch: Batch, refused: Sequence[Quarantined] = ()) -> Applied:
+    def apply(self, batch: Batch, refused: Sequence[Quarantined] = ()) -> list[Document]:
         with self._database.write() as connection:
             return applied(connection, batch, refused)
 

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.mysql import LONGTEXT, MEDIUMBLOB
 
 from blocks.documents import search_index
 
-# 2: the index of the documents for search. 3: more in the ledger: see migrations.
+# 2: the index of the documents for search. 3: when the page of a batch had arrived.
 SCHEMA = 3
 LONG = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
 BYTES = LargeBinary().with_variant(MEDIUMBLOB(), "mysql", "mariadb")
@@ -100,7 +100,6 @@ batch = Table(
     Column("published_at", BigInteger, nullable=False),
     Column("done_at", BigInteger),
     Column("arrived_at", BigInteger),
-    Column("left_directories", LONG),
     Index("batch_of_run", "run_id"),
     Index("batch_of_collection", "tenant", "collection", "stage"),
 )

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from blocks.caches.none import NoCache
 from blocks.documents.sqlite import SqliteDocuments
 from blocks.sql.rows import Rows
-from blocks.sql.sqlite import Database
+from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.tables import SCHEMA, documents
 from blocks.sql.tables import batch as ledger
 from collectors.errors import Rejected
@@ -224,11 +224,11 @@ def test_an_interrupted_deletion_reaches_the_documents(shelf):
 def test_documents_are_written_only_as_long_as_they_may_be_missing(shelf):
     shelf.storage.rows.apply(shelf.batch(case(), observation=1))
     shelf.load(case(), observation=2)
-    assert shelf.storage.rows.apply(shelf.batch(case(), observation=3)).documents == []
+    assert shelf.storage.rows.apply(shelf.batch(case(), observation=3)) == []
 
 
 def test_of_two_loaders_the_slower_one_does_not_overwrite_newer_documents(shelf):
-    slow = shelf.storage.rows.apply(shelf.batch(case(name="A"), observation=1)).documents
+    slow = shelf.storage.rows.apply(shelf.batch(case(name="A"), observation=1))
     shelf.load(case(name="B"), observation=2)
     shelf.storage.documents.write(slow)
     assert found(shelf) == ("B", False)
@@ -336,7 +336,7 @@ class PickyDocuments(SqliteDocuments):
 
 @pytest.fixture
 def details(home, storage):
-    opened = Database(home.documents, documents, SCHEMA)
+    opened = SqliteDatabase(home.documents, documents, SCHEMA)
     yield opened
     opened.close()
 

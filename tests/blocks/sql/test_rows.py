@@ -70,7 +70,7 @@ def test_records_are_placed_below_parents_of_their_batch_and_of_earlier_ones(row
 
 
 def test_records_without_a_known_parent_have_no_path_until_it_is_put_right(rows, new_batch, new_directory, new_case):
-    (document, *_) = rows.apply(new_batch(new_directory("2", "1"), new_case("9", "2"), new_case("8", "7"))).documents
+    (document, *_) = rows.apply(new_batch(new_directory("2", "1"), new_case("9", "2"), new_case("8", "7")))
     assert document.path is None
     assert live(rows, "directory")["2"]["path"] is None
     assert set(rows.misplaced_cases(*KEY)) == set()
@@ -167,42 +167,31 @@ def test_ids_that_differ_only_in_case_or_width_are_different_records(rows, new_b
 
 def test_documents_of_a_batch_that_was_not_finished_are_asked_for_again(rows, new_batch, new_case, database):
     batch = new_batch(new_case("1"), new_case("2"), observation=1)
-    documents = rows.apply(batch).documents
+    documents = rows.apply(batch)
     again = new_batch(*batch.records, observation=2)
-    assert [(each.id, each.name) for each in rows.apply(again).documents] == [
-        (each.id, each.name) for each in documents
-    ]
+    assert [(each.id, each.name) for each in rows.apply(again)] == [(each.id, each.name) for each in documents]
     rows.finish(again)
-    assert rows.apply(new_batch(*batch.records, observation=3)).documents == []
+    assert rows.apply(new_batch(*batch.records, observation=3)) == []
     assert verdicts(database) == {Verdict.NEW: 6}
 
 
 def test_an_older_observation_changes_no_row(rows, new_batch, new_case):
     rows.apply(new_batch(new_case("1", name="new"), observation=9, page="1.0"))
     before = live(rows, "case")
-    assert rows.apply(new_batch(new_case("1", name="old"), observation=3)).documents == []
+    assert rows.apply(new_batch(new_case("1", name="old"), observation=3)) == []
     assert live(rows, "case") == before
 
 
-# ---- what was changed, and what was refused ----------------------------------------------------------------
+# ---- what was refused ----------------------------------------------------------------
 
 
 def refusal(position, message="no"):
     return Quarantined(position, "unwanted", message, None, b"{}")
 
 
-def test_the_directories_whose_children_changed_are_named(rows, new_batch, new_case, new_directory):
-    first = new_batch(new_directory("d"), new_case("1", "d"), new_case("2", "e"))
-    assert rows.apply(first).directories == {None, "d", "e"}
-    rows.finish(first)
-    moved = new_batch(new_case("1", "f"), new_case("2", "e"), page="1.0", observation=2)
-    assert rows.apply(moved).directories == {"d", "f"}
-    assert rows.apply(moved).directories == {"d", "f"}, "also when it comes again before it was finished"
-
-
 def test_a_document_says_whether_its_record_is_new_and_since_when(rows, new_batch, new_case):
-    (first,) = rows.apply(new_batch(new_case("1"))).documents
-    (second,) = rows.apply(new_batch(new_case("1", name="changed"), page="1.0", observation=2)).documents
+    (first,) = rows.apply(new_batch(new_case("1")))
+    (second,) = rows.apply(new_batch(new_case("1", name="changed"), page="1.0", observation=2))
     assert (first.new, second.new) == (True, False)
     assert first.created_at == second.created_at <= second.updated_at
 
@@ -232,4 +221,4 @@ def test_a_withdrawn_record_is_as_if_it_had_not_come(rows, catalog_run, new_batc
     assert rows.of_id("default", "cases", "case", "2")["content_hash"] == ""
     assert catalog.shard(run_id, "s01")["quarantined"] == 2
     again = rows.apply(new_batch(new_case("2", name="changed"), run_id=run_id, page="2.0", observation=3))
-    assert [each.id for each in again.documents] == ["2"]
+    assert [each.id for each in again] == ["2"]
