@@ -262,6 +262,26 @@ async def test_what_cannot_be_delayed_is_not_acknowledged(node, new_broker, new_
     await queue.close()
 
 
+async def test_a_server_short_of_disk_keeps_nobody_from_acknowledging(node, new_broker, new_batch):
+    broker = new_broker(node.url, answer=1, altogether=1.5)
+    deliveries, queue = RabbitDeliveries(broker, KEYS), RabbitQueue(broker, KEYS)
+    for page in ("0.0", "1.0"):
+        await queue.publish(new_batch(page=page))
+    async with deliveries.taken() as batches:
+        failed, good = await anext(batches), await anext(batches)
+        node.tell("set_disk_free_limit", "1000000000000000")
+        try:
+            with pytest.raises(Unreachable) as raised:
+                await failed.later("failed")
+            assert raised.value.code == "COL-0671"
+            await good.done()
+        finally:
+            node.tell("set_disk_free_limit", "1000000")
+    async with deliveries.taken() as batches:
+        assert (await anext(batches)).batch == failed.batch
+    await queue.close()
+
+
 async def test_a_wrong_password_is_said_before_anything_is_taken(rabbitmq, new_broker):
     wrong = new_broker(rabbitmq.replace("guest:guest", "guest:wrong"))
     with pytest.raises(Misconfigured) as raised:

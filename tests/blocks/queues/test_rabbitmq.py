@@ -250,6 +250,20 @@ async def test_a_frozen_server_is_given_up_within_the_limit_and_used_again_when_
         await queue.publish(new_batch(observation=2))
 
 
+async def test_a_frozen_server_whose_heartbeats_are_missed_is_unreachable_and_cancels_nobody(
+    node, new_broker, new_batch
+):
+    broker = new_broker(f"{node.url}/?heartbeat=1", answer=15, altogether=8)
+    async with queue_at(broker) as queue:
+        await queue.publish(new_batch())
+        node.freeze()
+        try:
+            with pytest.raises(Unreachable):
+                await queue.publish(new_batch(observation=2))
+        finally:
+            node.thaw()
+
+
 async def test_a_server_short_of_disk_is_waited_for_and_said(node, new_broker, new_batch, caplog):
     broker = new_broker(node.url, answer=1, altogether=3)
     async with queue_at(broker) as queue:
