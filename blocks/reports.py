@@ -31,6 +31,7 @@ class Report:
     state: str
     mode: str
     records: dict[str, int]
+    open_batches: int  # read, and not in every store yet
     superseded: int  # of those that count as unchanged: older than, or in one batch with, a newer one of the same id
     shards: tuple[ShardReport, ...]
     reasons: dict[str, int]
@@ -56,12 +57,18 @@ class Report:
 
     @property
     def phase(self) -> str:
-        """What is being done now: planning, the stage that is read, closing, or nothing any more."""
+        """What is being done now: planning, the stage that is read, loading, closing, or nothing any more."""
         if self.state not in OPEN_RUNS:
             return "ended"
         if not self.shards:
             return "planning"
-        return next((shard.stage for shard in self.shards if shard.state != ShardState.COMPLETED), "closing")
+        reading = next((shard.stage for shard in self.shards if shard.state != ShardState.COMPLETED), None)
+        return reading or ("loading" if self.open_batches else "closing")
+
+    @property
+    def loaded(self) -> int:
+        """Records that are in the stores."""
+        return sum(self.records[verdict] for verdict in ("new", "changed", "unchanged", "deleted"))
 
 
 def report(catalog: Catalog, run_id: str) -> Report:
@@ -81,6 +88,7 @@ def report(catalog: Catalog, run_id: str) -> Report:
             "quarantined": quarantined,
             "deleted": applied["deleted"],
         },
+        open_batches=applied["open_batches"],
         superseded=applied["superseded"],
         shards=shards,
         reasons={each["reason"]: each["count"] for each in catalog.refusals(run_id)} if quarantined else {},

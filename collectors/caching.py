@@ -1,6 +1,6 @@
-"""Under which keys things are cached, as `tenant:collection:test:...`; ids come last, since they may hold anything."""
+"""Under which keys things are cached. Ids come last, since they may hold anything."""
 
-from collectors.models import Applied, Batch
+from collectors.models import Document
 
 
 def record_key(tenant: str, collection: str, kind: str, id: str) -> str:
@@ -8,15 +8,10 @@ def record_key(tenant: str, collection: str, kind: str, id: str) -> str:
     return f"{tenant}:{collection}:test:{kind}:{id}"
 
 
-def children_key(tenant: str, collection: str, directory_id: str | None) -> str:
-    """What stands in a directory; None: at the top."""
-    return f"{tenant}:{collection}:test:path:{directory_id or ''}"
+def key_of(document: Document) -> str:
+    return record_key(document.tenant, document.collection, document.kind, document.id)
 
 
-def keys_of(batch: Batch, applied: Applied) -> list[str]:
-    """Everything that is stale once a batch was applied."""
-    of = batch.tenant, batch.collection
-    return [
-        *(record_key(*of, document.kind, document.id) for document in applied.documents),
-        *(children_key(*of, directory) for directory in applied.directories),
-    ]
+def generation_key(tenant: str, what: str, generation: str) -> str:
+    """Something that depends on many records: no drop names it, but after each one it is asked for by another key."""
+    return f"{tenant}:test:{what}:{generation}"

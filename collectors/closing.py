@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from collectors.interfaces import Documents
+from collectors.caching import record_key
+from collectors.interfaces import Cache, Documents
 from collectors.models import Strategy
 from collectors.paths import Move, Place, below, derive
 from collectors.states import RunState, ShardState
@@ -22,7 +23,7 @@ class Tree(Protocol):
     def replace(self, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None: ...
 
 
-def repair_paths(tree: Tree, documents: Documents, tenant: str, collection: str) -> int:
+def repair_paths(tree: Tree, documents: Documents, cache: Cache, tenant: str, collection: str) -> int:
     """Derive every path anew from names and parents, and correct what differs. Returns how many were corrected.
 
     Documents are corrected before rows: the rows are what is compared, so an interruption leaves work to be found.
@@ -32,19 +33,23 @@ def repair_paths(tree: Tree, documents: Documents, tenant: str, collection: str)
     directories = [
         Move(id, path, places[id]) for id, _, _, path, level in stored if (path, level) != (places[id] or (None, None))
     ]
-    _correct(tree, documents, tenant, collection, "directory", directories)
+    _correct(tree, documents, cache, tenant, collection, "directory", directories)
     cases = [
         Move(id, path, _case_place(places, parent, name))
         for id, parent, name, path in tree.misplaced_cases(tenant, collection)
     ]
     cases = [move for move in cases if move.found != (move.place and move.place.path)]
-    _correct(tree, documents, tenant, collection, "case", cases)
+    _correct(tree, documents, cache, tenant, collection, "case", cases)
     return len(directories) + len(cases)
 
 
-def _correct(tree: Tree, documents: Documents, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None:
-    documents.repath(tenant, collection, kind, moves)
-    tree.replace(tenant, collection, kind, moves)
+def _correct(
+    tree: Tree, documents: Documents, cache: Cache, tenant: str, collection: str, kind: str, moves: Sequence[Move]
+) -> None:
+    if moves:
+        documents.repath(tenant, collection, kind, moves)
+        tree.replace(tenant, collection, kind, moves)
+        cache.drop(tenant, (record_key(tenant, collection, kind, move.id) for move in moves))
 
 
 def _case_place(places: dict[str, Place | None], parent: str | None, name: str) -> Place | None:

@@ -22,7 +22,7 @@ async def close_run(run_id: str) -> Outcome:
             strategy=here.collection.strategy,
         )
         if end.state is not RunState.PAUSED:
-            of = here.collection.tenant, here.collection.name
-            repaired = await to_thread.run_sync(repair_paths, here.storage.rows, here.storage.documents, *of)
+            stores = here.storage.rows, here.storage.documents, here.storage.cache
+            repaired = await to_thread.run_sync(repair_paths, *stores, here.collection.tenant, here.collection.name)
             get_run_logger().info("%s paths put right", repaired)
         return end

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, and_, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from blocks.documents import search_index
-from blocks.sql.sqlite import Database, execute_many
+from blocks.sql.constructs import execute_many
+from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.tables import document
 from collectors.models import Document, Hit
 from collectors.paths import Move
@@ -25,7 +26,7 @@ NUMBERS = """
 
 
 class SqliteDocuments:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
 
     def write(self, documents: Sequence[Document]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Literal
 
+from blocks import views
 from blocks.settings import Settings
 from blocks.stores import open_storage
 from collectors.models import Hit
@@ -58,7 +59,8 @@ def search(
         if collection is not None:
             meant(storage, collection, tenant)
         began = time.perf_counter()
-        found = storage.documents.search(tenant, " ".join(words), collection, kind, under, limit + 1)
+        where = {"collection": collection, "kind": kind, "under": under}
+        found = views.search(storage, tenant, " ".join(words), where, limit + 1)
         took = (time.perf_counter() - began) * 1000
         under_nothing = not found and under is not None and not storage.rows.holds(tenant, collection, under)
     hits = found[:limit]
