@@ -10,7 +10,6 @@ import asyncio
 import json
 import multiprocessing
 import sys
-from contextlib import closing
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -18,26 +17,16 @@ import aio_pika
 import httpx
 import orjson
 import pymongo
-import pymysql
 import redis
-from sqlalchemy import make_url
 
 from bench.measuring import Stint
+from bench.rows import Rows
 
 Case = dict[str, Any]
 PAGE = 250
 LANES = 4  # requests side by side
 PREFETCH = 8
 QUEUE = "perf"
-TABLE = """
-CREATE TABLE perf_case (id BIGINT PRIMARY KEY, directory_id BIGINT, name VARCHAR(255), priority INT,
-    create_time BIGINT, update_time BIGINT) CHARACTER SET utf8mb4
-"""
-INSERT = """
-INSERT INTO perf_case (id, directory_id, name, priority, create_time, update_time) VALUES (%s, %s, %s, %s, %s, %s)
-ON DUPLICATE KEY UPDATE directory_id = VALUES(directory_id), name = VALUES(name), priority = VALUES(priority),
-    create_time = VALUES(create_time), update_time = VALUES(update_time)
-"""
 
 
 async def read(address: str, broker: str) -> int:
@@ -64,20 +53,9 @@ class Writing:
     """The three stores."""
 
     def __init__(self, metadata: str, documents: str, cache: str) -> None:
-        url = make_url(metadata)
-        self._rows = pymysql.connect(
-            host=url.host, port=url.port, user=url.username, password=url.password or "", database=url.database,
-            charset="utf8mb4",
-        )  # fmt: skip
+        self.rows = Rows(metadata).write
         self._documents = pymongo.MongoClient(documents).get_default_database()["perf_case"]
         self._cache = redis.Redis.from_url(cache)
-        self._rows.cursor().execute(TABLE)
-
-    def rows(self, cases: list[Case]) -> None:
-        names = ("id", "section_id", "title", "priority_id", "created_on", "updated_on")
-        with closing(self._rows.cursor()) as cursor:
-            cursor.executemany(INSERT, [tuple(case[name] for name in names) for case in cases])
-        self._rows.commit()
 
     def documents(self, cases: list[Case]) -> None:
         changes = [pymongo.ReplaceOne({"_id": case["id"]}, case, upsert=True) for case in cases]

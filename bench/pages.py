@@ -47,7 +47,7 @@ def _recipe() -> str:
 
 
 def composed(cases: int) -> tuple[list[Item], list[Item]]:
-    """Sections and cases. Whole words are drawn by chance, since sentences that repeat compress like nothing in life."""
+    """Sections and cases. Steps are words drawn by chance: sentences that repeat compress like nothing in life."""
     composer, random = Composer("bench"), Random("bench")
     sections = composer.sections(-(-cases // CASES_OF_A_DIRECTORY))
     return sections, [case | {"custom_steps_separated": _steps(random)} for case in composer.cases(cases)]
@@ -56,7 +56,9 @@ def composed(cases: int) -> tuple[list[Item], list[Item]]:
 def _steps(random: Random) -> list[dict[str, str]]:
     words, between, many = random.choice(STYLES)
     lines = [between.join(random.choices(words, k=many)) for _ in range(6)]
-    return [{"content": content, "expected": expected} for content, expected in zip(lines[::2], lines[1::2], strict=True)]
+    return [
+        {"content": content, "expected": expected} for content, expected in zip(lines[::2], lines[1::2], strict=True)
+    ]
 
 
 def _edited(cases: Sequence[Item]) -> list[Item]:
@@ -85,8 +87,9 @@ def _answers(kind: str, items: Sequence[Item]) -> Iterator[tuple[str, bytes]]:
     for offset in range(0, len(items), PAGE):
         for limit in (PAGE, 1):
             following = offset + limit if offset + limit < len(items) else None
-            yield f"{limit}/{offset}.json", _answer(
-                kind, items[offset : offset + limit], limit, following, {"offset": offset}
+            yield (
+                f"{limit}/{offset}.json",
+                _answer(kind, items[offset : offset + limit], limit, following, {"offset": offset}),
             )
 
 

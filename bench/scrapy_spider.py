@@ -13,27 +13,17 @@ from typing import Any
 
 import orjson
 import pymongo
-import pymysql
 import scrapy
 from scrapy.crawler import CrawlerProcess
-from sqlalchemy import make_url
 
 from bench.measuring import Stint
+from bench.rows import Rows
 
 PAGE = 250
 LANES = 16  # as many requests side by side as Scrapy is made for; its default of 8 a domain protects strangers' servers
 BATCH = 1000
-TABLE = """
-CREATE TABLE perf_case (id BIGINT PRIMARY KEY, directory_id BIGINT, name VARCHAR(255), priority INT,
-    create_time BIGINT, update_time BIGINT) CHARACTER SET utf8mb4
-"""
-INSERT = """
-INSERT INTO perf_case (id, directory_id, name, priority, create_time, update_time) VALUES (%s, %s, %s, %s, %s, %s)
-ON DUPLICATE KEY UPDATE directory_id = VALUES(directory_id), name = VALUES(name), priority = VALUES(priority),
-    create_time = VALUES(create_time), update_time = VALUES(update_time)
-"""
 SETTINGS = {
-    "ITEM_PIPELINES": {"bench.scrapy_spider.Rows": 100, "bench.scrapy_spider.Documents": 200},
+    "ITEM_PIPELINES": {"bench.scrapy_spider.RowPipeline": 100, "bench.scrapy_spider.DocumentPipeline": 200},
     "CONCURRENT_REQUESTS": LANES,
     "CONCURRENT_REQUESTS_PER_DOMAIN": LANES,
     "COOKIES_ENABLED": False,
@@ -92,24 +82,13 @@ class Batched:
                 await asyncio.to_thread(self.write, items)
 
 
-class Rows(Batched):
+class RowPipeline(Batched):
     def __init__(self, spider: Cases) -> None:
         super().__init__(spider)
-        url = make_url(spider.metadata)
-        self._connection = pymysql.connect(
-            host=url.host, port=url.port, user=url.username, password=url.password or "", database=url.database,
-            charset="utf8mb4",
-        )  # fmt: skip
-        self._connection.cursor().execute(TABLE)
-
-    def write(self, items: list[dict[str, Any]]) -> None:
-        names = ("id", "section_id", "title", "priority_id", "created_on", "updated_on")
-        with self._connection.cursor() as cursor:
-            cursor.executemany(INSERT, [tuple(item[name] for name in names) for item in items])
-        self._connection.commit()
+        self.write = Rows(spider.metadata).write
 
 
-class Documents(Batched):
+class DocumentPipeline(Batched):
     def __init__(self, spider: Cases) -> None:
         super().__init__(spider)
         self._collection = pymongo.MongoClient(spider.documents).get_default_database()["perf_case"]

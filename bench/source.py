@@ -8,18 +8,20 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.pages import PAGE, pages
-from bench.servers import free_ports, reachable
 
 PACE = 10_000  # cases a second at the slow address
+PATIENCE = 10.0
 CONFIGURATION = """
 daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/errors; user {user};
 events {{ worker_connections 256; }}
@@ -29,7 +31,8 @@ http {{
   uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
   map $args $kind {{ ~/get_sections/ sections; default cases; }}
   map $args $page {{ ~&limit=(?<limit>\\d+)&offset=(?<offset>\\d+)$ $limit/$offset; default none; }}
-  limit_req_zone $server_port zone=pace:32k rate={requests}r/s;
+  map $args $paced {{ ~&limit=1& ""; default all; }}
+  limit_req_zone $paced zone=pace:32k rate={requests}r/s;
   root {folder}/shown;
   server {{
     listen 127.0.0.1:{plain};
@@ -74,7 +77,7 @@ def serving(cases: int) -> Iterator[Source]:
     if not nginx:
         raise SystemExit("nginx is not installed; on Debian: apt-get install nginx")
     with tempfile.TemporaryDirectory() as name:
-        folder, ports = Path(name), dict(zip(("plain", "conditional", "slow"), free_ports(3), strict=True))
+        folder, ports = Path(name), dict(zip(("plain", "conditional", "slow"), _free_ports(3), strict=True))
         user = f"{pwd.getpwuid(os.getuid()).pw_name} {grp.getgrgid(os.getgid()).gr_name}"
         text = CONFIGURATION.format(folder=folder, user=user, requests=PACE // PAGE, **ports)
         (folder / "nginx.conf").write_text(text)
@@ -83,10 +86,26 @@ def serving(cases: int) -> Iterator[Source]:
                 addresses = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
                 source = Source(process.pid, **addresses, _pages=pages(cases), _shown=folder / "shown")
                 source.show("all")
-                reachable(ports["plain"])
+                _wait(ports["plain"])
                 yield source
             finally:
                 process.terminate()
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in probes]
+
+
+def _wait(port: int) -> None:
+    """Returns when somebody listens there."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        with suppress(ConnectionRefusedError):
+            return socket.create_connection(("127.0.0.1", port)).close()
+        time.sleep(0.02)
+    raise SystemExit(f"nginx does not listen on port {port} after {PATIENCE:g} s")
 
 
 def main(cases: str) -> None:
