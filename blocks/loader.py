@@ -10,16 +10,20 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+
+from anyio import to_thread
 
 from blocks.settings import Settings, language
 from blocks.stores import Storage, open_storage
 from collectors.consuming import Consumer
-from collectors.errors import CollectError, Misconfigured
+from collectors.errors import CollectError, Misconfigured, Unreachable
 from collectors.interfaces import Deliveries
 from collectors.language import LANGUAGE
 from collectors.loading import Loader
 
 WHILE_FED = "--while-fed"
+IDLE_SECONDS = 1.0
 MISCONFIGURED = 2
 
 
@@ -37,7 +41,22 @@ def deliveries_of(storage: Storage) -> Deliveries:
 async def load(storage: Storage, stop: asyncio.Event, on_taking: Callable[[], None]) -> None:
     """Apply what is published until `stop` is set; `on_taking` is called whenever batches begin to come."""
     loader = Loader(storage.rows, storage.documents, storage.cache)
-    await Consumer(deliveries_of(storage), loader, stop).run(on_taking)
+    consumer = Consumer(deliveries_of(storage), loader, stop)
+    entering = asyncio.create_task(_enter_words(storage, consumer))
+    try:
+        await consumer.run(on_taking)
+    finally:
+        entering.cancel()
+        await asyncio.wait({entering})
+
+
+async def _enter_words(storage: Storage, consumer: Consumer) -> None:
+    """Documents are made searchable while no batches come: that costs more than all the rest of loading them."""
+    while True:
+        await asyncio.sleep(IDLE_SECONDS)
+        with suppress(Unreachable):
+            while consumer.idle_seconds > IDLE_SECONDS and await to_thread.run_sync(storage.documents.make_searchable):
+                pass
 
 
 async def _load_until_told(while_fed: bool) -> None:

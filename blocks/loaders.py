@@ -22,7 +22,7 @@ async def loader_beside(storage: Storage) -> AsyncIterator[None]:
         yield
         return
     stop = asyncio.Event()
-    keeping = asyncio.create_task(kept_alive(stop))
+    keeping = asyncio.create_task(kept_alive(stop, stdout=subprocess.DEVNULL))
     try:
         yield
     finally:
@@ -30,7 +30,7 @@ async def loader_beside(storage: Storage) -> AsyncIterator[None]:
         await asyncio.shield(keeping)
 
 
-async def kept_alive(stop: asyncio.Event) -> int:
+async def kept_alive(stop: asyncio.Event, stdout: int | None = None) -> int:
     """One loader after another, until a stop is asked for; or until one cannot work as things are set up.
 
     Answers the exit code of the last one, 0 after a stop.
@@ -40,7 +40,7 @@ async def kept_alive(stop: asyncio.Event) -> int:
         loader = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "blocks.loader", WHILE_FED),
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=stdout,
             start_new_session=True,
         )
         code = await until_stopped(stop, loader.wait())

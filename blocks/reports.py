@@ -36,6 +36,7 @@ class Report:
     shards: tuple[ShardReport, ...]
     reasons: dict[str, int]
     seconds: float
+    delays: dict[str, float]  # percentiles of the seconds from a page's arrival to all stores; only where asked for
     error: str | None
     flow_run_id: str | None
 
@@ -71,7 +72,7 @@ class Report:
         return sum(self.records[verdict] for verdict in ("new", "changed", "unchanged", "deleted"))
 
 
-def report(catalog: Catalog, run_id: str) -> Report:
+def report(catalog: Catalog, run_id: str, with_delays: bool = False) -> Report:
     run, applied = catalog.run(run_id), catalog.applied(run_id)
     shards = tuple(_shard(row) for row in catalog.shards(run_id))
     quarantined = sum(shard.quarantined for shard in shards)
@@ -93,6 +94,7 @@ def report(catalog: Catalog, run_id: str) -> Report:
         shards=shards,
         reasons={each["reason"]: each["count"] for each in catalog.refusals(run_id)} if quarantined else {},
         seconds=_took(run, applied["done_at"]),
+        delays=catalog.delays(run_id) if with_delays else {},
         error=in_a_line(run["error"]),
         flow_run_id=run["flow_run_id"],
     )
@@ -109,8 +111,13 @@ def as_json(done: Report) -> dict[str, Any]:
         "shards": dict(Counter(shard.state for shard in done.shards)),
         "seconds": round(done.seconds, 3),
         "rate": round(done.rate, 1),
+        "delays": {name: round(seconds, 3) for name, seconds in done.delays.items()},
         "error": done.error,
     }
+
+
+def in_words(delays: dict[str, float]) -> str:
+    return "   ".join(f"{name} {seconds * 1000:,.0f} ms" for name, seconds in delays.items())
 
 
 def _shard(row: dict[str, Any]) -> ShardReport:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -29,6 +30,12 @@ class Consumer:
     stop: asyncio.Event
     workers: int = 2
     _stores_away: bool = field(default=False, init=False)
+    _busy_at: float = field(default=0.0, init=False)
+
+    @property
+    def idle_seconds(self) -> float:
+        """Since the last batch."""
+        return time.monotonic() - self._busy_at
 
     async def run(self, on_taking: Callable[[], None]) -> None:
         """Calls `on_taking` whenever batches begin to come. A queue that goes away is waited for as long as it takes.
@@ -80,6 +87,7 @@ class Consumer:
 
     async def _tried(self, delivery: Delivery) -> bool:
         """False while the stores are away."""
+        self._busy_at = time.monotonic()
         try:
             await to_thread.run_sync(self.loader.apply, delivery.batch)
         except STORES_AWAY as error:

@@ -150,6 +150,9 @@ class Documents(Protocol):
         `under` is the path of a directory: it and what is below it. Raises Misconfigured when nothing can be searched.
         """
 
+    def make_searchable(self) -> int:
+        """Enter some of what waits for it into the index for search; answers how many documents. None waits unfound."""
+
     def reindex(self) -> None:
         """Make the search index anew from what is stored."""
 

@@ -20,6 +20,7 @@ from collectors.models import Collection, ShardPlan, Verdict
 from collectors.states import OPEN_RUNS, RUN_MOVES, SHARD_MOVES, Desired, RunState, ShardState, sources_of
 
 # A run found RUNNING and held by nobody lost its process: it is taken over as it is.
+PERCENTILES = (50, 95, 99)
 MAY_RUN = sources_of(RUN_MOVES, RunState.RUNNING) | {RunState.RUNNING}
 
 
@@ -265,6 +266,15 @@ class Catalog:
             found = connection.execute(query).mappings().one()
         # MySQL adds integers up to decimals.
         return {name: None if value is None else int(value) for name, value in found.items()}
+
+    @repeatable
+    def delays(self, run_id: str) -> dict[str, float]:
+        """Seconds from the arrival of a page until its batch was in every store: percentiles over a run's batches."""
+        took = (ledger.c.done_at - ledger.c.arrived_at).label("took")
+        query = select(took).where(ledger.c.run_id == run_id, ledger.c.confirmed.is_(True), took.is_not(None))
+        with self._database.read() as connection:
+            found = sorted(connection.scalars(query))
+        return {f"p{part}": found[(len(found) - 1) * part // 100] / 1_000_000 for part in PERCENTILES if found}
 
     @repeatable
     def quarantined(self, run_id: str | None = None, limit: int = 1000) -> list[dict[str, Any]]:

@@ -54,7 +54,7 @@ class RunLedger:
 def _open(row: Any) -> OpenBatch:
     of = {name: row[name] for name in ("tenant", "collection", "run_id", "shard_id", "observation")}
     return OpenBatch(
-        batch=Batch(**of, page=row["batch_id"].split("/")[2], records=()),
+        batch=Batch(**of, page=row["batch_id"].split("/")[2], records=(), arrived_at=row["arrived_at"] or 0),
         identities=frozenset(map(tuple, orjson.loads(row["record_ids"]))),
         reached=row["stage"],
         stage=row["read_in"],

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+from blocks.reports import in_words
 from blocks.settings import Settings
 from blocks.stores import open_storage
 from collectors.language import spoken
@@ -29,12 +30,15 @@ def ledger(run_id: str, /, *, limit: Limit = 20, json: bool = False) -> int:
     with open_storage(Settings.load()) as storage:
         storage.catalog.run(run_id)
         found = [_entry(each) for each in storage.ledger.entries(run_id)]
+        delays = storage.catalog.delays(run_id)
     if json:
         print_json(found)
         return 0
     for stage, count in Counter(each["stage"] for each in found).items():
         records = sum(each["records"] for each in found if each["stage"] == stage)
         show_field(stage, spoken("{count:,} batches, {records:,} records", count=count, records=records), "")
+    if delays:
+        show_field("delay", in_words(delays), "")
     waiting = [each for each in found if each["confirmed"] and each["done_at"] is None]
     if waiting:
         columns = {
@@ -57,5 +61,5 @@ def _entry(each: dict[str, Any]) -> dict[str, Any]:
         "confirmed": bool(each["confirmed"]),
         "published_at": moment(each["published_at"]),
         "done_at": moment(done),
-        "age": round((each["age"] if done is None else done - each["published_at"]) / 1_000_000, 3),
+        "age": round((each["age"] if done is None else done - (each["arrived_at"] or done)) / 1_000_000, 3),
     }
