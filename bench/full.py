@@ -23,7 +23,7 @@ from bench.running import Bench, Run
 from bench.table import Results, Round, lines
 
 OURS = PROGRAMS["ours"]
-FIRST, *_ = OURS.steps
+FIRST, WORDS, *_ = OURS.steps
 ALONE = ("delays", "growth")  # what only the platform is measured for
 MANY = 20  # times the cases
 PAIRS = 3
@@ -60,6 +60,7 @@ def growth(bench: Bench, few: int, many: int, pairs: int) -> Iterator[tuple[Run,
     """First loads beside few and many cases that are there already, in turn."""
     full = bench.prepared(OURS, "perf_many")
     bench.run(OURS, FIRST, full, None, many, "before", str(many // bench.cases))
+    bench.run(OURS, WORDS, full, None, many)
     for number in range(pairs):
         empty = bench.prepared(OURS, "perf")
         bench.run(OURS, Step("few", "few"), empty, None, few, "before")

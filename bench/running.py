@@ -68,7 +68,7 @@ class Bench:
         for pid in pids.values():
             forget_peaks(pid)
         before, machine, began = {name: cpu(pid) for name, pid in pids.items()}, Machine.now(), time.perf_counter()
-        done, clients = _done(program, [address or self.source.plain, *astuple(stores), *extra])
+        done, clients = _done(program, step, [address or self.source.plain, *astuple(stores), *extra])
         used = {name: cpu(pid) - before[name] for name, pid in pids.items()}
         machine, seconds = Machine.now().since(machine), time.perf_counter() - began
         _check(step, done, cases)
@@ -108,10 +108,10 @@ def _cpu(processes: Mapping[str, Mapping[str, float]], servers: Mapping[str, flo
     return {name: each["cpu"] for name, each in processes.items()} | dict(servers)
 
 
-def _done(program: Program, arguments: list[str]) -> tuple[dict[str, Any], float]:
+def _done(program: Program, step: Step, arguments: list[str]) -> tuple[dict[str, Any], float]:
     """What it printed, and the seconds of CPU it took, its start and its children included."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [program.python, "-m", *program.command, *arguments]
+    command = [program.python, "-m", *(step.command or program.command), *arguments]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if process.returncode:
         raise SystemExit(f"{program.name} ended with {process.returncode}:\n{process.stderr[-2000:]}")

@@ -17,13 +17,14 @@ def test_loop_and_platform_collect_everything_round_by_round():
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=170)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    rows = {"plain loop", "platform, first load", "platform, unchanged", "platform, 1 % changed"}
+    steps = ("first load", "words for search", "unchanged", "1 % changed")
+    rows = {"plain loop", *(f"platform, {step}" for step in steps)}
     (counted,) = found["rounds"]
     assert set(found["warm_up"]) == set(counted) == rows
     servers = {"mysql", "mongodb", "redis", "rabbitmq", "nginx"}
     for run in counted.values():
-        assert set(run["cpu"]) == set(run["peak"]) == {"reader", "loader"} | servers
-        assert run["rate"] > 0 and run["cpu"]["reader"] > 0 and run["peak"]["rabbitmq"] > 10
+        assert set(run["cpu"]) == set(run["peak"]) >= {"loader"} | servers
+        assert run["rate"] > 0 and run["cpu"]["loader"] > 0 and run["peak"]["rabbitmq"] > 10
     assert len(counted["platform, first load"]["delays"]) >= 8
 
 
