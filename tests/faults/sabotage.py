@@ -1,0 +1,213 @@
+"""Does the suite notice? Each sabotage breaks one promise in a copy of the tree; tests that are named have to turn red.
+
+    python tests/faults/sabotage.py [WORDS]     all of them, or those whose names hold WORDS
+
+A sabotage replaces exact text; where that text is gone it fails, and has to be written anew.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("collectors", "blocks", "tasks", "flows", "deployments", "tests", "docs", "pyproject.toml")
+
+
+@dataclass(frozen=True)
+class Sabotage:
+    name: str
+    file: str
+    text: str
+    instead: str
+    tests: str  # as pytest takes them
+
+
+SQL, LOADING = "tests/blocks/sql/test_mysql.py", "tests/collectors/test_loading.py"
+SHARDS, READING = "tests/blocks/sql/test_shards.py", "tests/collectors/test_reading.py"
+MONGO, REDIS = "tests/blocks/documents/test_mongo.py", "tests/blocks/caches/test_redis_cache.py"
+RABBIT, TAKEN = "tests/blocks/queues/test_rabbitmq.py", "tests/blocks/queues/test_deliveries.py"
+CONSUMING, RECOVERING = "tests/blocks/queues/test_consuming.py", "tests/collectors/test_recovering.py"
+
+SABOTAGES = (
+    Sabotage(
+        "acknowledged before it is applied",
+        "collectors/consuming.py",
+        "            await to_thread.run_sync(self.loader.apply, delivery.batch)\n",
+        "            await delivery.done()\n            await to_thread.run_sync(self.loader.apply, delivery.batch)\n",
+        CONSUMING,
+    ),
+    Sabotage(
+        "done before the documents",
+        "collectors/loading.py",
+        "        if bad := alone(documents",
+        "        self._rows.finish(batch)\n        if bad := alone(documents",
+        LOADING,
+    ),
+    Sabotage(
+        "checkpoint before publishing",
+        "collectors/reading.py",
+        "        for batch in batches:\n            await self.queue.publish(batch)\n",
+        "        await to_thread.run_sync(\n"
+        "            self.progress.checkpoint, claim, number, page.cursor, batches, refused, len(page.items)\n"
+        "        )\n"
+        "        for batch in batches:\n            await self.queue.publish(batch)\n",
+        READING,
+    ),
+    Sabotage(
+        "no fence at the checkpoint",
+        "blocks/sql/shards.py",
+        "    return and_(_key(claim.run_id, claim.shard_id), shard.c.fence == claim.fence)",
+        "    return _key(claim.run_id, claim.shard_id)",
+        SHARDS,
+    ),
+    Sabotage(
+        "no guard in MySQL",
+        "blocks/sql/applying.py",
+        "guard=fresh(version) >= version",
+        "guard=None",
+        SQL,
+    ),
+    Sabotage(
+        "the version assigned first",
+        "blocks/sql/applying.py",
+        "[*changes, (version, fresh(version))], guard=fresh(version) >= version",
+        "[(version, fresh(version)), *changes], guard=fresh(version) > version",
+        "tests/blocks/sql/test_rows.py",
+    ),
+    Sabotage(
+        "equal content does not raise the version",
+        "blocks/sql/applying.py",
+        '            version=greatest(c.version, source.concat(bindparam("new_observation"))),\n',
+        '            version=greatest(c.version, source.concat(func.substr(bindparam("new_observation"), 1, 0))),\n',
+        LOADING,
+    ),
+    Sabotage(
+        "what comes again is skipped, however far it came",
+        "collectors/loading.py",
+        "missing = stored.last_batch in unfinished or not stored.last_batch",
+        "missing = False",
+        LOADING,
+    ),
+    Sabotage(
+        "no guard in MongoDB",
+        "blocks/documents/mongo.py",
+        '{"$gte": [each.version, "$version"]}',
+        "True",
+        MONGO,
+    ),
+    Sabotage(
+        "no literal in MongoDB",
+        "blocks/documents/mongo.py",
+        '{"$literal": document}',
+        "document",
+        MONGO,
+    ),
+    Sabotage(
+        "a cached value is filled without asking for the token",
+        "blocks/caches/redis_cache.py",
+        "    if redis.call('HGET', key, 'token') == ARGV[1] then\n        redis.call('DEL', key)",
+        "    if true then\n        redis.call('DEL', key)",
+        REDIS,
+    ),
+    Sabotage(
+        "ids compare without case",
+        "blocks/sql/constructs.py",
+        'BYTEWISE = {True: "utf8mb4_nopad_bin"',
+        'BYTEWISE = {True: "utf8mb4_general_ci"',
+        SQL,
+    ),
+    Sabotage(
+        "a hung database is waited for",
+        "blocks/sql/mysql.py",
+        '            "read_timeout": ANSWER_SECONDS,\n',
+        "",
+        f"{SQL} -k hangs --timeout=30",
+    ),
+    Sabotage(
+        "signatures are not compared",
+        "blocks/queues/messages.py",
+        "        if not hmac.compare_digest(",
+        "        if False and not hmac.compare_digest(",
+        "tests/blocks/queues/test_messages.py",
+    ),
+    Sabotage(
+        "what no queue takes counts as published",
+        "blocks/queues/publishing.py",
+        "queue, mandatory=True",
+        "queue, mandatory=False",
+        RABBIT,
+    ),
+    Sabotage(
+        "few deliveries and a message is dead",
+        "blocks/queues/topology.py",
+        "MOST_DELIVERIES = 50",
+        "MOST_DELIVERIES = 1",
+        TAKEN,
+    ),
+    Sabotage(
+        "what was lost is not fetched again",
+        "collectors/recovering.py",
+        "                await self._fetch_again(",
+        "                (",
+        f"{RECOVERING} --timeout=20",
+    ),
+    Sabotage(
+        "what was fetched again counts twice",
+        "blocks/sql/ledger.py",
+        '    values = {"stage": "refetched", "confirmed": False}',
+        '    values = {"stage": "refetched"}',
+        RECOVERING,
+    ),
+    Sabotage(
+        "a tenant is missing in one question",
+        "blocks/sql/rows.py",
+        "    return and_(table.c.tenant == tenant, table.c.collection == collection)",
+        "    return and_(table.c.collection == collection)",
+        SQL,
+    ),
+    Sabotage(
+        "a pause without a cap",
+        "collectors/pacing.py",
+        "        least = min(least * 2, most)",
+        "        least = least * 2",
+        "tests/collectors/test_pacing.py",
+    ),
+)
+
+
+def caught(sabotage: Sabotage, folder: Path) -> bool:
+    """Whether the tests notice it, in a copy of the tree."""
+    for room in ROOMS:
+        copy = shutil.copytree if (ROOT / room).is_dir() else shutil.copy
+        copy(ROOT / room, folder / room)
+    file = folder / sabotage.file
+    text = file.read_text(encoding="utf-8")
+    if text.count(sabotage.text) != 1:
+        raise SystemExit(f"{sabotage.name}: its text is not found once in {sabotage.file}; write it anew")
+    file.write_text(text.replace(sabotage.text, sabotage.instead), encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *sabotage.tests.split()]
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"{sabotage.name}: the tests could not be run\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.returncode == 1
+
+
+def main(words: str = "") -> int:
+    chosen = [each for each in SABOTAGES if words in each.name]
+    number = 0
+    for each in chosen:
+        with tempfile.TemporaryDirectory() as name:
+            noticed = caught(each, Path(name))
+        number += noticed
+        print(f"{'caught' if noticed else 'MISSED'}  {each.name}", flush=True)
+    print(f"sabotages caught {number} of {len(chosen)}")
+    return 0 if number == len(chosen) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
