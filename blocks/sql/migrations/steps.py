@@ -19,8 +19,9 @@ def add_table(
     if not _found().has_table(name):
         op.create_table(name, *columns, sa.PrimaryKeyConstraint(*key), **options)
     present = {index["name"] for index in _found().get_indexes(name)}
-    for index in indexes.keys() - present:
-        op.create_index(index, name, indexes[index])
+    for index, of in indexes.items():
+        if index not in present:
+            op.create_index(index, name, of)
 
 
 def add_column(table: str, column: sa.Column) -> None:
