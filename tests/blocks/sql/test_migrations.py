@@ -52,7 +52,15 @@ def shape(database):
         if isinstance(database, SqliteDatabase):
             found = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
             return {name: re.sub(r"\s+", "", sql) for name, sql in found if name != "alembic_version"}
-        return {name: connection.execute(text(f"SHOW CREATE TABLE {name}")).one()[1] for name in catalog.tables}
+        return {
+            name: by_line(connection.execute(text(f"SHOW CREATE TABLE {name}")).one()[1]) for name in catalog.tables
+        }
+
+
+def by_line(created):
+    """The indexes of a table have no order of their own."""
+    lines = [line.strip(" ,") for line in created.splitlines()]
+    return [each for each in lines if not each.startswith("KEY")], {each for each in lines if each.startswith("KEY")}
 
 
 # ---- the same tables ---------------------------------------------------------------------------------------
@@ -77,7 +85,7 @@ def test_revisions_end_at_the_tables_the_code_speaks_of_in_sqlite(open_database,
 def test_text_compares_byte_by_byte_and_without_padding(new_mysql):
     database = new_mysql()
     migrate(database)
-    assert all("COLLATE=utf8mb4_nopad_bin" in each for each in shape(database).values())
+    assert all("COLLATE=utf8mb4_nopad_bin" in lines[-1] for lines, _ in shape(database).values())
 
 
 # ---- migrating ---------------------------------------------------------------------------------------------
