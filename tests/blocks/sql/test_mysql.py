@@ -188,8 +188,13 @@ def test_a_connection_that_was_killed_is_replaced(mysql):
 # ---- several at once ---------------------------------------------------------------------------------------
 
 
+def deadlocks(database):
+    with database.read() as connection:
+        return int(connection.execute(text("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")).one()[1])
+
+
 def test_writers_of_the_same_records_do_not_get_in_each_others_way(mysql, new_batch, new_case):
-    ids, rows = [str(number) for number in range(200)], Rows(mysql)
+    ids, rows, before = [str(number) for number in range(200)], Rows(mysql), deadlocks(mysql)
 
     def write(worker: int) -> None:
         for turn in range(10):
@@ -202,6 +207,7 @@ def test_writers_of_the_same_records_do_not_get_in_each_others_way(mysql, new_ba
         list(workers.map(write, range(4)))
     found = {row["name"] for chunk in rows.live("default", "cases", "case") for row in chunk}
     assert found == {"94"}
+    assert deadlocks(mysql) == before
 
 
 def test_a_transaction_that_gave_way_is_made_again(mysql):
