@@ -30,8 +30,9 @@ def applied(connection: Connection, batch: Batch, refused: Sequence[Quarantined]
     _write(connection, batch, judged, places, moment)
     counts = Counter(each.verdict for each in judged)
     counts[Verdict.SUPERSEDED] += len(batch.records) - len(records)
-    ledger.enter(connection, batch, counts)
+    # The shard before the ledger, as a checkpoint takes them: neither waits for what the other has.
     _quarantine(connection, batch, refused)
+    ledger.enter(connection, batch, counts)
     return [_document(batch, each, places, moment) for each in to_write]
 
 
@@ -51,8 +52,10 @@ def _quarantine(connection: Connection, batch: Batch, refused: Sequence[Quaranti
     number, _, part = batch.page.partition(".")
     start = -1 - int(part) * LARGEST_BATCH
     placed = [replace(each, position=start - each.position) for each in refused]
+    of_shard = (shard.c.run_id == batch.run_id, shard.c.shard_id == batch.shard_id)
+    if placed:
+        connection.execute(select(shard.c.shard_id).where(*of_shard).with_for_update())
     if kept := set_aside(connection, batch.run_id, batch.shard_id, int(number), placed):
-        of_shard = (shard.c.run_id == batch.run_id, shard.c.shard_id == batch.shard_id)
         connection.execute(update(shard).where(*of_shard).values(quarantined=shard.c.quarantined + kept))
 
 

@@ -35,6 +35,7 @@ class Catalog:
     def register(self, definition: Collection) -> None:
         """Keep the definition; a new version only when it differs from the newest one."""
         with self._database.write() as connection:
+            _one_at_a_time(connection)
             _register(connection, definition)
 
     @repeatable
@@ -174,9 +175,10 @@ class Catalog:
             for plan in plans
         ]
         with self._database.write() as connection:
-            planned = connection.scalar(select(run.c.planned).where(run.c.run_id == claim.run_id))
+            _one_at_a_time(connection)
             led(connection, claim, planned=True, started_at=int(started_at * 1_000_000))
-            if rows and not planned:
+            known = connection.scalar(select(func.count()).where(shard.c.run_id == claim.run_id))
+            if rows and not known:
                 connection.execute(insert(shard), rows)
             text = connection.scalar(select(run.c.of_file).where(run.c.run_id == claim.run_id))
             if text:
@@ -189,14 +191,18 @@ class Catalog:
         with self._database.write() as connection:
             connection.execute(update(run).where(run.c.run_id == run_id, *may).values(desired=desired, reason=reason))
 
-    @contending
+    @repeatable
     def end(self, claim: RunClaim, state: RunState, error: str | None = None) -> None:
         """Leave the run in `state` and give up its lease."""
         paused = state is RunState.PAUSED
         ended = {} if paused else {"ended_at": now(), "reason": None}
         allowed = run.c.state.in_(sources_of(RUN_MOVES, state))
         with self._database.write() as connection:
-            led(connection, claim, allowed, state=state, error=error, lease_until=0, owner=None, **ended)
+            try:
+                led(connection, claim, allowed, state=state, error=error, lease_until=0, owner=None, **ended)
+            except Fenced:
+                if not _has_ended(connection, claim, state):
+                    raise
 
     # ---- looking -----------------------------------------------------------------------------------------
 
@@ -299,7 +305,7 @@ class Catalog:
 
 
 def _one_at_a_time(connection: Connection) -> None:
-    """SQLite has one writer; elsewhere who begins or leads a run waits here for others who do."""
+    """SQLite has one writer; elsewhere who begins, leads or plans a run waits here for others who do."""
     connection.execute(Upsert(counter, [(counter.c.value, counter.c.value)]).values(name=OBSERVATION, value=0))
 
 
@@ -313,6 +319,12 @@ def led(connection: Connection, claim: RunClaim, *conditions: Any, **values: Any
             code="COL-0401",
             run=claim.run_id,
         )
+
+
+def _has_ended(connection: Connection, claim: RunClaim, state: RunState) -> bool:
+    """Whether the answer to this end was lost, and not the end."""
+    left = and_(run.c.run_id == claim.run_id, run.c.fence == claim.fence, run.c.owner.is_(None), run.c.state == state)
+    return connection.scalar(select(func.count()).where(left)) > 0
 
 
 def _register(connection: Connection, definition: Collection) -> None:

@@ -14,9 +14,16 @@ def until(seconds: float) -> Any:
     return now() + int(seconds * 1_000_000)
 
 
-def take(connection: Connection, table: Table, key: Any, owner: str, seconds: float, **values: Any) -> int | None:
-    """The new fence, or None while somebody holds the lease. A holder known to be gone does not count."""
-    holder = connection.scalar(select(table.c.owner).where(key))
+def take(
+    connection: Connection, table: Table, key: Any, owner: str, since: int, seconds: float, **values: Any
+) -> int | None:
+    """The new fence, or None while somebody holds the lease. A holder known to be gone does not count.
+
+    What `owner` has taken since the fence was `since` is its own already.
+    """
+    holder, fence = connection.execute(select(table.c.owner, table.c.fence).where(key)).one_or_none() or (None, since)
+    if (holder, fence) == (owner, since + 1):
+        return fence
     free = table.c.lease_until < now()
     if is_gone(holder):
         free = or_(free, table.c.owner == holder)

@@ -1,5 +1,6 @@
 """MySQL or MariaDB, shared by any number of processes and machines."""
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,8 +21,9 @@ SESSION = "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES,NO_
 # What the numbers of MySQL's errors mean to who asked.
 CONTENDED = frozenset({1020, 1205, 1213})
 REFUSED_DATA = frozenset({1048, 1264, 1292, 1300, 1366, 1406, 3988})
-AWAY = frozenset({1040, 1053, 1290, 1836, 1927, 2002, 2003, 2006, 2013, 2014, 2055})
+AWAY = frozenset({1040, 1053, 1203, 1226, 1290, 1317, 1836, 1927, 2002, 2003, 2006, 2013, 2014, 2055})
 NOT_LET_IN = frozenset({1044, 1045, 1049, 1130, 1142, 1143, 1227, 1698})
+WITHOUT_TLS = frozenset({2026, 3159})
 WITHOUT_TABLES = frozenset({1054, 1146})
 FULL = frozenset({3, 1021, 1041, 1114})
 TROUBLES: dict[frozenset[int], tuple[type[CollectError], str, str, str]] = {
@@ -36,6 +38,12 @@ TROUBLES: dict[frozenset[int], tuple[type[CollectError], str, str, str]] = {
         "COL-0622",
         "the database {server} does not let us in ({why})",
         "Check user, password, database and rights: collect storage check",
+    ),
+    WITHOUT_TLS: (
+        Misconfigured,
+        "COL-0627",
+        "no TLS with the database {server} ({why})",
+        "Its address wants the authority that signed the server's certificate: ?ssl_ca=FILE",
     ),
     WITHOUT_TABLES: (
         Misconfigured,
@@ -65,10 +73,11 @@ class MysqlDatabase:
     has not our tables, Contended when another transaction was in the way, Rejected when it refuses the data.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: int = ANSWER_SECONDS) -> None:
+        """`patience`: seconds for one answer of the server."""
         self.url = url
         # A writer sees what others have just committed; a reader one state from beginning to end.
-        self._writer, self._reader = _engine(url, "READ COMMITTED"), _engine(url, "REPEATABLE READ")
+        self._writer, self._reader = (_engine(url, each, patience) for each in ("READ COMMITTED", "REPEATABLE READ"))
         address = self._writer.url
         self.server = f"{address.host}:{address.port or 3306}/{address.database}"
 
@@ -91,7 +100,7 @@ class MysqlDatabase:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (SQLAlchemyError, pymysql.Error, UnicodeEncodeError) as error:
+        except (SQLAlchemyError, pymysql.Error, UnicodeEncodeError, OSError) as error:
             if meaning := self._meaning(error):
                 raise meaning from error
             raise
@@ -99,18 +108,28 @@ class MysqlDatabase:
     def _meaning(self, error: Exception) -> CollectError | None:
         """What people, or a loader, can act on, if the error says such a thing."""
         why = error.orig if isinstance(error, DBAPIError) else error
-        number = why.args[0] if isinstance(why, pymysql.Error) and why.args else None
-        if isinstance(why, UnicodeEncodeError | pymysql.DataError) or number in REFUSED_DATA:
+        number = _number(why)
+        if number in REFUSED_DATA:
             return Rejected("refused-by-the-database", "the database refuses it: {why}", code="COL-0625", why=why)
-        if isinstance(error, QueuedTooLong | pymysql.InterfaceError) or isinstance(why, pymysql.InterfaceError):
-            number = min(AWAY)
         for numbers, (kind, code, what, remedy) in TROUBLES.items():
             if number in numbers:
                 return kind(what, remedy, code=code, server=self.server, why=why)
         return None
 
 
-def _engine(url: str, isolation: str) -> Engine:
+def _number(why: Exception) -> int | None:
+    """The number of MySQL's error, or that of one that means the same."""
+    if isinstance(why, UnicodeEncodeError | pymysql.DataError):
+        return min(REFUSED_DATA)
+    if isinstance(why, QueuedTooLong | pymysql.InterfaceError):
+        return min(AWAY)
+    # Files are read for TLS alone; whether a certificate is right is found out while connecting.
+    if isinstance(why, OSError) or isinstance(getattr(why, "original_exception", None), ssl.SSLCertVerificationError):
+        return min(WITHOUT_TLS)
+    return why.args[0] if isinstance(why, pymysql.Error) and why.args else None
+
+
+def _engine(url: str, isolation: str, patience: int) -> Engine:
     engine = create_engine(
         url,
         isolation_level=isolation,
@@ -119,12 +138,12 @@ def _engine(url: str, isolation: str) -> Engine:
         pool_recycle=SECONDS_OF_A_CONNECTION,
         pool_size=CONNECTIONS,
         max_overflow=0,
-        pool_timeout=ANSWER_SECONDS,
+        pool_timeout=patience,
         connect_args={
             "charset": "utf8mb4",
             "connect_timeout": CONNECT_SECONDS,
-            "read_timeout": ANSWER_SECONDS,
-            "write_timeout": ANSWER_SECONDS,
+            "read_timeout": patience,
+            "write_timeout": patience,
         },
     )
     event.listen(engine, "connect", _prepare)

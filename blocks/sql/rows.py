@@ -7,7 +7,7 @@ from sqlalchemy import Table, and_, bindparam, case, func, literal, or_, select,
 
 from blocks.sql import ledger
 from blocks.sql.applying import applied, withdrawn
-from blocks.sql.database import Database, contending
+from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.tables import RECORDS, test_case, test_directory
 from collectors.models import Batch, Document, Quarantined
 from collectors.paths import Move
@@ -45,6 +45,7 @@ class Rows:
 
     # ---- closing -----------------------------------------------------------------------------------------
 
+    @repeatable
     def directories(self, tenant: str, collection: str) -> list[tuple[str, str | None, str, str | None, int | None]]:
         """All (id, parent id, name, path, level), gone ones included: their children still hang below them."""
         t = test_directory
@@ -52,6 +53,7 @@ class Rows:
         with self._database.read() as connection:
             return [tuple(row) for row in connection.execute(query)]
 
+    @repeatable
     def misplaced_cases(self, tenant: str, collection: str) -> list[tuple[str, str | None, str, str | None]]:
         """The (id, directory id, name, path) of cases whose path is not their directory's path and their name.
 
@@ -72,6 +74,7 @@ class Rows:
         with self._database.read() as connection:
             return [tuple(row) for row in connection.execute(query)]
 
+    @repeatable
     def replace(self, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None:
         """Set path (and level) where the path is as found, in chunks, so that readers and loaders go on meanwhile."""
         table = RECORDS[kind]
@@ -97,21 +100,24 @@ class Rows:
 
     def live(self, tenant: str, collection: str, kind: str) -> Iterator[list[dict[str, Any]]]:
         """All live rows of a kind in chunks, by id."""
-        table, after = RECORDS[kind], ""
-        while True:
-            query = (
-                select(*(column.label(column.key) for column in table.c))
-                .where(_of(table, tenant, collection), table.c.deleted.is_(False), table.c.id > after)
-                .order_by(table.c.id)
-                .limit(CHUNK)
-            )
-            with self._database.read() as connection:
-                rows = [dict(row) for row in connection.execute(query).mappings()]
-            if not rows:
-                return
+        after = ""
+        while rows := self._live_after(tenant, collection, kind, after):
             yield rows
             after = rows[-1]["id"]
 
+    @repeatable
+    def _live_after(self, tenant: str, collection: str, kind: str, after: str) -> list[dict[str, Any]]:
+        table = RECORDS[kind]
+        query = (
+            select(*(column.label(column.key) for column in table.c))
+            .where(_of(table, tenant, collection), table.c.deleted.is_(False), table.c.id > after)
+            .order_by(table.c.id)
+            .limit(CHUNK)
+        )
+        with self._database.read() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    @repeatable
     def marks(self, tenant: str, collection: str, kind: str, after: str, limit: int) -> dict[str, tuple[str, bool]]:
         """The (content hash, whether it is gone) of the next rows after an id, gone ones included."""
         c = RECORDS[kind].c
@@ -120,6 +126,7 @@ class Rows:
             found = connection.execute(query.order_by(c.id).limit(limit))
             return {id: (content_hash, bool(deleted)) for id, content_hash, deleted in found}
 
+    @repeatable
     def make_due(self, tenant: str, collection: str, kind: str, ids: Sequence[str]) -> None:
         """Whatever comes of these records next, their documents are written again."""
         table = RECORDS[kind]
@@ -128,6 +135,7 @@ class Rows:
             with self._database.write() as connection:
                 connection.execute(update(table).where(_of(table, tenant, collection), some).values(last_batch=""))
 
+    @repeatable
     def of_id(self, tenant: str, collection: str, kind: str, id: str) -> dict[str, Any] | None:
         """The row of one record, also of one that is gone."""
         table = RECORDS[kind]
@@ -138,6 +146,7 @@ class Rows:
             row = connection.execute(query).mappings().first()
         return dict(row) if row else None
 
+    @repeatable
     def cases_by_directory(self, tenant: str, collection: str) -> dict[str | None, int]:
         c = test_case.c
         query = (
@@ -148,6 +157,7 @@ class Rows:
         with self._database.read() as connection:
             return dict(tuple(row) for row in connection.execute(query))
 
+    @repeatable
     def count(self, tenant: str, collection: str) -> dict[str, int]:
         """Live rows by kind."""
         with self._database.read() as connection:
@@ -159,6 +169,7 @@ class Rows:
                 for kind, table in RECORDS.items()
             }
 
+    @repeatable
     def holds(self, tenant: str, collection: str | None, path: str) -> bool:
         """Whether a live record has this path or hangs below it."""
         path = path.rstrip("/")

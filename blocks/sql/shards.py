@@ -8,7 +8,7 @@ from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
 
 from blocks.sql import leases, ledger
 from blocks.sql.constructs import Upsert, now
-from blocks.sql.database import Database, contending, repeatable
+from blocks.sql.database import Database, repeatable
 from blocks.sql.refusals import set_aside
 from blocks.sql.tables import OBSERVATION, batch, counter, run, shard
 from collectors.errors import Fenced, Refused
@@ -38,9 +38,18 @@ class Shards:
             connection.execute(_OBSERVE)
             return connection.execute(_OBSERVED).scalar_one()
 
-    @contending
     def claim(self, run_id: str, shard_id: str, owner: str) -> Claim:
         """Take the shard's lease. Raises Refused while another worker renews it, or when the shard has ended."""
+        return self._claim(run_id, shard_id, owner, self._fence(run_id, shard_id))
+
+    @repeatable
+    def _fence(self, run_id: str, shard_id: str) -> int:
+        with self._database.read() as connection:
+            return connection.execute(select(shard.c.fence).where(_key(run_id, shard_id))).scalar_one()
+
+    @repeatable
+    def _claim(self, run_id: str, shard_id: str, owner: str, since: int) -> Claim:
+        """`since`: the fence before the first try, which tells a try whose answer was lost from another's claim."""
         key = _key(run_id, shard_id)
         with self._database.write() as connection:
             connection.execute(
@@ -52,6 +61,7 @@ class Shards:
                 shard,
                 and_(key, shard.c.state.in_(allowed)),
                 owner,
+                since,
                 self.lease_seconds,
                 state=ShardState.RUNNING,
                 attempts=shard.c.attempts + 1,
@@ -92,19 +102,20 @@ class Shards:
         read: int,
     ) -> Standing:
         with self._database.write() as connection:
-            if _was_kept(connection, claim, page):
-                return _standing(connection, claim)
-            _renewed(
+            new = _changed(
                 connection,
-                claim,
+                and_(_held(claim), shard.c.page <= page),
                 cursor=orjson.dumps(cursor).decode(),
                 page=page + 1,
                 fetched=shard.c.fetched + read,
                 quarantined=shard.c.quarantined + len(refused),
                 lease_until=leases.until(self.lease_seconds),
             )
-            ledger.confirm(connection, batches)
-            set_aside(connection, claim.run_id, claim.shard_id, page, refused)
+            if new:
+                ledger.confirm(connection, batches)
+                set_aside(connection, claim.run_id, claim.shard_id, page, refused)
+            else:  # what comes again when its answer was lost counts once; an outdated fence ends here
+                self._renew(connection, claim)
             return _standing(connection, claim)
 
     @repeatable
@@ -116,17 +127,22 @@ class Shards:
     def renew(self, claim: Claim) -> Desired:
         # A lease is worth nothing to a machine that died, so it need not wait for the disk.
         with self._database.write(durable=False) as connection:
-            _renewed(connection, claim, lease_until=leases.until(self.lease_seconds))
+            self._renew(connection, claim)
             return _desired(connection, claim)
+
+    def _renew(self, connection: Connection, claim: Claim) -> None:
+        if not _changed(connection, _held(claim), lease_until=leases.until(self.lease_seconds)):
+            raise _taken_over(claim)
 
     @repeatable
     def release(self, claim: Claim, state: ShardState, error: str | None = None) -> None:
         with self._database.write() as connection:
             # The same once more means that the answer was lost, and not the release.
             left = and_(shard.c.owner.is_(None), shard.c.state == state, shard.c.error.is_not_distinct_from(error))
-            mine = or_(shard.c.owner == claim.owner, left)
+            mine = and_(_fenced(claim), or_(shard.c.owner == claim.owner, left))
             values = {"state": state, "error": error, "ended_at": now(), "lease_until": 0, "owner": None}
-            _written(connection, claim, mine, values)
+            if not _changed(connection, mine, **values):
+                raise _taken_over(claim)
 
 
 def _key(run_id: str, shard_id: str) -> Any:
@@ -137,25 +153,22 @@ def _fenced(claim: Claim) -> Any:
     return and_(_key(claim.run_id, claim.shard_id), shard.c.fence == claim.fence)
 
 
-def _renewed(connection: Connection, claim: Claim, **values: Any) -> None:
-    _written(connection, claim, shard.c.owner == claim.owner, values)
+def _held(claim: Claim) -> Any:
+    return and_(_fenced(claim), shard.c.owner == claim.owner)
 
 
-def _written(connection: Connection, claim: Claim, mine: Any, values: dict[str, Any]) -> None:
-    if not connection.execute(update(shard).where(_fenced(claim), mine).values(values)).rowcount:
-        raise Fenced(
-            "shard {run}/{shard} was taken over by another worker",
-            "Watch it with: collect shards {run}",
-            code="COL-0401",
-            run=claim.run_id,
-            shard=claim.shard_id,
-        )
+def _changed(connection: Connection, mine: Any, **values: Any) -> bool:
+    return connection.execute(update(shard).where(mine).values(values)).rowcount > 0
 
 
-def _was_kept(connection: Connection, claim: Claim, page: int) -> bool:
-    """Whether the answer to this checkpoint was lost, and not the checkpoint."""
-    kept = and_(_fenced(claim), shard.c.owner == claim.owner, shard.c.page > page)
-    return connection.scalar(select(func.count()).select_from(shard).where(kept)) > 0
+def _taken_over(claim: Claim) -> Fenced:
+    return Fenced(
+        "shard {run}/{shard} was taken over by another worker",
+        "Watch it with: collect shards {run}",
+        code="COL-0401",
+        run=claim.run_id,
+        shard=claim.shard_id,
+    )
 
 
 def _desired(connection: Connection, claim: Claim) -> Desired:

@@ -1,69 +1,29 @@
-"""What only a server can do: be away, refuse us, be shared; and that its tables are those of the embedded database."""
+"""What only a server can do: be away, refuse us, be shared."""
 
 import signal
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pymysql
 import pytest
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import text
 
-from blocks.sql import mysql as module
 from blocks.sql.catalog import Catalog
 from blocks.sql.database import Contended, contending
-from blocks.sql.migrations import HEAD, migrate, revision
-from blocks.sql.mysql import MysqlDatabase
+from blocks.sql.migrations import migrate
+from blocks.sql.mysql import TROUBLES, MysqlDatabase
 from blocks.sql.rows import Rows
 from blocks.sql.shards import Shards
-from blocks.sql.tables import catalog as tables
+from collectors.chinese import TEXTS
 from collectors.errors import Misconfigured, Rejected, Unreachable
 from deployments.dev_servers.kinds import MariaDb
 
 SIMILAR = ["A1", "a1", "n1", "n1 ", "e", "é", "e\N{COMBINING ACUTE ACCENT}", "\N{GRINNING FACE}", "中", "1", "01"]
 
 
-def columns(url):
-    """The tables as people see them: names, whether they may be empty, keys and indexes."""
-    engine = create_engine(url)
-    found = inspect(engine)
-    shape = {
-        table: (
-            {column["name"]: column["nullable"] for column in found.get_columns(table)},
-            found.get_pk_constraint(table)["constrained_columns"],
-            sorted((index["name"], tuple(index["column_names"])) for index in found.get_indexes(table)),
-        )
-        for table in tables.tables
-    }
-    engine.dispose()
-    return shape
-
-
-# ---- tables ------------------------------------------------------------------------------------------------
-
-
-def test_migrations_end_at_the_tables_the_code_speaks_of(metadata_url, new_metadata_url):
-    migrated, created = MysqlDatabase(metadata_url), MysqlDatabase(new_metadata_url())
-    assert migrate(migrated) == (None, HEAD)
-    with created.write() as connection:
-        tables.create_all(connection)
-    assert columns(migrated.url) == columns(created.url)
-    migrated.close()
-    created.close()
-
-
-def test_migrating_again_or_at_the_same_time_changes_nothing(metadata_url):
-    databases = [MysqlDatabase(metadata_url) for _ in range(2)]
-    both = [threading.Thread(target=migrate, args=(each,)) for each in databases]
-    for each in both:
-        each.start()
-    for each in both:
-        each.join()
-    assert migrate(databases[0]) == (HEAD, HEAD)
-    with databases[1].read() as connection:
-        assert revision(connection) == HEAD
-    for each in databases:
-        each.close()
+# ---- values ------------------------------------------------------------------------------------------------
 
 
 def test_ids_that_look_alike_are_different_records(mysql, new_batch, new_case):
@@ -131,6 +91,58 @@ def test_data_the_server_refuses_is_refused(mysql, new_batch, new_case):
         connection.execute(text("INSERT INTO counter VALUES (:name, 1)"), {"name": "n" * 65})
 
 
+def test_what_a_server_says_is_said_in_chinese_too():
+    assert {text for _, _, *texts in TROUBLES.values() for text in texts} <= TEXTS.keys()
+
+
+# ---- TLS ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    """Makes authorities that sign themselves: key and certificate of 127.0.0.1."""
+
+    def made(name):
+        key, certificate = (tmp_path_factory.mktemp(name) / each for each in ("key.pem", "certificate.pem"))
+        options = "-x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+        command = ["openssl", "req", *options.split(), "-keyout", key, "-out", certificate]
+        subprocess.run(command, check=True, capture_output=True)
+        return key, certificate
+
+    return made
+
+
+def ciphers(url):
+    database = MysqlDatabase(url)
+    try:
+        with database.read() as connection:
+            return connection.execute(text("SHOW STATUS LIKE 'Ssl_cipher'")).one()[1]
+    finally:
+        database.close()
+
+
+def test_a_server_is_spoken_to_through_tls_when_its_authority_is_named(own_server, authority):
+    (key, certificate), (_, other) = authority("ours"), authority("theirs")
+
+    class Secured(MariaDb):
+        def command(self):
+            return [*super().command(), f"--ssl-key={key}", f"--ssl-cert={certificate}"]
+
+    url = own_server(Secured).server.url
+    assert ciphers(f"{url}?ssl_ca={certificate}")
+    with pytest.raises(Misconfigured, match="certificate verify failed") as error:
+        ciphers(f"{url}?ssl_ca={other}")
+    assert error.value.code == "COL-0627"
+
+
+def test_a_server_without_tls_or_a_file_that_is_not_there_is_said(mysql, authority):
+    _, certificate = authority("ours")
+    for path, said in ((certificate, "SSL is required"), ("/nowhere/at-all.pem", "No such file")):
+        with pytest.raises(Misconfigured, match=said) as error:
+            ciphers(f"{mysql.url}?ssl_ca={path}")
+        assert error.value.code == "COL-0627"
+
+
 # ---- going away --------------------------------------------------------------------------------------------
 
 
@@ -149,10 +161,9 @@ def test_a_server_that_is_restarted_costs_time_only(own_server):
 
 
 def test_a_server_that_hangs_is_not_waited_for_for_ever(own_server, monkeypatch):
-    monkeypatch.setattr(module, "ANSWER_SECONDS", 1)
     monkeypatch.setattr("blocks.sql.database.PATIENCE_SECONDS", 0.0)
     server = own_server(MariaDb)
-    database = MysqlDatabase(server.server.url)
+    database = MysqlDatabase(server.server.url, patience=1)
     migrate(database)
     server.signal(signal.SIGSTOP)
     with pytest.raises(Unreachable):
@@ -177,8 +188,13 @@ def test_a_connection_that_was_killed_is_replaced(mysql):
 # ---- several at once ---------------------------------------------------------------------------------------
 
 
+def deadlocks(database):
+    with database.read() as connection:
+        return int(connection.execute(text("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")).one()[1])
+
+
 def test_writers_of_the_same_records_do_not_get_in_each_others_way(mysql, new_batch, new_case):
-    ids, rows = [str(number) for number in range(200)], Rows(mysql)
+    ids, rows, before = [str(number) for number in range(200)], Rows(mysql), deadlocks(mysql)
 
     def write(worker: int) -> None:
         for turn in range(10):
@@ -191,6 +207,7 @@ def test_writers_of_the_same_records_do_not_get_in_each_others_way(mysql, new_ba
         list(workers.map(write, range(4)))
     found = {row["name"] for chunk in rows.live("default", "cases", "case") for row in chunk}
     assert found == {"94"}
+    assert deadlocks(mysql) == before
 
 
 def test_a_transaction_that_gave_way_is_made_again(mysql):

@@ -1,10 +1,9 @@
 """The tables as SQLite files of schema 2 have them."""
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
-from alembic import op
 from sqlalchemy.dialects.mysql import LONGTEXT, MEDIUMBLOB
+
+from blocks.sql.migrations.steps import add_table
 
 revision, down_revision = "0001", None
 
@@ -22,12 +21,6 @@ def upgrade() -> None:
         _records(table, parent, own)
 
 
-def _table(name: str, *columns: sa.Column, key: Sequence[str], indexes: dict[str, list[str]] | None = None) -> None:
-    op.create_table(name, *columns, sa.PrimaryKeyConstraint(*key), if_not_exists=True)
-    for index, of in (indexes or {}).items():
-        op.create_index(index, name, of, if_not_exists=True)
-
-
 def _text(name: str, length: int, nullable: bool = False) -> sa.Column:
     return sa.Column(name, sa.String(length), nullable=nullable)
 
@@ -41,7 +34,7 @@ def _lease() -> list[sa.Column]:
 
 
 def _catalog() -> None:
-    _table(
+    add_table(
         "collection",
         _text("tenant", 64),
         _text("name", 100),
@@ -50,7 +43,7 @@ def _catalog() -> None:
         _number("created_at"),
         key=["tenant", "name", "version"],
     )
-    _table(
+    add_table(
         "run",
         _text("run_id", 32),
         _text("tenant", 64),
@@ -72,7 +65,7 @@ def _catalog() -> None:
         key=["run_id"],
         indexes={"run_of_collection": ["tenant", "collection", "created_at"]},
     )
-    _table(
+    add_table(
         "shard",
         _text("run_id", 32),
         _text("shard_id", 16),
@@ -90,11 +83,11 @@ def _catalog() -> None:
         sa.Column("error", LONG),
         key=["run_id", "shard_id"],
     )
-    _table("counter", _text("name", 64), _number("value"), key=["name"])
+    add_table("counter", _text("name", 64), _number("value"), key=["name"])
 
 
 def _ledger() -> None:
-    _table(
+    add_table(
         "batch",
         _text("batch_id", 255),
         _text("tenant", 64),
@@ -115,7 +108,7 @@ def _ledger() -> None:
         key=["batch_id"],
         indexes={"batch_of_run": ["run_id"], "batch_of_collection": ["tenant", "collection", "stage"]},
     )
-    _table(
+    add_table(
         "quarantine",
         _text("run_id", 32),
         _text("shard_id", 16),
@@ -131,7 +124,7 @@ def _ledger() -> None:
 
 
 def _records(name: str, parent: str, own: sa.Column) -> None:
-    _table(
+    add_table(
         name,
         _text("tenant", 64),
         _text("collection", 100),
@@ -150,4 +143,5 @@ def _records(name: str, parent: str, own: sa.Column) -> None:
         _text("last_batch", 255),
         key=["tenant", "collection", "id"],
         indexes={f"{name}_of_parent": ["tenant", "collection", parent]},
+        sqlite_with_rowid=False,
     )
