@@ -7,6 +7,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
+import pymongo
 from bson import DBRef, Int64
 from bson.codec_options import TypeDecoder, TypeRegistry
 from pymongo import MongoClient, UpdateOne
@@ -130,7 +131,6 @@ class MongoDocuments:
             journal=True,
             retryWrites=False,  # every write may be repeated, and whoever called does so
             timeoutMS=ANSWER_MILLISECONDS,
-            serverSelectionTimeoutMS=CONNECT_MILLISECONDS,
             readPreference="primary",  # whoever caches what is read must not read what was
             connectTimeoutMS=CONNECT_MILLISECONDS,
             tz_aware=True,
@@ -139,7 +139,9 @@ class MongoDocuments:
 
     @cached_property
     def _database(self) -> Database[dict[str, Any]]:
-        if "setName" not in self._client.admin.command("hello"):
+        with pymongo.timeout(CONNECT_MILLISECONDS / 1000):
+            answer = self._client.admin.command("hello")
+        if "setName" not in answer:
             raise no_replica_set(self.server)
         return self._client.get_default_database()
 

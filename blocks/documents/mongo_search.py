@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain, islice, pairwise, product
+from operator import add
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -45,7 +46,6 @@ TEXTS = [NAME, *(f"content.{field}" for field in FIELDS)]
 SHOWN = dict.fromkeys(["collection", "type", "id", "path", *TEXTS], True)
 WHERE_NAMED, WHERE_SAID = "names", "texts"
 Store = Collection[dict[str, Any]]
-Term = tuple[str, str]
 
 
 class Asked(NamedTuple):
@@ -181,14 +181,15 @@ class MongoSearch:
             first = oldest["number"] // NUMBERS * NUMBERS
             segment = {"number": {"$gte": Int64(first), "$lt": Int64(first + NUMBERS)}}
             self.details.update_many(segment, {"$set": {"pending": True}, "$unset": {"number": ""}}, hint="number")
-        for bucket in range(BUCKETS):
-            self._words.delete_many({"bucket": bucket, "segment": {"$lt": end}})
+        for first in range(0, BUCKETS, BUCKETS // 16):
+            some = list(range(first, first + BUCKETS // 16))
+            self._words.delete_many({"bucket": {"$in": some}, "segment": {"$lt": end}})
 
 
-def _gathered(found: Iterable[Mapping[str, Any]]) -> tuple[list[tuple[str, str]], dict[str, dict[Term, array]]]:
+def _gathered(found: Iterable[Mapping[str, Any]]) -> tuple[list[tuple[str, str]], dict[str, dict[str, array]]]:
     """The (id, version) of the documents as far as a segment takes them, and for each term who has it."""
     numbered: list[tuple[str, str]] = []
-    having: dict[str, dict[Term, array]] = {part: defaultdict(lambda: array("H")) for part in (WHERE_NAMED, WHERE_SAID)}
+    having: dict[str, dict[str, array]] = {part: defaultdict(lambda: array("H")) for part in (WHERE_NAMED, WHERE_SAID)}
     volume = 0
     for at, each in enumerate(found):
         numbered.append((each["_id"], each["version"]))
@@ -202,8 +203,8 @@ def _gathered(found: Iterable[Mapping[str, Any]]) -> tuple[list[tuple[str, str]]
     return numbered, having
 
 
-def _buckets(tenant: str, segment: int, having: Mapping[str, Mapping[Term, array]]) -> Iterator[dict[str, Any]]:
-    entries = ((part, *term, at.tobytes()) for part, numbers in having.items() for term, at in numbers.items())
+def _buckets(tenant: str, segment: int, having: Mapping[str, Mapping[str, array]]) -> Iterator[dict[str, Any]]:
+    entries = ((part, *_parted(term), at.tobytes()) for part, numbers in having.items() for term, at in numbers.items())
     while some := list(islice(entries, TERMS)):
         buckets: dict[int, dict[str, Any]] = {}
         for part, begin, rest, numbers in some:
@@ -223,12 +224,16 @@ def _entered(key: tuple[str, str], segment: int, at: int) -> UpdateOne:
 # ---- terms -----------------------------------------------------------------------------------------------
 
 
-def terms(text: str) -> set[Term]:
-    """How each begins, and the rest of it."""
+def terms(text: str) -> set[str]:
     text = f"{folded(text)}\n"
-    found = {(first, second) for first, second in pairwise(text) if first > "\x7f" or second > "\x7f"}
-    found.update((word[:BEGIN], word[BEGIN:LONGEST]) for word in ASCII_WORD.findall(text))
-    return found
+    pairs = {pair for pair in set(map(add, text, text[1:])) if not pair.isascii()}
+    return pairs.union(word[:LONGEST] for word in ASCII_WORD.findall(text))
+
+
+def _parted(term: str) -> tuple[str, str]:
+    """How it begins, and the rest."""
+    at = BEGIN if term.isascii() else 1
+    return term[:at], term[at:]
 
 
 def _asked(words: Sequence[str]) -> list[Asked]:
