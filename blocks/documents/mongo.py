@@ -4,25 +4,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import chain
 from typing import Any
-from urllib.parse import urlsplit
 
-from bson import Int64
+import pymongo
+from bson import DBRef, Int64
 from bson.codec_options import TypeDecoder, TypeRegistry
-from bson.errors import BSONError
 from pymongo import MongoClient, UpdateOne
 from pymongo.collection import Collection
-from pymongo.errors import (
-    BulkWriteError,
-    ConfigurationError,
-    DocumentTooLarge,
-    InvalidOperation,
-    OperationFailure,
-    PyMongoError,
-)
+from pymongo.database import Database
+from pymongo.errors import BulkWriteError
 
+from blocks.documents.mongo_failures import FAILURES, duplicates, meaning, no_replica_set
 from blocks.documents.mongo_search import MongoSearch
-from collectors.errors import CollectError, Misconfigured, Rejected, Unreachable
 from collectors.models import Document, Hit
 from collectors.paths import Move
 
@@ -32,8 +26,6 @@ KINDS = {type: kind for kind, type in TYPES.items()}
 CONNECT_MILLISECONDS = 3_000
 ANSWER_MILLISECONDS = 10_000
 CHUNK = 1000
-DUPLICATE = 11000
-NOT_LET_IN = frozenset({13, 18, 8000})
 START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -67,7 +59,8 @@ class MongoDocuments:
     def read(self, tenant: str, collection: str, kind: str, ids: Sequence[str]) -> dict[str, Document]:
         keys = [_id(tenant, collection, kind, id) for id in ids]
         with self._explained():
-            found = self._details.find({"_id": {"$in": keys}})
+            parts = [keys[start : start + CHUNK] for start in range(0, len(keys), CHUNK)]
+            found = chain.from_iterable(self._details.find({"_id": {"$in": some}}) for some in parts)
             return {each["id"]: _document(each) for each in found}
 
     def repath(self, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None:
@@ -101,9 +94,7 @@ class MongoDocuments:
 
     def reindex(self) -> None:
         with self._explained():
-            self._search.forget()
-            while self._search.enter(least=1):
-                pass
+            self._search.renew()
 
     def marks(
         self, tenant: str, collection: str, kind: str, after: str, last: str | None
@@ -123,7 +114,7 @@ class MongoDocuments:
     def check(self) -> str:
         """The server's version, and its replica set."""
         with self._explained():
-            name = self._details.database.command("hello")["setName"]
+            name = self._database.command("hello")["setName"]
             return f"{self._client.server_info()['version']}, replica set {name}"
 
     def close(self) -> None:
@@ -140,26 +131,27 @@ class MongoDocuments:
             journal=True,
             retryWrites=False,  # every write may be repeated, and whoever called does so
             timeoutMS=ANSWER_MILLISECONDS,
-            serverSelectionTimeoutMS=CONNECT_MILLISECONDS,
+            readPreference="primary",  # whoever caches what is read must not read what was
             connectTimeoutMS=CONNECT_MILLISECONDS,
             tz_aware=True,
             type_registry=TypeRegistry([_PlainInteger()]),
         )
 
     @cached_property
-    def _details(self) -> Collection[dict[str, Any]]:
-        if "setName" not in self._client.admin.command("hello"):
-            raise Misconfigured(
-                "MongoDB at {server} is no replica set, which majority writes need",
-                "Start it with --replSet, and call replSetInitiate once; one member is enough.",
-                code="COL-0641",
-                server=self.server,
-            )
-        return self._client.get_default_database()[DETAILS]
+    def _database(self) -> Database[dict[str, Any]]:
+        with pymongo.timeout(CONNECT_MILLISECONDS / 1000):
+            answer = self._client.admin.command("hello")
+        if "setName" not in answer:
+            raise no_replica_set(self.server)
+        return self._client.get_default_database()
 
     @cached_property
     def _search(self) -> MongoSearch:
-        return MongoSearch(self._details, self._client.get_default_database()[WORDS])
+        return MongoSearch(self._database[DETAILS], self._database[WORDS])
+
+    @property
+    def _details(self) -> Collection[dict[str, Any]]:
+        return self._search.details
 
     def _inserted(self, documents: Sequence[Document]) -> set[tuple[str, str]]:
         """Insert what should be new; answers the (kind, id) of those that are there already."""
@@ -169,54 +161,22 @@ class MongoDocuments:
             self._details.insert_many([_stored(each) for each in documents], ordered=False)
             return set()
         except BulkWriteError as error:
-            failed = error.details["writeErrors"]
-            if error.details["writeConcernErrors"] or any(each["code"] != DUPLICATE for each in failed):
+            if (places := duplicates(error)) is None:
                 raise
-            return {_key(documents[each["index"]]) for each in failed}
+            return {_key(documents[at]) for at in places}
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (PyMongoError, BSONError, OverflowError, UnicodeEncodeError) as error:
-            raise self._meaning(error) from error
-
-    def _meaning(self, error: Exception) -> Exception:
-        if isinstance(error, DocumentTooLarge | BSONError | OverflowError | UnicodeEncodeError | InvalidOperation):
-            return _refused(error)
-        if isinstance(error, BulkWriteError) and not error.details["writeConcernErrors"]:
-            return _refused(error.details["writeErrors"][0]["errmsg"])
-        if isinstance(error, ConfigurationError) or getattr(error, "code", None) in NOT_LET_IN:
-            return Misconfigured(
-                "MongoDB at {server} does not let us in ({why})",
-                "Check user, password, authSource and rights: collect storage check",
-                code="COL-0642",
-                server=self.server,
-                why=_said(error),
-            )
-        if isinstance(error, OperationFailure) and not isinstance(error, BulkWriteError) and not error.timeout:
-            return _refused(_said(error))
-        return Unreachable(
-            "MongoDB at {server} does not answer ({why})",
-            "Check that it runs, has a primary and is reached from here: collect storage check",
-            code="COL-0640",
-            server=self.server,
-            why=_said(error),
-        )
-
-
-def _refused(why: Any) -> CollectError:
-    return Rejected("refused-by-mongodb", "MongoDB refuses it: {why}", code="COL-0643", why=f"{why!s:.300}")
-
-
-def _said(error: Exception) -> str:
-    """Without the topology, which pymongo adds at length."""
-    return str(error).partition(", Timeout:")[0][:300]
+        except FAILURES as error:
+            topology = self._client.topology_description if "_client" in self.__dict__ else None
+            raise meaning(error, self.server, topology) or error from error
 
 
 def _shown(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+    """Host and database."""
+    return url.partition("://")[2].partition("?")[0].rpartition("@")[2]
 
 
 def _key(document: Document) -> tuple[str, str]:
@@ -233,7 +193,7 @@ def _time(microseconds: int) -> datetime:
 
 
 def _stored(each: Document) -> dict[str, Any]:
-    return {
+    stored = {
         "_id": _id(each.tenant, each.collection, each.kind, each.id),
         "tenant": each.tenant,
         "collection": each.collection,
@@ -248,8 +208,8 @@ def _stored(each: Document) -> dict[str, Any]:
         "deleted": each.deleted,
         "createTime": _time(each.created_at),
         "updateTime": _time(each.updated_at),
-        "pending": True,
     }
+    return stored if each.deleted else stored | {"pending": True}
 
 
 def _guarded(each: Document) -> UpdateOne:
@@ -270,11 +230,23 @@ def _document(found: dict[str, Any]) -> Document:
         content_hash=found["contentHash"],
         name=found["name"],
         path=found["path"],
-        content=found["content"],
-        metadata=found["metadata"],
+        content=_plain(found["content"]),
+        metadata=_plain(found["metadata"]),
         created_at=_microseconds(found["createTime"]),
         updated_at=_microseconds(found["updateTime"]),
     )
+
+
+def _plain(value: Any) -> Any:
+    """Objects with a `$ref` and an `$id` are read as references, and were none when they were written."""
+    match value:
+        case DBRef():
+            return _plain(dict(value.as_doc()))
+        case dict():
+            return {key: _plain(each) for key, each in value.items()}
+        case list():
+            return [_plain(each) for each in value]
+    return value
 
 
 def _microseconds(moment: datetime) -> int:

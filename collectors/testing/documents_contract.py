@@ -7,6 +7,7 @@
 It needs pytest and hypothesis.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import pytest
@@ -139,6 +140,20 @@ class DocumentsContract:
         found = store.read(*KEY, ["1"])["1"].content["values"]
         assert [(type(each), each) for each in found] == [(type(each), each) for each in values]
 
+    def test_what_looks_like_a_reference_is_read_as_it_was_written(self, store):
+        content = {"schema": {"$ref": "#/a", "$id": 1, "more": [{"$ref": "b", "$id": None, "$db": "c"}, {"$ref": 5}]}}
+        store.write([document(content=content, metadata=content)])
+        found = store.read(*KEY, ["1"])["1"]
+        assert (repr(found.content), repr(found.metadata)) == (repr(content), repr(content))
+
+    @pytest.mark.parametrize("new", [True, False])
+    def test_of_those_who_write_one_document_at_a_time_the_newest_wins(self, store, new):
+        ids = [str(number) for number in range(50)]
+        with ThreadPoolExecutor(4) as writers:
+            writes = [[document(id, version, new=new) for id in ids] for version in "badc"]
+            list(writers.map(store.write, writes))
+        assert {each.version for each in store.read(*KEY, ids).values()} == {"d"}
+
     def test_what_was_said_to_be_new_and_is_not_is_guarded(self, store):
         store.write([document("1", "m", name="newest"), document("2", "a")])
         store.write([document("1", "b", new=True), document("2", "b", name="newer", new=True), document("3", new=True)])
@@ -238,6 +253,19 @@ class DocumentsContract:
         assert ids(store, "退款", kind="directory") == ["4"]
         assert ids(store, "退款", under="/a") == ids(store, "退款", under="/a/") == ["1", "2"]
         assert ids(store, "退款", under="/%") == []
+
+    @pytest.mark.parametrize("name", ["a\n", ".*", "a|b", "a$"])
+    def test_a_directory_is_taken_by_its_exact_name(self, store, name):
+        store.write([saying("1", "退款", path=f"/{name}"), saying("2", "退款", path=f"/{name}/b")])
+        store.write([saying("3", "退款", path="/a"), saying("4", "退款", path="/ab"), saying("5", "退款", path=None)])
+        assert sorted(ids(store, "退款", under=f"/{name}")) == ["1", "2"]
+        assert sorted(ids(store, "退款", under="/a")) == ["3"]
+        assert sorted(ids(store, "退款", under="/")) == ["1", "2", "3", "4"]
+
+    def test_words_that_only_begin_alike_are_told_apart(self, store):
+        store.write([saying("1", "open account"), saying("2", "n", ["opera accountant"])])
+        assert ids(store, "opera") == ids(store, "accountant") == ["2"]
+        assert ids(store, "op acc") == ["1", "2"]
 
     def test_documents_of_several_kinds_and_orders_in_one_write_are_all_found(self, store):
         store.write([saying(id, f"旧{id}") for id in "123"])

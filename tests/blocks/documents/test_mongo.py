@@ -1,10 +1,12 @@
 """Documents in a real MongoDB."""
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
 from pymongo import MongoClient
+from pymongo.errors import OperationFailure
 
 from blocks.documents import mongo, mongo_search
 from blocks.documents.mongo import MongoDocuments
@@ -80,6 +82,70 @@ def test_tenants_with_the_same_words_do_not_see_each_other(store):
     assert (ids(store, "退款", "a"), ids(store, "退款", "b")) == (["1"], ["2"])
 
 
+def test_a_tenant_with_few_documents_holds_no_other_up(store, monkeypatch):
+    monkeypatch.setattr(mongo_search.MongoSearch.enter, "__defaults__", (3,))
+    store.write([saying("1", "退款", tenant="a", new=True)])
+    store.write([saying(str(number), "退款", tenant="b", new=True) for number in range(3)])
+    assert [store.make_searchable() for _ in range(2)] == [3, 0]
+
+
+def test_what_is_gone_does_not_wait(store):
+    store.write([saying("1", "退款", deleted=True, new=True), saying("2", "退款", deleted=True)])
+    assert store._details.count_documents({"pending": True}) == 0
+
+
+@pytest.mark.parametrize(("limit", "value"), [("VOLUME", 20), ("TERMS", 3)])
+def test_very_much_text_takes_several_segments_or_groups(store, monkeypatch, limit, value):
+    monkeypatch.setattr(mongo_search, limit, value)
+    store.write([saying(str(number), "退款", [f"打开页面 open{number}"], new=True) for number in range(9)])
+    store.reindex()
+    assert store._details.count_documents({"pending": True}) == 0
+    assert sorted(ids(store, "退款 页面 open")) == [str(number) for number in range(9)]
+    assert ids(store, "open7") == ["7"]
+
+
+def test_names_without_any_word_are_entered(store):
+    store.write([saying("1", "-", new=True)])
+    store.reindex()
+    assert store._details.count_documents({"pending": True}) == 0
+
+
+def test_while_documents_are_entered_each_of_them_is_found(store, documents_url, monkeypatch):
+    monkeypatch.setattr(mongo_search, "SEGMENT", 10)
+    wanted = sorted(str(number) for number in range(300))
+    store.write([saying(id, "n", ["退款"], new=True) for id in wanted])
+    other = MongoDocuments(documents_url)
+    with ThreadPoolExecutor(1) as thread:
+        entering = thread.submit(other.reindex)
+        while not entering.done():
+            assert sorted(ids(store, "退款", limit=1_000)) == wanted
+        entering.result()
+    other.close()
+
+
+def test_of_several_loaders_one_enters_at_a_time(store, documents_url):
+    store.write([saying(str(number), "退款", new=True) for number in range(600)])
+    others = [MongoDocuments(documents_url) for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        assert sorted(threads.map(MongoDocuments.make_searchable, others)) == [0, 0, 0, 600]
+    for each in others:
+        each.close()
+
+
+def test_documents_changed_while_they_are_entered_go_on_waiting(store, monkeypatch):
+    gathered = mongo_search._gathered
+
+    def meanwhile(found):
+        found = list(found)
+        store.write([saying("1", "付款", version="c")])
+        return gathered(found)
+
+    store.write([saying("1", "退款", new=True), saying("2", "退款", new=True)])
+    monkeypatch.setattr(mongo_search, "_gathered", meanwhile)
+    store.reindex()
+    assert (ids(store, "退款"), ids(store, "付款")) == (["2"], ["1"])
+
+
 # ---- what is refused, and who is not there -----------------------------------------------------------------
 
 
@@ -98,20 +164,44 @@ def test_what_mongodb_cannot_keep_is_refused(store, content, new):
     assert store.read(*KEY, ["1"]) == {}
 
 
-def test_a_server_that_is_no_replica_set_is_named(own_server):
-    class Alone(MongoDb):
-        url = property(lambda self: f"mongodb://127.0.0.1:{self.port}/collect")
-
-        def command(self):
-            return [each for each in super().command() if each not in ("--replSet", "rs0")]
-
-        def greet(self):
-            with MongoClient(self.url, serverSelectionTimeoutMS=500) as client:
-                client.admin.command("ping")
-
-    store = MongoDocuments(own_server(Alone).server.url)
-    with pytest.raises(Misconfigured, match="no replica set"):
+def test_a_failure_that_is_not_about_the_data_refuses_none(store, documents_url):
+    with MongoClient(documents_url) as client:
+        client.get_default_database().command("create", "test_case_detail", viewOn="other", pipeline=[])
+    with pytest.raises(OperationFailure):
         store.write([document()])
+
+
+class Alone(MongoDb):
+    def command(self):
+        return [each for each in super().command() if each not in ("--replSet", "rs0")]
+
+    def greet(self):
+        with MongoClient(f"mongodb://127.0.0.1:{self.port}", directConnection=True) as client:
+            client.admin.command("ping")
+
+
+class NotInitiated(Alone):
+    def command(self):
+        return MongoDb.command(self)
+
+
+@pytest.mark.parametrize("kind", [Alone, NotInitiated])
+@pytest.mark.parametrize("options", ["", "?replicaSet=rs0"])
+def test_a_server_that_is_no_replica_set_is_named(own_server, monkeypatch, kind, options):
+    monkeypatch.setattr(mongo, "CONNECT_MILLISECONDS", 1_000)
+    url = own_server(kind).server.url.partition("?")[0]
+    store = MongoDocuments(url + options)
+    with pytest.raises(Misconfigured, match="replSetInitiate"):
+        store.write([document()])
+    store.close()
+
+
+def test_a_replica_set_of_another_name_is_named(documents_url, monkeypatch):
+    monkeypatch.setattr(mongo, "CONNECT_MILLISECONDS", 1_000)
+    store = MongoDocuments(documents_url.replace("rs0", "other"))
+    with pytest.raises(Misconfigured) as error:
+        store.write([document()])
+    assert error.value.code == "COL-0641"
     store.close()
 
 
