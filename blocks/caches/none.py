@@ -7,6 +7,9 @@ class NoCache:
     def read(self, keys: Sequence[str], load: Callable[[Sequence[str]], Mapping[str, bytes]]) -> Mapping[str, bytes]:
         return load(keys)
 
+    def peek(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        return {}
+
     def drop(self, tenant: str, keys: Iterable[str]) -> None:
         pass
 

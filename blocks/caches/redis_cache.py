@@ -84,6 +84,13 @@ class RedisCache:
         except _PassedBy:
             return load(keys)
 
+    def peek(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        with self._explained():
+            asked = self._client.pipeline(transaction=False)
+            for key in keys:
+                asked.hget(key, "value")
+            return {key: value for key, value in zip(keys, asked.execute(), strict=True) if value}
+
     def drop(self, tenant: str, keys: Iterable[str]) -> None:
         with self._explained():
             self._drop(keys=[_generation(tenant), *keys])

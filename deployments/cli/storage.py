@@ -123,7 +123,7 @@ def show(*, json: bool = False) -> int:
         }
         for role in ROLES
     ]
-    print_rows(found, {"KEEPS": "role", "ADDRESS": "address", "SAID BY": lambda each: spoken(each["origin"])}, json)
+    print_rows(found, {"KEEPS": "role", "ADDRESS": "address", "SAID BY": "origin"}, json)
     say("profile: {profile}", profile=settings.profile)
     if settings.signing_keys:
         first, *others = settings.signing_keys

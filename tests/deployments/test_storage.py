@@ -157,6 +157,17 @@ def test_what_is_set_here_is_obeyed_in_an_empty_folder_that_knows_prefect_alone(
     assert {each["origin"] for each in there.json("storage", "show")} == {"embedded"}
 
 
+def test_a_folder_that_knows_prefect_alone_works_on_the_servers(
+    collect, tmp_path, new_collect, prefect_server, metadata_url, documents_url, cache_url, queue_url
+):
+    collect("storage", "set", metadata_url, documents_url, cache_url, queue_url)
+    collect("storage", "migrate")
+    there = new_collect(tmp_path / "there", **prefect_server)
+    assert [each["wrong"] for each in there.json("storage", "check")] == [None] * 4
+    assert there.json("status") == []
+    assert not there.home.exists()
+
+
 # ---- with the servers ----------------------------------------------------------------------------------------
 
 
