@@ -2,6 +2,7 @@
 
 import json
 from contextlib import closing
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pymongo
@@ -94,3 +95,24 @@ def test_what_differs_between_the_stores_is_found_and_written_anew(
     stack("reconcile", "cases", "--repair")
     assert stack.json("reconcile", "cases") == []
     assert held(stack) == source.expected()
+
+
+def test_the_five_minutes_of_the_readme_work_as_they_are_written(collect, source):
+    page = (Path(__file__).parents[2] / "README.md").read_text()
+    block = page.partition("## The full stack in five minutes")[2].split("```")[1]
+    lines = [line.partition("#")[0].split()[1:] for line in block.strip().splitlines()]
+    assert ["storage", "migrate"] in lines and ["dev-servers", "down"] in lines
+    places: dict[str, list[str]] = {"demo": ["cases"]}
+    try:
+        for line in lines:
+            typed = [each for word in line for each in places.get(word, [word])]
+            process = collect(*(["run", source.collection(), "--json"] if line == ["run", "demo"] else typed))
+            if line == ["dev-servers", "up"]:
+                addresses = collect.json("dev-servers", "up")
+                assert all(url in process.stderr for role, url in addresses.items() if role != "prefect_database")
+                places |= {role.upper(): [url] for role, url in addresses.items()}
+            if line[0] == "run":
+                places["RUN"] = [json.loads(process.stdout)["run_id"]]
+        assert {each["state"] for each in collect.json("dev-servers", "status")} == {"stopped"}
+    finally:
+        collect("dev-servers", "down")
