@@ -98,6 +98,7 @@ def _mirror(settings: Settings) -> None:
     say("the blocks of Prefect at {api} are written", api=api)
 
 
+@storage.default
 @storage.command
 def show(*, json: bool = False) -> int:
     """Show where the stores are, and where that is said.

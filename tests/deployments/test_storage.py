@@ -131,20 +131,26 @@ def test_reading_commands_say_what_the_production_profile_refuses(typed, monkeyp
 # ---- with a Prefect server -----------------------------------------------------------------------------------
 
 
-def seen(api):
-    """All blocks, as Prefect shows them."""
-    request = Request(f"{api}/block_documents/filter", b"{}", {"Content-Type": "application/json"})
+def ask(api, path, method="POST", body=b"{}"):
+    request = Request(f"{api}/{path}", body, {"Content-Type": "application/json"}, method=method)
     with urlopen(request, timeout=30) as answer:
-        found = answer.read().decode()
-    assert "collect-queue" in found
-    return found
+        return answer.read().decode()
 
 
-def test_what_is_set_here_is_obeyed_in_an_empty_folder_that_knows_prefect_alone(tmp_path, new_collect, prefect_server):
-    here = new_collect(tmp_path / "here", **prefect_server)
+@pytest.fixture
+def own_prefect(prefect_server):
+    """The session's Prefect server, which afterwards knows of no stores: empty folders of other tests ask it, too."""
+    yield prefect_server
+    api = prefect_server["PREFECT_API_URL"]
+    for block in json.loads(ask(api, "block_documents/filter")):
+        ask(api, f"block_documents/{block['id']}", "DELETE", None)
+
+
+def test_what_is_set_here_is_obeyed_in_an_empty_folder_that_knows_prefect_alone(tmp_path, new_collect, own_prefect):
+    here = new_collect(tmp_path / "here", **own_prefect)
     said = here("storage", "set", *STACK).stderr
     assert "blocks of Prefect at" in said and "S3cret" not in said
-    there = new_collect(tmp_path / "there", **prefect_server)
+    there = new_collect(tmp_path / "there", **own_prefect)
     shown = there.json("storage", "show")
     assert [each["origin"] for each in shown] == ["block"] * 4
     assert [each["address"] for each in shown] == [each["address"] for each in here.json("storage", "show")]
@@ -152,17 +158,18 @@ def test_what_is_set_here_is_obeyed_in_an_empty_folder_that_knows_prefect_alone(
     here("storage", "mirror")
     done = subprocess.run([sys.executable, "-c", THERE], env=there.environment, capture_output=True, text=True)
     assert done.stdout.split() == ["{'k1':", "b'two'}", STACK[2], "9", "RedisCache", "RabbitQueue"], done.stderr
-    assert "S3cret" not in seen(prefect_server["PREFECT_API_URL"])
+    seen = ask(own_prefect["PREFECT_API_URL"], "block_documents/filter")
+    assert "collect-queue" in seen and "S3cret" not in seen
     there("storage", "set", "--embedded")
     assert {each["origin"] for each in there.json("storage", "show")} == {"embedded"}
 
 
 def test_a_folder_that_knows_prefect_alone_works_on_the_servers(
-    collect, tmp_path, new_collect, prefect_server, metadata_url, documents_url, cache_url, queue_url
+    collect, tmp_path, new_collect, own_prefect, metadata_url, documents_url, cache_url, queue_url
 ):
     collect("storage", "set", metadata_url, documents_url, cache_url, queue_url)
     collect("storage", "migrate")
-    there = new_collect(tmp_path / "there", **prefect_server)
+    there = new_collect(tmp_path / "there", **own_prefect)
     assert [each["wrong"] for each in there.json("storage", "check")] == [None] * 4
     assert there.json("status") == []
     assert not there.home.exists()
