@@ -1,16 +1,20 @@
 """`collect storage`: what is set is kept for its owner, mirrored into Prefect, shown without secrets, and checked."""
 
+import asyncio
 import json
 import subprocess
 import sys
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+import aio_pika
+import pymongo
 import pytest
 
 from blocks import settings_file
 from blocks.addresses import ROLES
 from blocks.settings import Settings
+from deployments.dev_servers.kinds import MongoDb
 
 STACK = (
     "mysql://loader:S3cret@127.0.0.1:9/collect",
@@ -21,6 +25,7 @@ STACK = (
 
 THERE = """
 from blocks.settings import Settings
+from deployments.dev_servers.kinds import MongoDb
 from blocks.storage import CollectCache, CollectQueue
 
 settings, cache = Settings.load(), CollectCache.load("collect")
@@ -223,6 +228,43 @@ def test_wrong_passwords_are_found_side_by_side_and_not_repeated(
         assert found[role]["wrong"].startswith(code), found[role]
         assert found[role]["version"] is None
     assert "Wr0ng" not in json.dumps(found)
+
+
+class Standalone(MongoDb):
+    """No replica set."""
+
+    def command(self):
+        command = super().command()
+        return [each for each in command if each not in ("--replSet", "rs0")]
+
+    def greet(self):
+        with pymongo.MongoClient("127.0.0.1", self.port, serverSelectionTimeoutMS=500) as client:
+            client.admin.command("ping")
+
+
+def test_a_mongodb_that_is_no_replica_set_is_found(outcomes, own_server):
+    url = own_server(Standalone).server.url.partition("?")[0]
+    assert outcomes(STACK[0], url, *STACK[2:])["documents"]["wrong"].startswith("COL-0641")
+
+
+def test_a_virtual_host_without_rights_or_not_there_is_found(outcomes, ctl, queue_url):
+    ctl("clear_permissions", "-p", urlsplit(queue_url).path[1:], "collect")
+    for url in (queue_url, queue_url + "-not-there"):
+        assert outcomes(*STACK[:3], url)["queue"]["wrong"].startswith("COL-0674")
+
+
+def test_a_user_who_may_make_no_queues_is_found(outcomes, ctl, queue_url):
+    ctl("set_permissions", "-p", urlsplit(queue_url).path[1:], "collect", "^$", ".*", ".*")
+    assert outcomes(*STACK[:3], queue_url)["queue"]["wrong"].startswith("COL-0675")
+
+
+def test_a_queue_that_was_made_in_another_way_is_found(outcomes, queue_url):
+    async def made():
+        async with await aio_pika.connect(queue_url) as connection:
+            await (await connection.channel()).declare_queue("collect", durable=True)
+
+    asyncio.run(made())
+    assert outcomes(*STACK[:3], queue_url)["queue"]["wrong"].startswith("COL-0676")
 
 
 def test_servers_that_are_not_there_are_found_within_seconds(outcomes):
