@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from collectors.errors import Misconfigured
+from collectors.language import spoken
 
 EXAMPLES = {
     "metadata": "mysql+pymysql://user:password@host:3306/database",
@@ -12,27 +13,21 @@ EXAMPLES = {
     "cache": "redis://:password@host:6379/0",
     "queue": "amqp://user:password@host:5672/vhost",
 }
+ROLES = tuple(EXAMPLES)
+MYSQL = "mysql+pymysql"
 SCHEMES = {
-    "metadata": {"mysql": "mysql+pymysql", "mariadb": "mysql+pymysql", "mysql+pymysql": "mysql+pymysql"},
+    "metadata": {MYSQL: MYSQL, "mysql": MYSQL, "mariadb": MYSQL, "mariadb+pymysql": MYSQL},
     "documents": {"mongodb": "mongodb", "mongodb+srv": "mongodb+srv"},
     "cache": {"redis": "redis", "rediss": "rediss"},
     "queue": {"amqp": "amqp", "amqps": "amqps"},
 }
-ROLES = tuple(EXAMPLES)
-LOOPBACK = ("localhost", "::1")
-ENCRYPTED_SCHEMES = ("mongodb+srv", "rediss", "amqps")
-ENCRYPTED_BY = {"metadata": ("ssl_ca", "ssl"), "documents": ("tls", "ssl")}
-TLS_REMEDIES = {
-    "metadata": "?ssl_ca=FILE",
-    "documents": "&tls=true&tlsCAFile=FILE",
-    "cache": "rediss://...?ssl_ca_certs=FILE",
-    "queue": "amqps://...?cafile=FILE",
-}
+# Its driver would stumble over any other one, with every command.
+MYSQL_OPTIONS = ("charset", "ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "ssl_check_hostname")
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """URLs with their secrets, which are in no repr; `shown` is for people."""
+    """URLs as their drivers take them, with their secrets, which are in no repr; `shown` is for people."""
 
     metadata: str = field(repr=False)
     documents: str = field(repr=False)
@@ -43,15 +38,28 @@ class Addresses:
         return getattr(self, role)
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A URL taken apart and decoded, its options in lower case. One of MongoDB may name several hosts."""
+
+    scheme: str
+    user: str
+    password: str = field(repr=False)
+    hosts: tuple[str, ...]
+    path: str
+    options: Mapping[str, str] = field(repr=False)
+
+
 def addresses(given: Mapping[str, str]) -> Addresses:
     """All four, or Misconfigured."""
     missing = [role for role in ROLES if not given.get(role)]
     if missing:
         raise Misconfigured(
             "the full stack needs four addresses; missing: {missing}",
-            "Give all of them: collect storage set METADATA DOCUMENTS CACHE QUEUE",
+            "Give all of them: collect storage set METADATA DOCUMENTS CACHE QUEUE, or by {variables}",
             code="COL-0690",
             missing=", ".join(missing),
+            variables=", ".join(f"COLLECT_{role.upper()}" for role in ROLES),
         )
     return Addresses(**{role: checked(role, given[role]) for role in ROLES})
 
@@ -59,27 +67,57 @@ def addresses(given: Mapping[str, str]) -> Addresses:
 def checked(role: str, url: str) -> str:
     """The URL as its driver takes it. Raises Misconfigured, and never repeats what may hold a password."""
     try:
-        parts = urlsplit(url)
-        port_is_right = parts.port is None or parts.port > 0
+        parts = parts_of(url)
     except ValueError:
-        raise _unfit(role, "it is no URL, or its port is no number") from None
-    scheme = SCHEMES[role].get(parts.scheme)
-    if scheme is None:
-        raise _unfit(role, f"it begins with {parts.scheme or 'nothing'!r}")
-    if not parts.hostname or not port_is_right:
-        raise _unfit(role, "it names no host")
-    path = parts.path.removeprefix("/")
-    if not path or "/" in path or (role == "cache" and not path.isdigit()):
-        raise _unfit(role, "it has no database in its path")
-    return parts._replace(scheme=scheme).geturl()
+        why = spoken("it is no URL, or its port is no number; in a password @ is written %40, / %2F and : %3A")
+        raise _unfit(role, why) from None
+    if why := _fault(role, parts):
+        raise _unfit(role, why)
+    return SCHEMES[role][parts.scheme] + url.strip()[len(parts.scheme) :]
+
+
+def parts_of(url: str) -> Parts:
+    """Raises ValueError."""
+    found = urlsplit(url)
+    user, _, hosts = found.netloc.rpartition("@")
+    name, _, password = user.partition(":")
+    if not url.isprintable() or "@" in found.path or found.fragment:
+        raise ValueError("a character that has to be written otherwise")
+    names = tuple(_host(each) for each in hosts.split(","))
+    options = {name.lower(): value for name, value in parse_qsl(found.query, keep_blank_values=True)}
+    return Parts(found.scheme, unquote(name), unquote(password), names, found.path.removeprefix("/"), options)
 
 
 def shown(url: str) -> str:
     """Without the password, nor options, which may hold secrets too."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    user = f"{parts.username}:***@" if parts.password else f"{parts.username}@" if parts.username else ""
-    return parts._replace(netloc=f"{user}{host}", query="").geturl()
+    found = urlsplit(url)
+    user, at, hosts = found.netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    return found._replace(netloc=f"{name}{colon and ':***'}{at}{hosts}", query="").geturl()
+
+
+def _host(name_and_port: str) -> str:
+    found = urlsplit(f"//{name_and_port}")
+    if found.port == 0:
+        raise ValueError("no port")
+    return found.hostname or ""
+
+
+def _fault(role: str, parts: Parts) -> str:
+    if parts.scheme not in SCHEMES[role]:
+        return spoken("it does not begin with {schemes}", schemes=", ".join(f"{each}://" for each in SCHEMES[role]))
+    if not all(parts.hosts):
+        return spoken("it names no host")
+    if len(parts.hosts) > 1 and role != "documents":
+        return spoken("it names several hosts")
+    if role == "queue" and not parts.path:
+        return spoken("it has no virtual host in its path; the one that is called / is written %2F")
+    if not parts.path or "/" in parts.path or (role == "cache" and not parts.path.isdecimal()):
+        return spoken("it has no database in its path")
+    if role == "metadata" and (others := parts.options.keys() - set(MYSQL_OPTIONS)):
+        known = ", ".join(MYSQL_OPTIONS)
+        return spoken("its option {other} is none of {known}", other=min(others), known=known)
+    return ""
 
 
 def _unfit(role: str, why: str) -> Misconfigured:
@@ -91,32 +129,3 @@ def _unfit(role: str, why: str) -> Misconfigured:
         why=why,
         example=EXAMPLES[role],
     )
-
-
-def refuse_unsafe(where: Addresses, has_keys: bool) -> None:
-    """What the production profile does not allow. Raises Misconfigured with all of it."""
-    reasons = [f"{role}: {reason}" for role in ROLES for reason in _unsafe(role, where[role])]
-    if not has_keys:
-        reasons.append("COLLECT_SIGNING_KEYS: not set")
-    if reasons:
-        raise Misconfigured(
-            "the production profile refuses this: {reasons}",
-            "Change it, or set COLLECT_PROFILE=development where this is no production.",
-            code="COL-0692",
-            reasons="; ".join(reasons),
-        )
-
-
-def _unsafe(role: str, url: str) -> list[str]:
-    parts = urlsplit(url)
-    reasons = []
-    if not parts.password or parts.password == parts.username:
-        reasons.append("no password, or a default one")
-    is_here = parts.hostname in LOOPBACK or str(parts.hostname).startswith("127.")
-    options = parse_qs(parts.query)
-    is_encrypted = parts.scheme in ENCRYPTED_SCHEMES or any(
-        options.get(name, ["false"])[-1].lower() != "false" for name in ENCRYPTED_BY.get(role, ())
-    )
-    if not is_here and not is_encrypted:
-        reasons.append(f"plain text to another host; encrypt it: {TLS_REMEDIES[role]}")
-    return reasons

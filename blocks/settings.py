@@ -1,23 +1,18 @@
 """Where this installation keeps things. The only reader of the environment, and of the file `settings`."""
 
 import hashlib
-import json
 import os
-import tomllib
-from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.request import Request, urlopen
 
-from blocks.addresses import ROLES, Addresses, addresses, refuse_unsafe
-from collectors.errors import Misconfigured
+from blocks import settings_file
+from blocks.addresses import ROLES, Addresses, addresses, parts_of
+from collectors.errors import CollectError, Misconfigured, Unreachable
 
-PROFILES = ("development", "production")
+DEVELOPMENT, PRODUCTION = PROFILES = ("development", "production")
 KEYS, PROFILE = "signing_keys", "profile"
-BLOCK = "collect"
-SECONDS_FOR_A_BLOCK = 3.0
+DERIVED = "url"  # the id of the key that is made of the queue's password where none is given
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +20,8 @@ class Settings:
     """`home` holds everything the embedded parts keep; `prefect_api_url` is set by who brings a Prefect server.
 
     Without `addresses` the embedded stores are used; `origin` says where the addresses are from. `signing_keys` are
-    secrets by their ids: the first one signs what travels through the queue, all of them are known.
+    secrets by their ids: the first one signs what travels through the queue, all of them are known. `doubt` is why it
+    could not be found out which stores are meant.
     """
 
     home: Path
@@ -33,6 +29,8 @@ class Settings:
     addresses: Addresses | None = None
     signing_keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     origin: str = "embedded"
+    profile: str = DEVELOPMENT
+    doubt: CollectError | None = None
 
     @classmethod
     def load(cls) -> "Settings":
@@ -40,18 +38,20 @@ class Settings:
 
         COLLECT_HOME is the folder (default: .collect in the working directory).
         """
-        home, api = _home(), os.environ.get("PREFECT_API_URL") or None
-        origin, found = _found(home, api)
-        where = addresses(found) if any(found.get(role) for role in ROLES) else None
-        keys = signing_keys(found.get(KEYS))
-        if _profile(found.get(PROFILE)) == "production" and where:
-            refuse_unsafe(where, bool(keys))
-        if where and not keys:
-            keys = {"url": hashlib.sha256(b"platform-collect " + where.queue.encode()).digest()}
-        return cls(home, api, where, keys, origin if where else "embedded")
+        bare = cls.of_home()
+        try:
+            origin, said = _said(bare)
+        except Unreachable as error:
+            return cls(bare.home, bare.prefect_api_url, doubt=error)
+        profile = _profile(said.get(PROFILE))
+        if not any(said.get(role) for role in ROLES):
+            return cls(bare.home, bare.prefect_api_url, profile=profile)
+        where = addresses(said)
+        keys = signing_keys(said.get(KEYS)) or _derived(where.queue)
+        return cls(bare.home, bare.prefect_api_url, where, keys, origin, profile)
 
     @classmethod
-    def load_file(cls) -> "Settings":
+    def of_home(cls) -> "Settings":
         """Without the addresses: to write them anew, however wrong those are that stand there."""
         return cls(_home(), os.environ.get("PREFECT_API_URL") or None)
 
@@ -79,18 +79,6 @@ class Settings:
                 home=self.home,
                 why=error.strerror,
             ) from error
-
-    def keep(self, values: Mapping[str, str]) -> None:
-        """Write the file anew, readable by its owner only; a reader sees the old one or the new one."""
-        self.make_home()
-        part = self.home / f".settings.{os.getpid()}"
-        part.touch(mode=0o600)
-        part.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
-        part.replace(_file(self.home))
-
-    def kept(self) -> dict[str, str]:
-        """What the file says."""
-        return _of_file(self.home)
 
 
 def language() -> str:
@@ -122,75 +110,46 @@ def _home() -> Path:
         ) from error
 
 
-def _found(home: Path, api: str | None) -> tuple[str, dict[str, str]]:
+def _said(settings: Settings) -> tuple[str, dict[str, str]]:
     """Addresses are taken from one place as a whole; keys and profile may stand in the environment beside them."""
     names = (*ROLES, KEYS, PROFILE)
     given = {name: value for name in names if (value := os.environ.get(f"COLLECT_{name.upper()}"))}
     if any(role in given for role in ROLES):
         return "environment", given
-    if of_file := _of_file(home):
+    of_file = settings_file.read(settings.home)
+    if of_file is not None:
         return "file", of_file | given
     # A folder that holds embedded data stays embedded.
-    if api and not (home / "collect.db").exists() and (of_blocks := _of_blocks(api)):
-        return "block", of_blocks | given
+    if settings.prefect_api_url and not settings.database.exists():
+        from blocks.prefect_blocks import asked
+
+        return "block", asked(settings.prefect_api_url, os.environ.get("PREFECT_API_AUTH_STRING")) | given
     return "embedded", given
-
-
-def _file(home: Path) -> Path:
-    return home / "settings"
-
-
-def _of_file(home: Path) -> dict[str, str]:
-    path = _file(home)
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (OSError, ValueError) as error:
-        raise Misconfigured(
-            "{path} cannot be read ({why})",
-            "Write it anew: collect storage set METADATA DOCUMENTS CACHE QUEUE",
-            code="COL-0693",
-            path=path,
-            why=getattr(error, "strerror", None) or "it is no TOML",
-        ) from None
-    return {name: str(value) for name, value in found.items()}
-
-
-def _of_blocks(api: str) -> dict[str, str]:
-    """Asked without Prefect's client, whose import takes seconds. No server, or no such block: nothing."""
-    found: dict[str, str] = {}
-    for role in ROLES:
-        address = f"{api}/block_types/slug/collect-{role}/block_documents/name/{BLOCK}?include_secrets=true"
-        try:
-            with urlopen(_request(address), timeout=SECONDS_FOR_A_BLOCK) as answer:
-                data: dict[str, Any] = json.load(answer)["data"]
-        except (OSError, ValueError, KeyError):
-            return {}
-        found |= {role: data["url"]} | ({KEYS: data["keys"]} if data.get("keys") else {})
-    return found
-
-
-def _request(address: str) -> Request:
-    credentials = os.environ.get("PREFECT_API_AUTH_STRING")
-    basic = {"Authorization": f"Basic {b64encode(credentials.encode()).decode()}"} if credentials else {}
-    return Request(address, headers=basic)
 
 
 def signing_keys(text: str | None) -> dict[str, bytes]:
     """`id:secret,id:secret`; the first one signs."""
     keys = {}
-    for part in (text or "").split(","):
-        id, colon, value = part.strip().partition(":")
-        if part.strip() and not (id and colon and value):
+    for part in filter(None, (text or "").replace(" ", "").split(",")):
+        id, _, value = part.partition(":")
+        if not (id and value):
             raise Misconfigured(
                 "the signing keys cannot be read",
                 "Write them as id:secret, and several with commas between, in COLLECT_SIGNING_KEYS.",
                 code="COL-0694",
             )
-        if id:
-            keys[id] = value.encode()
+        keys[id] = value.encode()
     return keys
+
+
+def written(keys: Mapping[str, bytes]) -> str:
+    """As `signing_keys` reads them; without the one that everybody can derive."""
+    return ",".join(f"{id}:{value.decode()}" for id, value in keys.items() if id != DERIVED)
+
+
+def _derived(queue: str) -> dict[str, bytes]:
+    """Whoever may use the queue knows its password, by whatever name of the host."""
+    return {DERIVED: hashlib.sha256(b"platform-collect " + parts_of(queue).password.encode()).digest()}
 
 
 def _profile(name: str | None) -> str:
@@ -201,4 +160,4 @@ def _profile(name: str | None) -> str:
             code="COL-0695",
             name=name,
         )
-    return name or PROFILES[0]
+    return name or DEVELOPMENT

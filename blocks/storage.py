@@ -1,24 +1,40 @@
-"""Where the stores are, as Prefect blocks: on a worker of another machine they say what the file settings says here."""
+"""Where the stores are, as Prefect blocks: on a worker of another machine they say what the file `settings` says here.
+
+Prefect imports this module with every server and worker it starts: drivers are imported when a store is opened.
+"""
 
 import asyncio
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from httpx import HTTPError
 from prefect.blocks.core import Block
+from prefect.exceptions import PrefectException
 from prefect_redis import RedisDatabase
 from pydantic import Field, SecretStr
 
-from blocks.settings import BLOCK
+from blocks.addresses import EXAMPLES
+from blocks.prefect_blocks import NAME, SLUGS
+from blocks.settings import Settings, signing_keys, written
+from collectors.errors import Unreachable
+
+if TYPE_CHECKING:
+    from blocks.caches.redis_cache import RedisCache
+    from blocks.documents.mongo import MongoDocuments
+    from blocks.queues.rabbitmq import RabbitQueue
+    from blocks.sql.mysql import MysqlDatabase
+
+LONGEST_REASON = 200
 
 
 class CollectMetadata(Block):
     """MySQL or MariaDB: catalog, ledger and rows."""
 
     _block_type_name: ClassVar[str] = "Collect Metadata"
-    _block_type_slug: ClassVar[str] = "collect-metadata"
+    _block_type_slug: ClassVar[str] = SLUGS["metadata"]
 
-    url: SecretStr = Field(description="mysql+pymysql://user:password@host:3306/database")
+    url: SecretStr = Field(description=EXAMPLES["metadata"])
 
-    def open(self) -> Any:
+    def open(self) -> "MysqlDatabase":
         from blocks.sql.mysql import MysqlDatabase
 
         return MysqlDatabase(self.url.get_secret_value())
@@ -28,63 +44,69 @@ class CollectDocuments(Block):
     """MongoDB, a replica set: the full detail of records."""
 
     _block_type_name: ClassVar[str] = "Collect Documents"
-    _block_type_slug: ClassVar[str] = "collect-documents"
+    _block_type_slug: ClassVar[str] = SLUGS["documents"]
 
-    url: SecretStr = Field(description="mongodb://user:password@host:27017/database?replicaSet=rs0")
+    url: SecretStr = Field(description=EXAMPLES["documents"])
 
-    def open(self) -> Any:
+    def open(self) -> "MongoDocuments":
         from blocks.documents.mongo import MongoDocuments
 
         return MongoDocuments(self.url.get_secret_value())
 
 
 class CollectCache(RedisDatabase):
-    """Redis: copies of what is asked for most. `url` has everything; host, port and the rest are read from it."""
+    """Redis: copies of what is asked for most. A Redis Database block that is told by its connection URL alone."""
 
     _block_type_name: ClassVar[str] = "Collect Cache"
-    _block_type_slug: ClassVar[str] = "collect-cache"
+    _block_type_slug: ClassVar[str] = SLUGS["cache"]
 
-    url: SecretStr = Field(description="redis://:password@host:6379/0")
+    connection_url: SecretStr = Field(description=f"{EXAMPLES['cache']}; host, port and the others count for nothing")
 
-    @classmethod
-    def of(cls, url: str) -> "CollectCache":
-        parts = RedisDatabase.from_connection_string(url)
-        return cls(url=SecretStr(url), **{name: getattr(parts, name) for name in RedisDatabase.model_fields})
-
-    def open(self) -> Any:
+    def open(self) -> "RedisCache":
         from blocks.caches.redis_cache import RedisCache
 
-        return RedisCache(self.url.get_secret_value())
+        return RedisCache(self.connection_url.get_secret_value())
 
 
 class CollectQueue(Block):
     """RabbitMQ: what was read, on its way to the stores."""
 
     _block_type_name: ClassVar[str] = "Collect Queue"
-    _block_type_slug: ClassVar[str] = "collect-queue"
+    _block_type_slug: ClassVar[str] = SLUGS["queue"]
 
-    url: SecretStr = Field(description="amqp://user:password@host:5672/vhost")
-    keys: SecretStr = Field(description="what signs the messages: id:secret,id:secret")
+    url: SecretStr = Field(description=EXAMPLES["queue"])
+    signing_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="id:secret,id:secret; the first one signs the messages. Without any, the password of the URL does",
+    )
 
-    def open(self) -> Any:
+    def open(self) -> "RabbitQueue":
         from blocks.queues.broker import Broker
         from blocks.queues.rabbitmq import RabbitQueue
-        from blocks.settings import signing_keys
 
-        return RabbitQueue(Broker(self.url.get_secret_value()), signing_keys(self.keys.get_secret_value()))
-
-
-def mirrored(values: dict[str, str]) -> None:
-    """Save all blocks under the name the platform looks for."""
-    asyncio.run(_mirrored(values))
+        return RabbitQueue(Broker(self.url.get_secret_value()), signing_keys(self.signing_keys.get_secret_value()))
 
 
-async def _mirrored(values: dict[str, str]) -> None:
+def mirror(settings: Settings) -> None:
+    """Save the four blocks under the name the platform looks for. Raises Unreachable."""
+    where, keys = settings.addresses, written(settings.signing_keys)
     blocks = (
-        CollectMetadata(url=values["metadata"]),
-        CollectDocuments(url=values["documents"]),
-        CollectCache.of(values["cache"]),
-        CollectQueue(url=values["queue"], keys=values["signing_keys"]),
+        CollectMetadata(url=where.metadata),
+        CollectDocuments(url=where.documents),
+        CollectCache(connection_url=where.cache),
+        CollectQueue(url=where.queue, signing_keys=keys),
     )
+    try:
+        asyncio.run(_save(blocks))
+    except (HTTPError, PrefectException) as error:
+        raise Unreachable(
+            "the Prefect server does not take the blocks ({why})",
+            "Correct PREFECT_API_URL or PREFECT_API_AUTH_STRING, then: collect storage mirror",
+            code="COL-0731",
+            why=f"{error}".partition("\n")[0][:LONGEST_REASON],
+        ) from None
+
+
+async def _save(blocks: tuple[Block, ...]) -> None:
     for block in blocks:
-        await block.save(BLOCK, overwrite=True)
+        await block.save(NAME, overwrite=True)

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from blocks.caches.none import NoCache
 from blocks.documents.sqlite import SqliteDocuments
+from blocks.production import refuse_unsafe
 from blocks.queues.direct import DirectQueue
 from blocks.settings import Settings
 from blocks.sql.catalog import Catalog
@@ -35,7 +36,13 @@ class Storage:
 
 @contextmanager
 def open_storage(settings: Settings) -> Iterator[Storage]:
-    """The stores the settings name; the embedded ones are made when they are not there yet."""
+    """The stores the settings name; the embedded ones are made when they are not there yet.
+
+    Raises Unreachable when it is not known which are meant, Misconfigured when the profile forbids them.
+    """
+    if settings.doubt:
+        raise settings.doubt
+    refuse_unsafe(settings)
     with _full_stack(settings) if settings.addresses else _embedded(settings) as storage:
         yield storage
 

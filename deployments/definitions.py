@@ -30,7 +30,8 @@ def looked_up(name_or_file: str, overrides: Sequence[str], tenant: str = "defaul
     Raises Misconfigured.
     """
     settings = Settings.load()
-    if names_file(name_or_file) or not settings.database.exists():
+    nothing_yet = settings.addresses is None and not settings.database.exists()
+    if names_file(name_or_file) or nothing_yet:
         return resolve(name_or_file, overrides, None, tenant).definition
     with open_storage(settings) as storage:
         return resolve(name_or_file, overrides, storage.catalog, tenant).definition

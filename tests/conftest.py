@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,12 @@ def queue_url(rabbitmq: DevServer) -> str:
     rabbitmqctl(rabbitmq, "add_vhost", name)
     rabbitmqctl(rabbitmq, "set_permissions", "-p", name, "collect", ".*", ".*", ".*")
     return _another(rabbitmq.server.url, name)
+
+
+@pytest.fixture
+def ctl(rabbitmq: DevServer) -> Callable[..., str]:
+    """Tells RabbitMQ what rabbitmqctl can tell it."""
+    return partial(rabbitmqctl, rabbitmq)
 
 
 def rabbitmqctl(broker: DevServer, *arguments: str) -> str:

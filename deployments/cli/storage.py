@@ -1,35 +1,33 @@
 """`storage`: where the stores are, whether they are well, and the tables they need."""
 
 import secrets
-from typing import Annotated
+from contextlib import closing
+from dataclasses import asdict
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
+from blocks import settings_file
 from blocks.addresses import ROLES, addresses, shown
+from blocks.production import refuse_unsafe
 from blocks.settings import KEYS, Settings
 from collectors.language import spoken
+from deployments import prefect_server
 from deployments.cli.output import print_json, print_rows, say
 
-storage = App(name="storage")
+storage = App(name="storage", help_format="plaintext")
 
 
 @storage.command(name="set")
 def set_(
-    metadata: Annotated[str, Parameter(allow_leading_hyphen=False)] = "",
-    documents: str = "",
-    cache: str = "",
-    queue: str = "",
-    /,
-    *,
-    embedded: bool = False,
+    metadata: str = "", documents: str = "", cache: str = "", queue: str = "", /, *, embedded: bool = False
 ) -> int:
     """Use the full stack from now on: four addresses, each with its database in the path.
 
     They are kept in the file settings of the platform's folder, readable by its owner only, and in Prefect's blocks
-    where a Prefect server is set.
+    where a Prefect server runs.
 
     Examples
-        $ collect storage set mysql+pymysql://USER:PASSWORD@HOST/DATABASE mongodb://HOST/DATABASE?replicaSet=rs0 \
+        $ collect storage set mysql+pymysql://USER:PASSWORD@HOST/DATABASE 'mongodb://HOST/DATABASE?replicaSet=rs0' \
 redis://:PASSWORD@HOST/0 amqp://USER:PASSWORD@HOST/VHOST
         $ collect storage set --embedded
 
@@ -40,43 +38,64 @@ redis://:PASSWORD@HOST/0 amqp://USER:PASSWORD@HOST/VHOST
     documents
         MongoDB, a replica set: the full detail of records
     cache
-        Redis
+        Redis: copies of what is asked for most
     queue
-        RabbitMQ
+        RabbitMQ: what was read, on its way to the stores
     embedded
         go back to the embedded stores; what the servers hold stays there
     """
-    settings = Settings.load_file()
-    kept = {name: value for name, value in settings.kept().items() if name not in ROLES}
+    bare = Settings.of_home()
+    kept = {name: value for name, value in (settings_file.read(bare.home) or {}).items() if name not in ROLES}
+    bare.make_home()
     if embedded:
-        settings.keep(kept)
-        say("the embedded stores below {home} are used now", home=settings.home)
+        settings_file.write(bare.home, kept)
+        say("the embedded stores below {home} are used now", home=bare.home)
+        _obeyed()
         return 0
-    given = dict(zip(ROLES, (metadata, documents, cache, queue), strict=True))
-    where = addresses(given)
+    where = addresses(dict(zip(ROLES, (metadata, documents, cache, queue), strict=True)))
     kept.setdefault(KEYS, f"k1:{secrets.token_hex(32)}")
-    settings.keep({role: where[role] for role in ROLES} | kept)
+    settings_file.write(bare.home, {role: where[role] for role in ROLES} | kept)
     for role in ROLES:
         say("{role}: {address}", role=role, address=shown(where[role]))
-    if settings.database.exists():
-        say("what is in {home} stays there, and is not copied: collect it again", home=settings.home)
-    _mirror({role: where[role] for role in ROLES} | {KEYS: kept[KEYS]}, settings)
+    if bare.database.exists():
+        say("what is in {home} stays there, and is not copied: collect it again", home=bare.home)
+    _mirror(_obeyed())
     say("next: {command}", command="collect storage migrate")
     return 0
 
 
-def _mirror(values: dict[str, str], settings: Settings) -> None:
-    from deployments import prefect_server
+def _obeyed() -> Settings:
+    """What holds now, which may be something else than the file says."""
+    settings = Settings.load()
+    if settings.origin == "environment":
+        say("but COLLECT_METADATA and the like are set, and what they say is obeyed")
+    return settings
 
+
+@storage.command
+def mirror() -> int:
+    """Write the addresses that hold here into Prefect's blocks, for workers on other machines.
+
+    Examples
+        $ collect storage mirror
+    """
+    settings = _of_servers()
+    if settings:
+        _mirror(settings)
+    return 0
+
+
+def _mirror(settings: Settings) -> None:
     api = settings.prefect_api_url or prefect_server.running(settings)
     if not api or not prefect_server.healthy(api):
-        say("no Prefect server answers: its blocks, which workers elsewhere read, are not written; do it again then")
+        command = "collect storage mirror"
+        say("no Prefect server answers, so its blocks are not written; when one does: {command}", command=command)
         return
     prefect_server.use(settings)
-    from blocks.storage import mirrored
+    from blocks.storage import mirror as written
 
-    mirrored(values)
-    say("Prefect's blocks at {api} are written", api=api)
+    written(settings)
+    say("the blocks of Prefect at {api} are written", api=api)
 
 
 @storage.default
@@ -94,6 +113,8 @@ def show(*, json: bool = False) -> int:
         print an array of objects
     """
     settings = Settings.load()
+    if settings.doubt:
+        raise settings.doubt
     files = {"metadata": settings.database, "documents": settings.documents}
     found = [
         {
@@ -104,6 +125,10 @@ def show(*, json: bool = False) -> int:
         for role in ROLES
     ]
     print_rows(found, {"KEEPS": "role", "ADDRESS": "address", "SAID BY": "origin"}, json)
+    say("profile: {profile}", profile=settings.profile)
+    if settings.signing_keys:
+        first, *others = settings.signing_keys
+        say("signing key: {first}; known beside it: {others}", first=first, others=", ".join(others) or "-")
     return 0
 
 
@@ -120,13 +145,14 @@ def check(*, json: bool = False) -> int:
     json
         print an array of objects
     """
+    settings = _of_servers()
+    if settings is None:
+        if json:
+            print_json([])
+        return 0
     from blocks.checking import checked
 
-    settings = Settings.load()
-    if settings.addresses is None:
-        say("the embedded stores are used; examine them with: collect doctor")
-        return 0
-    found = checked(settings)
+    found = [asdict(each) for each in checked(settings)]
     columns = {
         "KEEPS": "role",
         "ADDRESS": "address",
@@ -148,22 +174,32 @@ def migrate(*, json: bool = False) -> int:
     json
         print one JSON object
     """
+    settings = _of_servers()
+    before, after = _migrated(settings) if settings else (None, None)
+    if json:
+        print_json({"before": before, "after": after})
+    elif settings and before == after:
+        say("the tables are those of revision {after} already", after=after)
+    elif settings:
+        say("the tables are those of revision {after} now", after=after)
+    return 0
+
+
+def _migrated(settings: Settings) -> tuple[str | None, str]:
     from blocks.sql.migrations import migrate as migrated
     from blocks.sql.mysql import MysqlDatabase
 
+    refuse_unsafe(settings)
+    with closing(MysqlDatabase(settings.addresses.metadata)) as database:
+        return migrated(database)
+
+
+def _of_servers() -> Settings | None:
+    """None where there are no servers, which is said."""
     settings = Settings.load()
-    if settings.addresses is None:
-        say("the embedded stores bring themselves up to date; nothing has to be done")
-        return 0
-    database = MysqlDatabase(settings.addresses.metadata)
-    try:
-        before, after = migrated(database)
-    finally:
-        database.close()
-    if json:
-        print_json({"before": before, "after": after})
-    elif before == after:
-        say("the tables are those of revision {after} already", after=after)
-    else:
-        say("the tables are those of revision {after} now", after=after)
-    return 0
+    if settings.doubt:
+        raise settings.doubt
+    if settings.addresses:
+        return settings
+    say("the embedded stores are used; they need nothing of this, and collect doctor examines them")
+    return None

@@ -1,9 +1,12 @@
-"""compose.yaml holds together: it cannot be run here, so what it names is checked to be there."""
+"""compose.yaml holds together: it cannot be run here, so its form is checked, and that what it names is there."""
 
+import json
 import re
+from copy import deepcopy
 from pathlib import Path
 
 import yaml
+from jsonschema import Draft7Validator
 
 from blocks.addresses import ROLES, checked
 from deployments.cli import COMMANDS
@@ -13,6 +16,14 @@ TEXT = (ROOT / "compose.yaml").read_text()
 COMPOSE = yaml.safe_load(TEXT)
 SERVICES = COMPOSE["services"]
 SERVERS = {"mysql": "mysql:8", "mongodb": "mongo:7", "redis": "redis:7", "rabbitmq": "rabbitmq:3.13", "postgres": ""}
+
+
+def test_its_form_is_that_of_the_compose_specification():
+    schema = Draft7Validator(json.loads(Path(__file__).with_name("compose-schema.json").read_text()))
+    assert [error.message for error in schema.iter_errors(COMPOSE)] == []
+    wrong = deepcopy(COMPOSE)
+    wrong["services"]["redis"]["healthchek"] = {}
+    assert not schema.is_valid(wrong)
 
 
 def test_every_server_is_there_in_its_version_and_has_a_health_check():
