@@ -1,0 +1,106 @@
+"""What Redis does in one step. A key holds a value, or the token of the reader that is loading it.
+
+Both begin with the era, a word that is made anew whenever Redis does not know the scripts. It forgets them when it is
+started again, and a replica that takes over never knew them; either may hold what was dropped before, and nothing of an
+older era is believed.
+"""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha1
+from secrets import token_hex
+from threading import Lock
+from typing import Any, NamedTuple
+
+from redis import Redis
+from redis.exceptions import NoScriptError
+
+ERA = "platform-collect:era"
+SECONDS_TO_LOAD = 10.0  # a reader that takes longer answers what it loaded, but it is not kept
+# KEYS: the era, keys. ARGV: an era in case there is none, a token, its milliseconds.
+# Answers a value with `=` before it, `?` where somebody else is loading, nothing where the token stands now.
+ASK = """
+local held = redis.call('MGET', unpack(KEYS))
+local era = held[1]
+if not era then
+    era = ARGV[1]
+    redis.call('SET', KEYS[1], era)
+end
+local answers = {}
+for n = 2, #KEYS do
+    local found = held[n] and string.sub(held[n], 1, #era) == era and string.sub(held[n], #era + 1)
+    if not found then
+        redis.call('SET', KEYS[n], era .. '?' .. ARGV[2], 'PX', ARGV[3])
+    elseif string.sub(found, 1, 1) == '?' then
+        found = '?'
+    end
+    answers[n - 1] = found
+end
+return answers
+"""
+# KEYS: the era, keys. ARGV: the token, and for each key its milliseconds (0: it has no value) and its value.
+FILL = """
+local held = redis.call('MGET', unpack(KEYS))
+for n = 2, held[1] and #KEYS or 0 do
+    if held[n] == held[1] .. '?' .. ARGV[1] then
+        if ARGV[2 * n - 2] == '0' then
+            redis.call('DEL', KEYS[n])
+        else
+            redis.call('SET', KEYS[n], held[1] .. '=' .. ARGV[2 * n - 1], 'PX', ARGV[2 * n - 2])
+        end
+    end
+end
+"""
+
+
+class Answers(NamedTuple):
+    """What is kept, what the asker has to load, and what somebody else is loading."""
+
+    kept: dict[str, bytes]
+    missing: list[str]
+    awaited: list[str]
+
+
+class Scripts:
+    def __init__(self, redis: Redis) -> None:
+        self._redis, self._learning = redis, Lock()
+
+    def ask(self, keys: Sequence[str], token: str) -> Answers:
+        """The missing ones are reserved for `token`."""
+        found = self._run(ASK, keys, token_hex(8), token, round(SECONDS_TO_LOAD * 1000))
+        answers = Answers({}, [], [])
+        for key, said in zip(keys, found, strict=True):
+            if said is None:
+                answers.missing.append(key)
+            elif said == b"?":
+                answers.awaited.append(key)
+            else:
+                answers.kept[key] = said[1:]
+        return answers
+
+    def fill(self, keys: Sequence[str], token: str, values: Mapping[str, bytes], lives: Sequence[float]) -> None:
+        """Keep the values, for so many seconds each, of `keys` still reserved for `token`; free those without one."""
+        each = [
+            (round(life * 1000), values[key]) if key in values else (0, b"")
+            for key, life in zip(keys, lives, strict=True)
+        ]
+        self._run(FILL, keys, token, *(part for pair in each for part in pair))
+
+    def _run(self, script: str, keys: Sequence[str], *arguments: Any) -> Any:
+        call = sha1(script.encode(), usedforsecurity=False).hexdigest(), len(keys) + 1, ERA, *keys, *arguments
+        try:
+            return self._redis.evalsha(*call)
+        except NoScriptError:
+            self._learn()
+            return self._redis.evalsha(*call)
+
+    def _learn(self) -> None:
+        """Scripts and era are made known in one step, so that no script ever meets an older era."""
+        with self._learning:
+            names = [sha1(script.encode(), usedforsecurity=False).hexdigest() for script in (ASK, FILL)]
+            if all(self._redis.script_exists(*names)):
+                return
+            with self._redis.pipeline(transaction=True) as step:
+                step.set(ERA, token_hex(8))
+                step.script_load(ASK)
+                step.script_load(FILL)
+                step.execute()
