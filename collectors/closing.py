@@ -1,10 +1,11 @@
 """The end of a run: paths that changed above are put right, and the run gets the state it deserves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from collectors.interfaces import Documents
+from collectors.caching import keys_of_moves
+from collectors.interfaces import Cache, Documents
 from collectors.models import Strategy
 from collectors.paths import Move, Place, below, derive
 from collectors.states import RunState, ShardState
@@ -22,29 +23,37 @@ class Tree(Protocol):
     def replace(self, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None: ...
 
 
-def repair_paths(tree: Tree, documents: Documents, tenant: str, collection: str) -> int:
+def repair_paths(tree: Tree, documents: Documents, cache: Cache, tenant: str, collection: str) -> int:
     """Derive every path anew from names and parents, and correct what differs. Returns how many were corrected.
 
     Documents are corrected before rows: the rows are what is compared, so an interruption leaves work to be found.
     """
-    stored = tree.directories(tenant, collection)
+    of = tenant, collection
+    stored = tree.directories(*of)
     places = derive((id, parent, name) for id, parent, name, _, _ in stored)
-    directories = [
-        Move(id, path, places[id]) for id, _, _, path, level in stored if (path, level) != (places[id] or (None, None))
-    ]
-    _correct(tree, documents, tenant, collection, "directory", directories)
-    cases = [
-        Move(id, path, _case_place(places, parent, name))
-        for id, parent, name, path in tree.misplaced_cases(tenant, collection)
-    ]
-    cases = [move for move in cases if move.found != (move.place and move.place.path)]
-    _correct(tree, documents, tenant, collection, "case", cases)
+    directories = {
+        Move(id, path, places[id]): parent
+        for id, parent, _, path, level in stored
+        if (path, level) != (places[id] or (None, None))
+    }
+    _correct(tree, documents, cache, of, "directory", directories)
+    cases = {
+        Move(id, path, _case_place(places, parent, name)): parent
+        for id, parent, name, path in tree.misplaced_cases(*of)
+    }
+    cases = {move: parent for move, parent in cases.items() if move.found != (move.place and move.place.path)}
+    _correct(tree, documents, cache, of, "case", cases)
     return len(directories) + len(cases)
 
 
-def _correct(tree: Tree, documents: Documents, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None:
-    documents.repath(tenant, collection, kind, moves)
-    tree.replace(tenant, collection, kind, moves)
+def _correct(
+    tree: Tree, documents: Documents, cache: Cache, of: tuple[str, str], kind: str, parents: Mapping[Move, str | None]
+) -> None:
+    stale, moves = keys_of_moves(*of, kind, parents), list(parents)
+    cache.drop(of[0], stale)  # a cache that cannot be told is noticed while there is still work to be found
+    documents.repath(*of, kind, moves)
+    tree.replace(*of, kind, moves)
+    cache.drop(of[0], stale)
 
 
 def _case_place(places: dict[str, Place | None], parent: str | None, name: str) -> Place | None:

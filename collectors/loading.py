@@ -16,6 +16,7 @@ class Stored(NamedTuple):
     deleted: bool
     first_batch: str
     last_batch: str
+    parent_id: str | None
 
 
 class Judged(NamedTuple):

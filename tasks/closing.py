@@ -22,7 +22,8 @@ async def close_run(run_id: str) -> Outcome:
             strategy=here.collection.strategy,
         )
         if end.state is not RunState.PAUSED:
-            of = here.collection.tenant, here.collection.name
-            repaired = await to_thread.run_sync(repair_paths, here.storage.rows, here.storage.documents, *of)
+            of, storage = (here.collection.tenant, here.collection.name), here.storage
+            stores = storage.rows, storage.documents, storage.cache
+            repaired = await to_thread.run_sync(repair_paths, *stores, *of)
             get_run_logger().info("%s paths put right", repaired)
         return end

@@ -21,7 +21,7 @@ _ENTER = _new.on_conflict_do_update(
 )
 _CONFIRM = _new.on_conflict_do_update(index_elements=[ledger.c.batch_id], set_={"confirmed": True})
 _FINISH = update(ledger).where(ledger.c.batch_id == bindparam("key")).values(stage="done", done_at=now())
-_UNFINISHED = select(ledger.c.batch_id).where(
+_UNFINISHED = select(ledger.c.batch_id, ledger.c.stage).where(
     ledger.c.tenant == bindparam("tenant"),
     ledger.c.collection == bindparam("collection"),
     ledger.c.stage.in_(("published", "rows")),  # named, so that the index finds them among all that are done
@@ -45,9 +45,10 @@ def finish(connection: Connection, batch: Batch) -> None:
     connection.execute(_FINISH, {"key": batch.batch_id})
 
 
-def unfinished(connection: Connection, batch: Batch) -> frozenset[str]:
-    """The batches of the same collection that are not in every store yet."""
-    return frozenset(connection.scalars(_UNFINISHED, {"tenant": batch.tenant, "collection": batch.collection}))
+def unfinished(connection: Connection, batch: Batch) -> dict[str, str]:
+    """The batches of the same collection that are not in every store yet, and how far they are."""
+    found = connection.execute(_UNFINISHED, {"tenant": batch.tenant, "collection": batch.collection})
+    return dict(tuple(row) for row in found)
 
 
 def _entry(batch: Batch) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Rows and ledger in the catalog's database: guarded upserts, the newest version wins."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -29,13 +29,15 @@ class Rows:
     def apply(self, batch: Batch) -> Applied:
         records = newest(batch.records)
         with self._database.write() as connection:
-            judged = _judged(connection, batch, records)
+            unfinished = ledger.unfinished(connection, batch)
+            judged = _judged(connection, batch, records, unfinished)
             places = _places(connection, batch, [each.record for each in judged if each.write_document])
             _write(connection, batch, judged, places, connection.scalar(_NOW))
             counts = Counter(each.verdict for each in judged)
             counts[Verdict.SUPERSEDED] += len(batch.records) - len(records)
             ledger.enter(connection, batch, counts)
-        return Applied([_document(batch, each, places) for each in judged if each.write_document])
+            touched = _touched(connection, batch, judged, again=unfinished.get(batch.batch_id) == "rows")
+        return Applied([_document(batch, each, places) for each in judged if each.write_document], touched)
 
     def finish(self, batch: Batch) -> None:
         # Should the machine forget this, the batch counts as unfinished and its documents are written again.
@@ -156,18 +158,53 @@ class Rows:
                     return True
         return False
 
+    def directories_and_parents(self, tenant: str, collection: str) -> set[str]:
+        """The ids of all live directories, and of all that one of them names as its parent."""
+        with self._database.read() as connection:
+            return _directories_and_parents(connection, tenant, collection)
+
+    def children(self, tenant: str, collection: str, parents: Sequence[str | None]) -> dict[str | None, dict[str, Any]]:
+        """What stands in each of these directories (None: at the top): live directories, and how many live cases."""
+        found: dict[str | None, dict[str, Any]] = {id: {"directories": [], "cases": 0} for id in parents}
+        d, c = test_directory.c, test_case.c
+        of_directories = select(d.id, d.parent_id, d.name, d.path, d.level).order_by(d.id)
+        of_cases = select(c.parent_id, func.count()).group_by(c.parent_id)
+        with self._database.read() as connection:
+            for start in range(0, len(parents), CHUNK):
+                some = parents[start : start + CHUNK]
+                for row in connection.execute(of_directories.where(*_in_any(test_directory, tenant, collection, some))):
+                    found[row.parent_id]["directories"].append(dict(row._mapping))
+                for id, number in connection.execute(of_cases.where(*_in_any(test_case, tenant, collection, some))):
+                    found[id]["cases"] = number
+        return found
+
+
+def _directories_and_parents(connection: Connection, tenant: str, collection: str) -> set[str]:
+    c = test_directory.c
+    query = select(c.id, c.parent_id).where(_of(test_directory, tenant, collection), c.deleted.is_(False))
+    return {id for row in connection.execute(query) for id in row if id is not None}
+
+
+def _in_any(table: Table, tenant: str, collection: str, parents: Sequence[str | None]) -> tuple[Any, ...]:
+    parent = table.c.parent_id
+    inside = parent.in_([id for id in parents if id is not None])
+    if None in parents:
+        inside = or_(inside, parent.is_(None))
+    return _of(table, tenant, collection), table.c.deleted.is_(False), inside
+
 
 def _of(table: Table, tenant: str, collection: str) -> Any:
     return and_(table.c.tenant == tenant, table.c.collection == collection)
 
 
-def _judged(connection: Connection, batch: Batch, records: Sequence[Record]) -> list[Judged]:
-    unfinished = ledger.unfinished(connection, batch)
+def _judged(
+    connection: Connection, batch: Batch, records: Sequence[Record], unfinished: Mapping[str, str]
+) -> list[Judged]:
     judged: list[Judged] = []
     for kind, table in RECORDS.items():
         group = [record for record in records if record.kind == kind]
         stored = _stored(connection, table, batch, [record.id for record in group]) if group else {}
-        judged += [judge(stored.get(record.id), record, batch, unfinished) for record in group]
+        judged += [judge(stored.get(record.id), record, batch, unfinished.keys()) for record in group]
     return judged
 
 
@@ -179,7 +216,7 @@ def _stored(connection: Connection, table: Table, batch: Batch, ids: Sequence[st
 @cache
 def _stored_by_id(table: Table) -> Any:
     c = table.c
-    return select(c.id, c.version, c.content_hash, c.deleted, c.first_batch, c.last_batch).where(
+    return select(c.id, c.version, c.content_hash, c.deleted, c.first_batch, c.last_batch, c.parent_id).where(
         *_of_batch(table), c.id.in_(AMONG)
     )
 
@@ -299,4 +336,15 @@ def _document(batch: Batch, each: Judged, places: Places) -> Document:
         path=place and place.path,
         content=record.content,
         metadata=record.metadata,
+    )
+
+
+def _touched(connection: Connection, batch: Batch, judged: Sequence[Judged], again: bool) -> frozenset[str | None]:
+    """The directories whose children changed."""
+    written = [each for each in judged if each.write_document]
+    if again or not all(each.write_row for each in written):
+        # The rows do not say any more where a record was before the try that was not finished: it may be anywhere.
+        return frozenset({None, *_directories_and_parents(connection, batch.tenant, batch.collection)})
+    return frozenset(
+        parent for each in written for parent in (each.record.parent_id, (each.stored or each.record).parent_id)
     )

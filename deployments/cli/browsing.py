@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,9 +13,10 @@ from cyclopts.validators import Number
 
 from blocks.settings import Settings
 from blocks.stores import Storage, open_storage
+from blocks.views import Views
 from collectors.errors import Misconfigured
 from collectors.language import spoken
-from collectors.trees import cut, nested
+from collectors.trees import cut
 from deployments.cli.choosing import meant
 from deployments.cli.output import print_json, say, show
 
@@ -53,9 +53,7 @@ def tree(
     """
     with open_storage(Settings.load()) as storage:
         name = meant(storage, collection, tenant)
-        directories = chain.from_iterable(storage.rows.live(tenant, name, "directory"))
-        top = nested(directories, storage.rows.cases_by_directory(tenant, name))
-        total = storage.rows.count(tenant, name)["case"]
+        top, total = Views(storage.rows, storage.documents, storage.cache).tree(tenant, name)
     if (left_out := cut(top, min(depth or DEEPEST, DEEPEST))) and (depth or DEEPEST) >= DEEPEST:
         say(LEFT_OUT, count=f"{left_out:,}", deepest=DEEPEST)
     if json:
@@ -64,7 +62,7 @@ def tree(
     show(spoken("{name}  {total:,} cases", name=name, total=total))
     for line in _drawn(top):
         show(line)
-    if lost := total - sum(node["cases"] for node in top):
+    if (lost := total - sum(node["cases"] for node in top)) > 0:
         show(spoken("   {lost:,} cases in no directory", lost=lost))
     return 0
 

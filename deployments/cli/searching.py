@@ -10,6 +10,7 @@ from typing import Literal
 
 from blocks.settings import Settings
 from blocks.stores import open_storage
+from blocks.views import Views
 from collectors.models import Hit
 from collectors.paths import escaped
 from collectors.terms import AFTER, BEFORE
@@ -58,7 +59,8 @@ def search(
         if collection is not None:
             meant(storage, collection, tenant)
         began = time.perf_counter()
-        found = storage.documents.search(tenant, " ".join(words), collection, kind, under, limit + 1)
+        views = Views(storage.rows, storage.documents, storage.cache)
+        found = views.search(tenant, " ".join(words), collection, kind, under, limit + 1)
         took = (time.perf_counter() - began) * 1000
         under_nothing = not found and under is not None and not storage.rows.holds(tenant, collection, under)
     hits = found[:limit]

@@ -5,10 +5,10 @@ from typing import Any, Literal
 import orjson
 
 from blocks.settings import Settings
-from blocks.stores import Storage, open_storage
+from blocks.stores import open_storage
+from blocks.views import Views
 from collectors.errors import Misconfigured
 from collectors.language import spoken
-from collectors.models import origin_of, parts_of
 from deployments.cli.choosing import meant
 from deployments.cli.output import moment, print_json, show_field, visible
 
@@ -44,13 +44,10 @@ def show(
         print one JSON object
     """
     with open_storage(Settings.load()) as storage:
-        found = [
-            {"kind": of_kind, **row}
-            for name in ([meant(storage, collection, tenant)] if collection else storage.catalog.collected(tenant))
-            for of_kind in ([kind] if kind else KINDS)
-            if (row := storage.rows.of_id(tenant, name, of_kind, id))
-        ]
-        record = _record(storage, _only(found, id))
+        names = [meant(storage, collection, tenant)] if collection else storage.catalog.collected(tenant)
+        places = [(name, of_kind) for name in names for of_kind in ([kind] if kind else KINDS)]
+        found = Views(storage.rows, storage.documents, storage.cache).records(tenant, id, places)
+    record = _dated(_only(found, id))
     if json:
         print_json(record)
     else:
@@ -80,33 +77,8 @@ def _only(found: list[dict[str, Any]], id: str) -> dict[str, Any]:
     return found[0]
 
 
-def _record(storage: Storage, row: dict[str, Any]) -> dict[str, Any]:
-    detail = storage.documents.read(row["tenant"], row["collection"], row["kind"], [row["id"]]).get(row["id"])
-    current = detail is not None and detail.content_hash == row["content_hash"]
-    epoch, source_version, observation = parts_of(row["version"])
-    fields = ("tenant", "collection", "kind", "id", "parent_id", "path", "name")
-    return {name: row[name] for name in fields} | {
-        "deleted": bool(row["deleted"]),
-        "content": detail.content if current else None,
-        "metadata": detail.metadata if current else None,
-        "version": {"epoch": epoch, "source": source_version, "observation": observation, "text": row["version"]},
-        "content_hash": row["content_hash"],
-        "first": _origin(row["first_batch"], row["create_time"]),
-        "last": _origin(row["last_batch"], row["update_time"]),
-    }
-
-
-def _origin(batch_id: str, at: int) -> dict[str, Any]:
-    """Pages are counted from 1 for people."""
-    run_id, shard_id, page, part, observation = origin_of(batch_id)
-    return {
-        "run_id": run_id,
-        "shard_id": shard_id,
-        "page": page + 1,
-        "part": part + 1,
-        "observation": observation,
-        "at": moment(at),
-    }
+def _dated(record: dict[str, Any]) -> dict[str, Any]:
+    return record | {name: record[name] | {"at": moment(record[name]["at"])} for name in ("first", "last")}
 
 
 def _print(record: dict[str, Any]) -> None:

@@ -17,7 +17,8 @@ def directory(id: str, name: str, parent: str | None = None, deleted: bool = Fal
 
 
 def repair(shelf) -> int:
-    return repair_paths(shelf.storage.rows, shelf.storage.documents, shelf.tenant, shelf.collection)
+    storage = shelf.storage
+    return repair_paths(storage.rows, storage.documents, storage.cache, shelf.tenant, shelf.collection)
 
 
 def levels(shelf) -> dict[str, int | None]:
@@ -131,7 +132,7 @@ def test_an_interrupted_repair_is_completed_by_the_next(tree, times):
     tree.load(directory("1", "new"), observation=2)
     rows = StopsAt(tree.storage.rows, times)
     with pytest.raises(Interrupted):
-        repair_paths(rows, tree.storage.documents, tree.tenant, tree.collection)
+        repair_paths(rows, tree.storage.documents, tree.storage.cache, tree.tenant, tree.collection)
     assert repair(tree) > 0
     assert tree.paths("directory")["3"] == "/new/退款/全额"
     assert tree.paths()["c3"] == "/new/退款/全额/case c3"

@@ -38,7 +38,7 @@ def loaded(tmp_path, monkeypatch):
                 if documents := storage.rows.apply(batch).documents:
                     storage.documents.write(documents)
                 storage.rows.finish(batch)
-            return repair_paths(storage.rows, storage.documents, "default", "c")
+            return repair_paths(storage.rows, storage.documents, storage.cache, "default", "c")
 
     return load
 

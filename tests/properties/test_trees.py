@@ -80,8 +80,8 @@ def test_stores_hold_the_newest_of_everything_in_any_order(
     loader = Loader(storage.rows, storage.documents, storage.cache)
     for batch in applied:
         loader.apply(batch)
-    repair_paths(storage.rows, storage.documents, "default", name)
-    assert repair_paths(storage.rows, storage.documents, "default", name) == 0
+    repair_paths(storage.rows, storage.documents, storage.cache, "default", name)
+    assert repair_paths(storage.rows, storage.documents, storage.cache, "default", name) == 0
 
     model = newest(batches)
     live = {key: record for key, record in model.items() if not record.deleted}
