@@ -15,9 +15,11 @@ demo: .venv/run
 	@$(BIN)/python -m deployments.demo
 
 test: .venv/dev
+	@.ci/servers
 	@$(BIN)/python -m pytest
 
 faults: .venv/dev
+	@.ci/servers
 	@$(BIN)/python -m pytest tests/faults -m faults
 
 lint: .venv/dev

@@ -33,8 +33,7 @@ async def collected(storage: Storage, definition: Collection) -> int:
         places = asyncio.Semaphore(strategy.concurrency)
         for _, shards in groupby(plans, key=lambda shard: shard.stage):
             await asyncio.gather(*(_read(here, shard, places) for shard in shards))
-        stores = here.storage.rows, here.storage.documents, here.storage.cache
-        repair_paths(*stores, definition.tenant, definition.name)
+        repair_paths(here.storage.rows, here.storage.documents, here.storage.cache, definition.tenant, definition.name)
         here.storage.catalog.end(claim, RunState.COMPLETED)
     return sum(shard["fetched"] for shard in storage.catalog.shards(begun.run_id))
 

@@ -31,10 +31,12 @@ class Report:
     state: str
     mode: str
     records: dict[str, int]
+    open_batches: int  # read, and not in every store yet
     superseded: int  # of those that count as unchanged: older than, or in one batch with, a newer one of the same id
     shards: tuple[ShardReport, ...]
     reasons: dict[str, int]
     seconds: float
+    delays: dict[str, float]  # percentiles of the seconds from a page's arrival to all stores; only where asked for
     error: str | None
     flow_run_id: str | None
 
@@ -56,15 +58,21 @@ class Report:
 
     @property
     def phase(self) -> str:
-        """What is being done now: planning, the stage that is read, closing, or nothing any more."""
+        """What is being done now: planning, the stage that is read, loading, closing, or nothing any more."""
         if self.state not in OPEN_RUNS:
             return "ended"
         if not self.shards:
             return "planning"
-        return next((shard.stage for shard in self.shards if shard.state != ShardState.COMPLETED), "closing")
+        reading = next((shard.stage for shard in self.shards if shard.state != ShardState.COMPLETED), None)
+        return reading or ("loading" if self.open_batches else "closing")
+
+    @property
+    def loaded(self) -> int:
+        """Records that are in the stores."""
+        return sum(self.records[verdict] for verdict in ("new", "changed", "unchanged", "deleted"))
 
 
-def report(catalog: Catalog, run_id: str) -> Report:
+def report(catalog: Catalog, run_id: str, with_delays: bool = False) -> Report:
     run, applied = catalog.run(run_id), catalog.applied(run_id)
     shards = tuple(_shard(row) for row in catalog.shards(run_id))
     quarantined = sum(shard.quarantined for shard in shards)
@@ -81,10 +89,12 @@ def report(catalog: Catalog, run_id: str) -> Report:
             "quarantined": quarantined,
             "deleted": applied["deleted"],
         },
+        open_batches=applied["open_batches"],
         superseded=applied["superseded"],
         shards=shards,
         reasons={each["reason"]: each["count"] for each in catalog.refusals(run_id)} if quarantined else {},
         seconds=_took(run, applied["done_at"]),
+        delays=catalog.delays(run_id) if with_delays else {},
         error=in_a_line(run["error"]),
         flow_run_id=run["flow_run_id"],
     )
@@ -101,8 +111,13 @@ def as_json(done: Report) -> dict[str, Any]:
         "shards": dict(Counter(shard.state for shard in done.shards)),
         "seconds": round(done.seconds, 3),
         "rate": round(done.rate, 1),
+        "delays": {name: round(seconds, 3) for name, seconds in done.delays.items()},
         "error": done.error,
     }
+
+
+def in_words(delays: dict[str, float]) -> str:
+    return "   ".join(f"{name} {seconds * 1000:,.0f} ms" for name, seconds in delays.items())
 
 
 def _shard(row: dict[str, Any]) -> ShardReport:

@@ -1,19 +1,23 @@
-"""Everything a run is kept in, opened together."""
+"""Everything a run is kept in, opened together: two SQLite files, or the four servers of the full stack."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+
+from sqlalchemy import Connection
 
 from blocks.caches.none import NoCache
 from blocks.documents.sqlite import SqliteDocuments
 from blocks.queues.direct import DirectQueue
 from blocks.settings import Settings
 from blocks.sql.catalog import Catalog
+from blocks.sql.database import Database
 from blocks.sql.rows import Rows
+from blocks.sql.run_ledger import RunLedger
 from blocks.sql.shards import Shards
-from blocks.sql.sqlite import Database
+from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.tables import SCHEMA, catalog, documents
-from collectors.interfaces import Cache, Documents, Queue
+from collectors.interfaces import Cache, Deliveries, Documents, Queue
 from collectors.loading import Loader
 
 
@@ -21,21 +25,59 @@ from collectors.loading import Loader
 class Storage:
     catalog: Catalog
     shards: Shards
+    ledger: RunLedger
     rows: Rows
     documents: Documents
     cache: Cache
     queue: Queue
+    deliveries: Deliveries | None = None  # None: what is published is applied at once, and nothing is left to load
 
 
 @contextmanager
 def open_storage(settings: Settings) -> Iterator[Storage]:
-    """The embedded stores below `settings.home`, made when they are not there yet."""
+    """The stores the settings name; the embedded ones are made when they are not there yet."""
+    with _full_stack(settings) if settings.addresses else _embedded(settings) as storage:
+        yield storage
+
+
+@contextmanager
+def _embedded(settings: Settings) -> Iterator[Storage]:
     settings.make_home()
-    main = Database(settings.database, catalog, SCHEMA)
-    details = Database(settings.documents, documents, SCHEMA)
-    rows, texts, cache = Rows(main), SqliteDocuments(details), NoCache()
-    try:
-        yield Storage(Catalog(main), Shards(main), rows, texts, cache, DirectQueue(Loader(rows, texts, cache)))
-    finally:
-        main.close()
-        details.close()
+    with (
+        closing(SqliteDatabase(settings.database, catalog, SCHEMA, upgrade=_upgrade)) as main,
+        closing(SqliteDatabase(settings.documents, documents, SCHEMA)) as details,
+    ):
+        rows, texts, cache = Rows(main), SqliteDocuments(details), NoCache()
+        yield _storage(main, rows, texts, cache, DirectQueue(Loader(rows, texts, cache)))
+
+
+@contextmanager
+def _full_stack(settings: Settings) -> Iterator[Storage]:
+    """Nothing is asked of a server before it is needed."""
+    from blocks.caches.redis_cache import RedisCache
+    from blocks.documents.mongo import MongoDocuments
+    from blocks.queues.broker import Broker
+    from blocks.queues.deliveries import RabbitDeliveries
+    from blocks.queues.rabbitmq import RabbitQueue
+    from blocks.sql.mysql import MysqlDatabase
+
+    where, broker = settings.addresses, Broker(settings.addresses.queue)
+    with (
+        closing(MysqlDatabase(where.metadata)) as main,
+        closing(MongoDocuments(where.documents)) as details,
+        closing(RedisCache(where.cache)) as cache,
+    ):
+        queue, deliveries = RabbitQueue(broker, settings.signing_keys), RabbitDeliveries(broker, settings.signing_keys)
+        yield _storage(main, Rows(main), details, cache, queue, deliveries)
+
+
+def _storage(
+    main: Database, rows: Rows, details: Documents, cache: Cache, queue: Queue, deliveries: Deliveries | None = None
+) -> Storage:
+    return Storage(Catalog(main), Shards(main), RunLedger(main), rows, details, cache, queue, deliveries)
+
+
+def _upgrade(connection: Connection, schema: int) -> None:
+    from blocks.sql.migrations import upgrade
+
+    upgrade(connection, since=f"{max(schema - 1, 1):04}")

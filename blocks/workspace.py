@@ -43,3 +43,4 @@ async def workspace(run_id: str) -> AsyncIterator[Workspace]:
                 yield opened
             finally:
                 _current.reset(token)
+                await storage.queue.close()

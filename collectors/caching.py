@@ -1,10 +1,7 @@
-"""Under which keys things are cached, as `tenant:collection:test:...`; ids come last, since they may hold anything."""
+"""Under which keys things are cached. Ids come last, since they may hold anything."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from hashlib import sha256
-
-from collectors.models import Applied, Batch
-from collectors.paths import Move
 
 
 def record_key(tenant: str, collection: str, kind: str, id: str) -> str:
@@ -12,37 +9,17 @@ def record_key(tenant: str, collection: str, kind: str, id: str) -> str:
     return f"{tenant}:{collection}:test:{kind}:{id}"
 
 
-def children_key(tenant: str, collection: str, directory_id: str | None) -> str:
-    """What stands in a directory; None: at the top."""
-    return f"{tenant}:{collection}:test:path:{directory_id or ''}"
-
-
-def outline_key(tenant: str, collection: str) -> str:
-    """Which directories there are, and how many cases."""
-    return f"{tenant}:{collection}:test:outline"
+def tree_key(tenant: str, collection: str) -> str:
+    """All directories, and how many cases stand in each."""
+    return f"{tenant}:{collection}:test:tree"
 
 
 def search_key(tenant: str, generation: str, *question: object) -> str:
-    """What a search found while nothing was dropped."""
+    """What was found: no drop names it, but after each one the generation is another."""
     return f"{tenant}:search:{generation}:{sha256(ascii(question).encode()).hexdigest()}"
 
 
-def keys_of(batch: Batch, applied: Applied) -> list[str]:
-    """Everything that is stale once a batch was applied."""
-    of = batch.tenant, batch.collection
-    if not applied.documents and not applied.directories:
-        return []
-    return [
-        outline_key(*of),
-        *(record_key(*of, document.kind, document.id) for document in applied.documents),
-        *(children_key(*of, directory) for directory in applied.directories),
-    ]
-
-
-def keys_of_moves(tenant: str, collection: str, kind: str, parents: Mapping[Move, str | None]) -> list[str]:
-    """Everything that is stale once records have another path; they stand in these parents."""
-    of = tenant, collection
-    return [
-        *(record_key(*of, kind, move.id) for move in parents),
-        *(children_key(*of, parent) for parent in set(parents.values())),
-    ]
+def keys_of(tenant: str, collection: str, changed: Iterable[tuple[str, str]]) -> list[str]:
+    """Everything that is stale once these (kind, id) changed; when none did, nothing is."""
+    records = [record_key(tenant, collection, kind, id) for kind, id in changed]
+    return [*records, tree_key(tenant, collection)] if records else []

@@ -147,6 +147,7 @@ TEXTS: dict[str, str] = {
     "planning": "规划中",
     "directories": "目录",
     "cases": "用例",
+    "loading": "入库",
     "closing": "收尾",
     "ended": "已结束",
     "{time} left": "剩余 {time}",
@@ -161,6 +162,8 @@ TEXTS: dict[str, str] = {
     "   {lost:,} cases in no directory": "   {lost:,} 个用例不在任何目录中",
     "{file} cannot be used ({why})": "{file} 无法使用（{why}）",
     "Check what it is, and its rights: collect doctor": "请检查它是什么、权限如何：collect doctor",
+    "{count} batches do not reach the stores, though they were fetched again {times} times": "{count} 个批次始终没有写入存储，虽然已重新读取 {times} 次",
+    "See where they stand: collect ledger {run}; when the cause is gone: collect resume {run}": "查看它们停在哪一步：collect ledger {run}；原因消除后：collect resume {run}",
     # beside the data
     "shard by shard: collect shards {run}": "逐个分片：collect shards {run}",
     "there is no such run in {home}; begin one with: collect run demo": "{home} 中没有这样的运行；开始一个：collect run demo",
@@ -384,10 +387,9 @@ TEXTS: dict[str, str] = {
     ),
     "{what}; going on without it": "{what}；暂不使用缓存，继续进行",
     "Redis at {server} does not let us in ({why})": "{server} 的 Redis 拒绝登录（{why}）",
-    "Correct user or password in its address: collect storage set": "请更正其地址中的用户或密码：collect storage set",
     "the user of Redis at {server} lacks rights ({why})": "{server} 的 Redis 用户权限不足（{why}）",
-    "Have them given: redis-cli ACL SETUSER NAME ~* +@read +@write +@scripting +@transaction": (
-        "请为其授权：redis-cli ACL SETUSER NAME ~* +@read +@write +@scripting +@transaction"
+    "Have them given: redis-cli ACL SETUSER NAME ~* +@read +@write +@scripting +@transaction +info": (
+        "请为其授权：redis-cli ACL SETUSER NAME ~* +@read +@write +@scripting +@transaction +info"
     ),
     "Redis at {server} has no such database ({why})": "{server} 的 Redis 没有这个数据库（{why}）",
     "Name another number at the end of its address: collect storage set": (
@@ -507,4 +509,31 @@ TEXTS: dict[str, str] = {
     "the suite, in projects that have several": "测试套件，项目有多个时填写",
     "a user who may read the project": "可以读取该项目的用户",
     "that user's API key or password": "该用户的 API 密钥或密码",
+    # RabbitMQ and loading
+    "RabbitMQ at {broker} does not answer ({why})": "{broker} 的 RabbitMQ 不应答（{why}）",
+    "Start it, or correct its address; then: collect storage check": "启动它，或更正地址；然后：collect storage check",
+    "RabbitMQ at {broker} takes no messages: it is short of memory or of disk": "{broker} 的 RabbitMQ 不接收消息：内存或磁盘不足",
+    "See which: rabbitmq-diagnostics alarms; make room, or let loaders empty it: collect load": "查看是哪一种：rabbitmq-diagnostics alarms；腾出空间，或启动装载进程清空它：collect load",
+    "the queue of RabbitMQ at {broker} is full": "{broker} 的 RabbitMQ 队列已满",
+    "Batches come faster than they are loaded; start more loaders: collect load --replicas 2": "批次到来的速度快于装载；多启动几个装载进程：collect load --replicas 2",
+    "RabbitMQ at {broker} does not let in {user} with this password": "{broker} 的 RabbitMQ 不接受用户 {user} 和这个密码",
+    "Correct user or password in its address: collect storage set": "更正地址中的用户或密码：collect storage set",
+    "RabbitMQ at {broker} has no such virtual host, or keeps {user} out of it": "{broker} 的 RabbitMQ 没有这个虚拟主机，或不允许 {user} 使用它",
+    "See them with: rabbitmqctl list_vhosts; make it with: rabbitmqctl add_vhost NAME": "查看：rabbitmqctl list_vhosts；创建：rabbitmqctl add_vhost NAME",
+    "{user} lacks rights at RabbitMQ at {broker} ({why})": "{user} 在 {broker} 的 RabbitMQ 上没有足够的权限（{why}）",
+    "Have them given: rabbitmqctl set_permissions -p VHOST {user} '.*' '.*' '.*'": "请授予权限：rabbitmqctl set_permissions -p VHOST {user} '.*' '.*' '.*'",
+    "the queue {queue} of RabbitMQ at {broker} was made by something else, in another way ({why})": "{broker} 的 RabbitMQ 中的队列 {queue} 是用别的方式创建的（{why}）",
+    "When it is empty and nobody needs it: rabbitmqctl delete_queue {queue}; or use another virtual host.": "如果它是空的且无人需要：rabbitmqctl delete_queue {queue}；或换一个虚拟主机。",
+    "no TLS with RabbitMQ at {broker} ({why})": "无法与 {broker} 的 RabbitMQ 建立 TLS 连接（{why}）",
+    "Its address wants amqps://, its port for TLS, and the authority that signed it: ?cafile=FILE": "地址需要 amqps://、它的 TLS 端口，以及签发证书的机构：?cafile=FILE",
+    "a batch is larger than RabbitMQ at {broker} takes ({why})": "批次大于 {broker} 的 RabbitMQ 所允许的大小（{why}）",
+    "Lower strategy.batch_size in the collection, or raise max_message_size in RabbitMQ's configuration.": "请调低采集任务中的 strategy.batch_size，或调高 RabbitMQ 配置中的 max_message_size。",
+    "it bears no signature of a reader": "它没有读取进程的签名",
+    "its key is not known here: {key}": "这里不认识它的密钥：{key}",
+    "its signature does not fit what it holds": "它的签名与内容不符",
+    "it is written in schema {schema}": "它用格式 {schema} 写成",
+    "nothing is left to load: without RabbitMQ a batch is in the stores as soon as it was read": "没有需要装载的内容：不用 RabbitMQ 时，批次一读取就已写入存储",
+    "A loader is for the full stack: collect storage set": "装载进程用于完整的存储：collect storage set",
+    "loading with {count} processes, until Ctrl-C": "用 {count} 个进程装载，按 Ctrl-C 结束",
+    "a loader ended with {code}; another one takes its place": "一个装载进程以 {code} 结束；另一个将接替它",
 }

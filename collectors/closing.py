@@ -1,10 +1,10 @@
 """The end of a run: paths that changed above are put right, and the run gets the state it deserves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from collectors.caching import keys_of_moves
+from collectors.caching import keys_of
 from collectors.interfaces import Cache, Documents
 from collectors.models import Strategy
 from collectors.paths import Move, Place, below, derive
@@ -28,32 +28,29 @@ def repair_paths(tree: Tree, documents: Documents, cache: Cache, tenant: str, co
 
     Documents are corrected before rows: the rows are what is compared, so an interruption leaves work to be found.
     """
-    of = tenant, collection
-    stored = tree.directories(*of)
+    stored = tree.directories(tenant, collection)
     places = derive((id, parent, name) for id, parent, name, _, _ in stored)
-    directories = {
-        Move(id, path, places[id]): parent
-        for id, parent, _, path, level in stored
-        if (path, level) != (places[id] or (None, None))
-    }
-    _correct(tree, documents, cache, of, "directory", directories)
-    cases = {
-        Move(id, path, _case_place(places, parent, name)): parent
-        for id, parent, name, path in tree.misplaced_cases(*of)
-    }
-    cases = {move: parent for move, parent in cases.items() if move.found != (move.place and move.place.path)}
-    _correct(tree, documents, cache, of, "case", cases)
+    directories = [
+        Move(id, path, places[id]) for id, _, _, path, level in stored if (path, level) != (places[id] or (None, None))
+    ]
+    _correct(tree, documents, cache, tenant, collection, "directory", directories)
+    cases = [
+        Move(id, path, _case_place(places, parent, name))
+        for id, parent, name, path in tree.misplaced_cases(tenant, collection)
+    ]
+    cases = [move for move in cases if move.found != (move.place and move.place.path)]
+    _correct(tree, documents, cache, tenant, collection, "case", cases)
     return len(directories) + len(cases)
 
 
 def _correct(
-    tree: Tree, documents: Documents, cache: Cache, of: tuple[str, str], kind: str, parents: Mapping[Move, str | None]
+    tree: Tree, documents: Documents, cache: Cache, tenant: str, collection: str, kind: str, moves: Sequence[Move]
 ) -> None:
-    stale, moves = keys_of_moves(*of, kind, parents), list(parents)
-    cache.drop(of[0], stale)  # a cache that cannot be told is noticed while there is still work to be found
-    documents.repath(*of, kind, moves)
-    tree.replace(*of, kind, moves)
-    cache.drop(of[0], stale)
+    stale = keys_of(tenant, collection, ((kind, move.id) for move in moves))
+    cache.drop(tenant, stale)  # a cache that cannot be told is noticed while there is still work to be found
+    documents.repath(tenant, collection, kind, moves)
+    tree.replace(tenant, collection, kind, moves)
+    cache.drop(tenant, stale)
 
 
 def _case_place(places: dict[str, Place | None], parent: str | None, name: str) -> Place | None:

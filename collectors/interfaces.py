@@ -6,11 +6,11 @@ Store methods are synchronous: every driver the platform uses is, and the core c
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
-from collectors.models import Applied, Batch, Document, Hit, Json, Page, Quarantined, Record, Stage
+from collectors.models import Batch, Document, Hit, Json, Page, Quarantined, Record, Stage
 from collectors.paths import Move
 from collectors.states import Desired, ShardState
 
@@ -45,12 +45,31 @@ class Collector(Protocol):
         """
 
 
+@runtime_checkable
+class ById(Protocol):
+    """What a collector may offer beside: given records, wherever they stand in the source."""
+
+    async def fetch_ids(self, stage: str, ids: Sequence[str]) -> Page:
+        """Those of `ids` that the source still has, as items for `map`; others may be among them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How things stand after a checkpoint: what is desired now, and how many records the run has refused so far."""
+    """How a run stands: what is desired, how many records it has refused, how many batches are not loaded yet."""
 
     desired: Desired
     quarantined: int
+    open_batches: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunClaim:
+    """The right to lead a run: plan it, start its shards, close it."""
+
+    run_id: str
+    owner: str
+    fence: int
+    superseded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +100,9 @@ class Progress(Protocol):
     def renew(self, claim: Claim) -> Desired:
         """Prolong the lease; answers what is desired of the shard now."""
 
+    def standing(self, claim: Claim) -> Standing:
+        """What the last checkpoint answered, as it is now."""
+
     def release(self, claim: Claim, state: ShardState, error: str | None = None) -> None:
         """End the lease and leave the shard in `state`."""
 
@@ -88,10 +110,10 @@ class Progress(Protocol):
 class Rows(Protocol):
     """Rows and ledger, kept in one database so that one transaction holds both."""
 
-    def apply(self, batch: Batch, refused: Sequence[Quarantined] = ()) -> Applied:
+    def apply(self, batch: Batch, refused: Sequence[Quarantined] = ()) -> list[Document]:
         """Guarded upserts, counts, the ledger's stage and the quarantine of `refused`, in one transaction.
 
-        Answers what has to be written and dropped now, also when an earlier try stopped half-way.
+        Answers the documents that have to be written now, also when an earlier try stopped half-way.
         Raises Rejected when the database refuses the data; nothing is changed then.
         """
 
@@ -109,7 +131,8 @@ class Rows(Protocol):
 class Documents(Protocol):
     """The full detail of records. The newest version wins; an older write changes nothing."""
 
-    def write(self, documents: Sequence[Document]) -> None: ...
+    def write(self, documents: Sequence[Document]) -> None:
+        """Raises Rejected when one of them cannot be stored; others of them may be stored then."""
 
     def read(self, tenant: str, collection: str, kind: str, ids: Sequence[str]) -> dict[str, Document]: ...
 
@@ -129,6 +152,9 @@ class Documents(Protocol):
 
         `under` is the path of a directory: it and what is below it. Raises Misconfigured when nothing can be searched.
         """
+
+    def make_searchable(self) -> int:
+        """Enter some of what waits for it into the index for search; answers how many documents. None waits unfound."""
 
     def reindex(self) -> None:
         """Make the search index anew from what is stored."""
@@ -184,4 +210,8 @@ class Deliveries(Protocol):
     """The far end of the queue."""
 
     def taken(self) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
-        """Batches as they come, until the context is left; those neither done nor delayed then come again."""
+        """Batches as they come, until the context is left; those neither done nor delayed then come again.
+
+        Entering it raises Unreachable or Misconfigured; the batches end with Unreachable when the queue is lost, and so
+        does what is said to one of them. Only one caller may wait for the next batch at a time.
+        """

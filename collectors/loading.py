@@ -1,11 +1,16 @@
 """One batch: rows with the ledger, then documents, then the ledger's last stage. Any step may be repeated."""
 
-from collections.abc import Set
-from typing import NamedTuple
+from collections.abc import Callable, Sequence, Set
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
 
 from collectors.caching import keys_of
+from collectors.errors import Rejected
 from collectors.interfaces import Cache, Documents, Rows
-from collectors.models import Batch, Record, Verdict, version
+from collectors.models import Batch, Document, Quarantined, Record, Verdict, version
+from collectors.quarantine import quarantined
+
+Item = TypeVar("Item")
 
 
 class Stored(NamedTuple):
@@ -16,7 +21,7 @@ class Stored(NamedTuple):
     deleted: bool
     first_batch: str
     last_batch: str
-    parent_id: str | None
+    create_time: int
 
 
 class Judged(NamedTuple):
@@ -72,8 +77,49 @@ class Loader:
         self._rows, self._documents, self._cache = rows, documents, cache
 
     def apply(self, batch: Batch) -> None:
-        applied = self._rows.apply(batch)
-        if applied.documents:
-            self._documents.write(applied.documents)
-        self._cache.drop(batch.tenant, keys_of(batch, applied))
+        documents = self._applied(batch)
+        if bad := alone(documents, self._documents.write):
+            self._rows.withdraw(batch, _of_documents(batch, bad))
+        changed = ((document.kind, document.id) for document in documents)
+        self._cache.drop(batch.tenant, keys_of(batch.tenant, batch.collection, changed))
         self._rows.finish(batch)
+
+    def _applied(self, batch: Batch) -> list[Document]:
+        try:
+            return self._rows.apply(batch)
+        except Rejected:
+            numbered = list(enumerate(batch.records))
+            bad = alone(numbered, lambda some: self._rows.try_out(_of(batch, some)))
+            if not bad:  # each is taken without the others: no record is to blame
+                raise
+            refused = [_refused(position, record, why) for (position, record), why in bad]
+            gone = {each.position for each in refused}
+            return self._rows.apply(_of(batch, [each for each in numbered if each[0] not in gone]), refused)
+
+
+def alone(items: Sequence[Item], store: Callable[[Sequence[Item]], Any]) -> list[tuple[Item, Rejected]]:
+    """Store `items`; those that are refused are found by halving, until each is alone with its reason."""
+    if not items:
+        return []
+    try:
+        store(items)
+        return []
+    except Rejected as error:
+        if len(items) == 1:
+            return [(items[0], error)]
+    middle = len(items) // 2
+    return alone(items[:middle], store) + alone(items[middle:], store)
+
+
+def _of(batch: Batch, numbered: Sequence[tuple[int, Record]]) -> Batch:
+    return replace(batch, records=tuple(record for _, record in numbered))
+
+
+def _of_documents(batch: Batch, bad: Sequence[tuple[Document, Rejected]]) -> list[Quarantined]:
+    places = {(record.kind, record.id, record.content_hash): at for at, record in enumerate(batch.records)}
+    found = [(places[document.kind, document.id, document.content_hash], why) for document, why in bad]
+    return [_refused(at, batch.records[at], why) for at, why in found]
+
+
+def _refused(position: int, record: Record, why: Rejected) -> Quarantined:
+    return quarantined(position, record.model_dump(), why)

@@ -10,8 +10,12 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from collectors.errors import Rejected
+
 Kind = Literal["directory", "case"]
 LONGEST_NAME = 100  # characters of a collection's
+LARGEST_RECORD = 15 * 2**20  # bytes; what MongoDB keeps in one document, less what goes with it
+DEEPEST_RECORD = 150  # levels; likewise
 Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 
 
@@ -135,9 +139,28 @@ class Record(Model):
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 over the canonical JSON of what the source says: parent, name, content, metadata."""
+        """SHA-256 over the canonical JSON of what the source says: parent, name, content, metadata.
+
+        Raises Rejected when that is more than every store can keep.
+        """
         fields = [self.parent_id, self.name, self.content, self.metadata]
-        return hashlib.sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        written = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+        if len(written) > LARGEST_RECORD:
+            raise Rejected("too-large", "is too large to be kept: {size:,} bytes", code="COL-0513", size=len(written))
+        if written.count(b"[") + written.count(b"{") > DEEPEST_RECORD and _levels(fields) > DEEPEST_RECORD:
+            what = "is nested deeper than {levels} levels"
+            raise Rejected("too-deep", what, self.id, code="COL-0509", levels=DEEPEST_RECORD)
+        return hashlib.sha256(written).hexdigest()
+
+
+def _levels(value: Any) -> int:
+    """How many lists and objects lie within each other, at most."""
+    levels, within = 0, [value]
+    while within:
+        levels += 1
+        values = (each.values() if isinstance(each, dict) else each for each in within)
+        within = [inner for each in values for inner in each if isinstance(inner, dict | list)]
+    return levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +185,7 @@ class Batch:
     page: str
     observation: int
     records: tuple[Record, ...]
+    arrived_at: int = 0  # when its page was there, by the reader's clock; microseconds since 1970
 
     @cached_property
     def origin(self) -> str:
@@ -225,17 +249,9 @@ class Document:
     path: str | None
     content: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
-    created_at: int = 0  # microseconds since 1970, as its row has them
-    updated_at: int = 0
-    new: bool = False  # no row was known before, so that nothing older can stand in the way
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What a batch changed: documents to be written now, and the directories whose children changed (None: the top)."""
-
-    documents: list[Document] = field(default_factory=list)
-    directories: frozenset[str | None] = frozenset()
+    created_at: int = field(default=0, compare=False)  # microseconds since 1970, as its row has them
+    updated_at: int = field(default=0, compare=False)
+    new: bool = field(default=False, compare=False)  # no row was known before, so that nothing can stand in the way
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,11 @@ def retry_after(value: str | None, now: datetime) -> float:
     return min(max(seconds, LEAST_PAUSE), LONGEST_PAUSE)
 
 
-def pauses() -> Iterator[float]:
-    """The least to wait, in seconds, when asked to wait again and again, however little was asked for."""
-    least = LEAST_PAUSE
+def pauses(first: float = LEAST_PAUSE, last: float = LEAST_IN_THE_END) -> Iterator[float]:
+    """The seconds to wait, at least, when something has to be waited for again and again: doubled each time."""
     while True:
-        yield least
-        least = min(least * 2, LEAST_IN_THE_END)
+        yield first
+        first = min(first * 2, last)
 
 
 def _seconds(value: str, now: datetime) -> float:

@@ -5,6 +5,7 @@ The cursor is committed after the batch is durable, so whatever interrupts a sha
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,15 +18,14 @@ from pydantic import ValidationError
 
 from collectors.errors import CollectError, Fenced, Misconfigured, Rejected, Unusable, named
 from collectors.exact_json import Flawed
-from collectors.interfaces import Claim, Collector, Progress, Queue
+from collectors.interfaces import Claim, Collector, Progress, Queue, Standing
 from collectors.keeping import kept, until_stopped
 from collectors.models import Batch, Collection, Json, Page, Quarantined, Record
+from collectors.quarantine import quarantined
 from collectors.states import Desired, ShardState
 
-LONGEST_PAYLOAD = 64 * 1024
-LONGEST_MESSAGE = 2_000
-LONGEST_ID = 255
-LONGEST_WORD = 64
+MOST_OPEN_BATCHES = 24
+LOOK_EVERY = 0.02
 log = logging.getLogger(__name__)
 
 
@@ -78,16 +78,25 @@ class Reader:
                 if page.cursor is not None and _canonical(page.cursor) in seen:
                     raise _in_circles(claim, number, page.cursor)
                 seen.add(_canonical(page.cursor))
-                desired = await self._keep(claim, number, observation, page)
+                standing = await self._keep(claim, number, observation, page)
                 number, cursor = number + 1, page.cursor
                 if cursor is None:
                     return ShardState.COMPLETED
-                if desired is Desired.PAUSE:
+                if standing.desired is Desired.PAUSE:
+                    return ShardState.PAUSED
+                if standing.open_batches > MOST_OPEN_BATCHES and not await until_stopped(stop, self._room(claim)):
                     return ShardState.PAUSED
 
-    async def _keep(self, claim: Claim, number: int, observation: int, page: Page) -> Desired:
+    async def _room(self, claim: Claim) -> bool:
+        """True as soon as loading is not too far behind, so that what is read is soon in the stores."""
+        while (await to_thread.run_sync(self.progress.standing, claim)).open_batches > MOST_OPEN_BATCHES:
+            await asyncio.sleep(LOOK_EVERY)
+        return True
+
+    async def _keep(self, claim: Claim, number: int, observation: int, page: Page) -> Standing:
+        arrived_at = time.time_ns() // 1_000
         records, refused = sift(self.collector, claim.stage, page.items)
-        batches = self._batches(claim, number, observation, records)
+        batches = self._batches(claim, number, observation, records, arrived_at)
         for batch in batches:
             await self.queue.publish(batch)
         standing = await to_thread.run_sync(
@@ -102,9 +111,11 @@ class Reader:
                 allowed=self.collection.strategy.max_errors,
                 run=claim.run_id,
             )
-        return standing.desired
+        return standing
 
-    def _batches(self, claim: Claim, number: int, observation: int, records: Sequence[Record]) -> list[Batch]:
+    def _batches(
+        self, claim: Claim, number: int, observation: int, records: Sequence[Record], arrived_at: int
+    ) -> list[Batch]:
         size = self.collection.strategy.batch_size
         return [
             Batch(
@@ -115,6 +126,7 @@ class Reader:
                 page=f"{number}.{part}",
                 observation=observation,
                 records=tuple(records[start : start + size]),
+                arrived_at=arrived_at,
             )
             for part, start in enumerate(range(0, len(records), size))
         ]
@@ -128,12 +140,12 @@ def sift(collector: Collector, stage: str, items: Sequence[Any]) -> tuple[list[R
         try:
             records.append(_record(collector, stage, item))
         except Rejected as error:
-            refused.append(_refused(position, item, error))
+            refused.append(quarantined(position, item, error))
         except ValidationError as error:
-            refused.append(_refused(position, item, _invalid(error)))
+            refused.append(quarantined(position, item, _invalid(error)))
         except Exception as error:  # noqa: BLE001 - a malformed item may make a mapping raise anything
             malformed = Rejected("malformed", "cannot be mapped: {error}", code="COL-0504", error=f"{error!r:.300}")
-            refused.append(_refused(position, item, malformed))
+            refused.append(quarantined(position, item, malformed))
     return records, refused
 
 
@@ -150,31 +162,6 @@ def _invalid(error: ValidationError) -> Rejected:
     where = ".".join(str(part) for part in first["loc"])
     why = first["msg"].removeprefix("Value error, ")
     return Rejected(f"invalid-{first['loc'][0]}", "{field}: {why}", code="COL-0503", field=where, why=why)
-
-
-def _refused(position: int, item: Any, error: Rejected) -> Quarantined:
-    found = error.record_id or (item.get("id") if isinstance(item, dict) else None)
-    record_id = None if found is None else _written(str(found), LONGEST_ID).decode()
-    message = _written(str(error), LONGEST_MESSAGE).decode()
-    reason = _written(error.reason, LONGEST_WORD).decode()
-    return Quarantined(position, reason, message, record_id, _payload(item))
-
-
-def _payload(item: Any) -> bytes:
-    """What came, as JSON; as Python writes it, if JSON cannot say it."""
-    try:
-        return orjson.dumps(item, default=repr)[:LONGEST_PAYLOAD]
-    except TypeError:
-        pass
-    try:
-        return _written(repr(item), LONGEST_PAYLOAD)
-    except RecursionError:
-        return b"(nested too deep to be shown)"
-
-
-def _written(text: str, longest: int) -> bytes:
-    """Text that may be none, in bytes that are; cut between characters."""
-    return text[:longest].encode(errors="backslashreplace")[:longest].decode(errors="ignore").encode()
 
 
 def _canonical(cursor: Json) -> bytes:

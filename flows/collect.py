@@ -13,6 +13,7 @@ from prefect.context import TagsContext
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed, State
 
+from blocks.loaders import loader_beside
 from blocks.process import this_process
 from blocks.settings import Settings
 from blocks.sql.catalog import RunClaim
@@ -24,6 +25,7 @@ from collectors.keeping import kept, until_stopped
 from collectors.states import Desired, RunState, ShardState
 from flows.shard import PAUSED, RENEWALS_PER_LEASE, begun, shard
 from tasks.closing import close_run
+from tasks.loading import load_rest, recovering
 from tasks.planning import plan_run
 from tasks.reporting import progress_shown, report_run
 
@@ -96,15 +98,22 @@ def _torn(error: BaseException) -> tuple[RunState, str | None]:
 
 
 async def _stages(here: Workspace, claim: RunClaim, stop: asyncio.Event) -> Outcome:
+    async with loader_beside(here.storage):
+        return await _stages_loaded(here, claim, stop)
+
+
+async def _stages_loaded(here: Workspace, claim: RunClaim, stop: asyncio.Event) -> Outcome:
     catalog = here.storage.catalog
     if not catalog.run(claim.run_id)["planned"] and await until_stopped(stop, plan_run(claim)) is None:
         return Outcome(RunState.PAUSED)
-    async with progress_shown(here):
+    async with progress_shown(here), recovering(here, claim, stop):
         for stage, rows in groupby(catalog.shards(claim.run_id), key=lambda row: row["stage"]):
             get_run_logger().info("stage %s", stage)
             await _read(here, [row["shard_id"] for row in rows if row["state"] != ShardState.COMPLETED], stop)
             if stop.is_set():
                 break
+    if not stop.is_set():
+        await load_rest(claim)
     return await close_run(claim.run_id)
 
 

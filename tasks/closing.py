@@ -1,5 +1,7 @@
 """The step that ends the work of a run: paths are put right, and the shards say how it ends."""
 
+import time
+
 from anyio import to_thread
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -7,7 +9,10 @@ from prefect.logging import get_run_logger
 
 from blocks.workspace import workspace
 from collectors.closing import Outcome, outcome, repair_paths
+from collectors.interfaces import Documents
 from collectors.states import RunState, ShardState
+
+SECONDS_FOR_WORDS = 5.0
 
 
 @task(name="close", retries=0, cache_policy=NO_CACHE)
@@ -22,8 +27,15 @@ async def close_run(run_id: str) -> Outcome:
             strategy=here.collection.strategy,
         )
         if end.state is not RunState.PAUSED:
-            of, storage = (here.collection.tenant, here.collection.name), here.storage
-            stores = storage.rows, storage.documents, storage.cache
-            repaired = await to_thread.run_sync(repair_paths, *stores, *of)
+            stores = here.storage.rows, here.storage.documents, here.storage.cache
+            repaired = await to_thread.run_sync(repair_paths, *stores, here.collection.tenant, here.collection.name)
             get_run_logger().info("%s paths put right", repaired)
+            await to_thread.run_sync(_make_searchable, here.storage.documents)
         return end
+
+
+def _make_searchable(documents: Documents) -> None:
+    """As much as a moment allows: a loader does the rest when it is idle, and nothing is unfound meanwhile."""
+    give_up = time.monotonic() + SECONDS_FOR_WORDS
+    while documents.make_searchable() and time.monotonic() < give_up:
+        pass

@@ -12,7 +12,7 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifa
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from blocks.reports import Report, report
+from blocks.reports import Report, in_words, report
 from blocks.workspace import Workspace, workspace
 from collectors.errors import Unreachable
 
@@ -50,7 +50,7 @@ async def _update(here: Workspace, artifact: UUID | None) -> None:
 async def report_run(run_id: str) -> None:
     """Leave a summary artifact: counts, rate, slowest shards, quarantine by reason."""
     async with workspace(run_id) as here:
-        text = summary(await to_thread.run_sync(report, here.storage.catalog, run_id))
+        text = summary(await to_thread.run_sync(report, here.storage.catalog, run_id, True))
     await _tried(acreate_markdown_artifact(text, key=f"summary-{run_id}", description=f"What run {run_id} did"))
 
 
@@ -71,6 +71,7 @@ def summary(done: Report) -> str:
             f"# {done.collection}: {done.state}",
             "",
             f"{done.records['fetched']:,} records in {done.seconds:.1f} s, {done.rate:,.0f} a second.",
+            f"From the arrival of a page to all stores: {in_words(done.delays)}.",
             *([f"\n**{done.error}**"] if done.error else []),
             "",
             "| " + " | ".join(done.records) + " |",

@@ -3,17 +3,24 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+import pymysql
 import pytest
+import redis
 
 from collectors.registry import GROUP
+from deployments.dev_servers.kinds import MariaDb, MongoDb, RabbitMq, Redis, Server
+from deployments.dev_servers.starting import DevServer, all_down
 
 ROOT = Path(__file__).parent.parent
 
@@ -100,6 +107,122 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[st
         yield {"PREFECT_API_URL": f"{address}/api", "PREFECT_HOME": str(collect.home / "prefect")}
     finally:
         collect("down")
+
+
+# ---- servers of the full stack -----------------------------------------------------------------------------
+
+
+class Servers:
+    """Starts servers of its own below a folder, and ends them; a test may strike and restart those it has started."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._started = folder, []
+
+    def start(self, kind: type[Server], name: str = "shared") -> DevServer:
+        self._started.append(DevServer(kind, self._folder / name / kind.role))
+        self._started[-1].up()
+        return self._started[-1]
+
+    def close(self) -> None:
+        for each in self._started:
+            each.signal(signal.SIGCONT)
+        all_down(self._started, signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    started = Servers(tmp_path_factory.mktemp("servers"))
+    try:
+        yield started
+    finally:
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def mariadb(servers: Servers) -> DevServer:
+    return servers.start(MariaDb)
+
+
+@pytest.fixture(scope="session")
+def mongodb(servers: Servers) -> DevServer:
+    return servers.start(MongoDb)
+
+
+@pytest.fixture(scope="session")
+def redis_server(servers: Servers) -> DevServer:
+    return servers.start(Redis)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(servers: Servers) -> DevServer:
+    return servers.start(RabbitMq)
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Callable[[type[Server]], DevServer]]:
+    """Starts a server for one test, which may kill, freeze and restart it."""
+    started = Servers(tmp_path / "own")
+    try:
+        yield lambda kind: started.start(kind, f"s{len(started._started)}")
+    finally:
+        started.close()
+
+
+_names = count(1)
+
+
+def _another(url: str, path: str) -> str:
+    return urlsplit(url)._replace(path=f"/{path}").geturl()
+
+
+@pytest.fixture(scope="session")
+def new_metadata_url(mariadb: DevServer) -> Callable[[], str]:
+    """Makes empty databases."""
+
+    def made() -> str:
+        name, parts = f"test{next(_names)}", urlsplit(mariadb.server.url)
+        to = {"host": parts.hostname, "port": parts.port, "user": parts.username, "password": parts.password}
+        with closing(pymysql.connect(**to)) as connection, connection.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        return _another(mariadb.server.url, name)
+
+    return made
+
+
+@pytest.fixture
+def metadata_url(new_metadata_url: Callable[[], str]) -> str:
+    return new_metadata_url()
+
+
+@pytest.fixture
+def documents_url(mongodb: DevServer) -> str:
+    """A database without anything in it."""
+    return _another(mongodb.server.url, f"test{next(_names)}")
+
+
+@pytest.fixture
+def cache_url(redis_server: DevServer) -> str:
+    """An empty cache."""
+    with redis.Redis.from_url(redis_server.server.url) as client:
+        client.flushall()
+    return redis_server.server.url
+
+
+@pytest.fixture
+def queue_url(rabbitmq: DevServer) -> str:
+    """A virtual host without queues."""
+    name = f"test{next(_names)}"
+    rabbitmqctl(rabbitmq, "add_vhost", name)
+    rabbitmqctl(rabbitmq, "set_permissions", "-p", name, "collect", ".*", ".*", ".*")
+    return _another(rabbitmq.server.url, name)
+
+
+def rabbitmqctl(broker: DevServer, *arguments: str) -> str:
+    server = broker.server
+    program = server.program().with_name("rabbitmqctl")
+    environment = {**os.environ, **server.environment}
+    command = [program, "-n", server.node, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ BROAD_EXCEPTS = {
     ("deployments/cli/doctoring.py", "_guarded"),
     ("deployments/cli/doctoring.py", "_repaired"),
     ("deployments/cli/asking.py", "source_of"),
+    ("collectors/consuming.py", "_tried"),
     ("collectors/reading.py", "read"),
     ("collectors/reading.py", "sift"),
     ("collectors/registry.py", "_imported"),

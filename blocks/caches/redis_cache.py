@@ -7,7 +7,8 @@ loads. Both as in "Scaling Memcache at Facebook" (NSDI 2013).
 import random
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from secrets import token_hex
 from urllib.parse import urlsplit
 
@@ -48,16 +49,22 @@ class RedisCache:
         if not stale:
             return
         stale.append(_generation_key(tenant))
-        try:
+        with self._explained():
             for start in range(0, len(stale), KEYS_DROPPED):
                 self._redis.unlink(*stale[start : start + KEYS_DROPPED])
-        except RedisError as error:
-            raise in_our_words(error, self._server) from error
 
     def generation(self, tenant: str) -> str:
         """Made of chance: one that could not be kept is the generation of nothing."""
         key = _generation_key(tenant)
         return self.read([key], lambda _: {key: token_hex(8).encode()})[key].decode()
+
+    def check(self) -> str:
+        """The server's version, when everything can be done that a cache needs. Raises Unreachable, Misconfigured."""
+        key = f"check:{token_hex(8)}"
+        with self._explained():
+            self._scripts.ask([key], key)
+            self._redis.unlink(key)
+            return self._redis.info("server")["redis_version"]
 
     def close(self) -> None:
         self._pool.disconnect()
@@ -86,6 +93,13 @@ class RedisCache:
                 # Of different length, so that what was filled together does not end together.
                 lives = [lasting * random.uniform(0.9, 1) for _ in missing]
                 self._scripts.fill(missing, token, loaded, lives)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except RedisError as error:
+            raise in_our_words(error, self._server) from error
 
 
 def _generation_key(tenant: str) -> str:

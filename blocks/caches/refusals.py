@@ -58,7 +58,7 @@ def _not_let_in(server: str, why: str) -> Misconfigured:
 def _no_rights(server: str, why: str) -> Misconfigured:
     return Misconfigured(
         "the user of Redis at {server} lacks rights ({why})",
-        "Have them given: redis-cli ACL SETUSER NAME ~* +@read +@write +@scripting +@transaction",
+        "Have them given: redis-cli ACL SETUSER NAME ~* +@read +@write +@scripting +@transaction +info",
         code="COL-0663",
         server=server,
         why=why,

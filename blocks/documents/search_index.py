@@ -51,7 +51,9 @@ CANDIDATES = f"""
 
 
 def create(_: Any, connection: Connection, **__: Any) -> None:
-    """Make the index, and enter what is stored already."""
+    """Make the index where there is none, and enter what is stored already."""
+    if connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'search'").first():
+        return
     connection.exec_driver_sql(CREATE)
     connection.exec_driver_sql(CREATE_VOCABULARY)
     # Measured: fewer merges than by default are cheaper to write, and as fast to search.

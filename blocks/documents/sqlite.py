@@ -11,7 +11,8 @@ from sqlalchemy import Connection, and_, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from blocks.documents import search_index
-from blocks.sql.sqlite import Database, execute_many
+from blocks.sql.constructs import execute_many
+from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.tables import document
 from collectors.models import Document, Hit
 from collectors.paths import Move
@@ -25,7 +26,7 @@ NUMBERS = """
 
 
 class SqliteDocuments:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
 
     def write(self, documents: Sequence[Document]) -> None:
@@ -75,6 +76,9 @@ class SqliteDocuments:
                     if len(hits) == limit:
                         break
         return list(hits.values())
+
+    def make_searchable(self) -> int:
+        return 0  # a document is entered as it is written
 
     def reindex(self) -> None:
         """Make the search index anew from what is stored, in one transaction."""

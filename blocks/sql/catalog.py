@@ -2,34 +2,26 @@
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, func, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, and_, case, func, insert, select, update
 
 from blocks.process import is_gone
 from blocks.sql import leases
-from blocks.sql.sqlite import Database, now
+from blocks.sql.constructs import Upsert, now
+from blocks.sql.database import Database, contending, repeatable
+from blocks.sql.ledger import OPEN
+from blocks.sql.tables import OBSERVATION, collection, counter, quarantine, run, shard
 from blocks.sql.tables import batch as ledger
-from blocks.sql.tables import collection, counter, quarantine, run, shard
 from collectors.errors import Fenced, Misconfigured, Refused
+from collectors.interfaces import RunClaim
 from collectors.models import Collection, ShardPlan, Verdict
 from collectors.states import OPEN_RUNS, RUN_MOVES, SHARD_MOVES, Desired, RunState, ShardState, sources_of
 
 # A run found RUNNING and held by nobody lost its process: it is taken over as it is.
+PERCENTILES = (50, 95, 99)
 MAY_RUN = sources_of(RUN_MOVES, RunState.RUNNING) | {RunState.RUNNING}
-
-
-@dataclass(frozen=True, slots=True)
-class RunClaim:
-    """The right to lead a run: plan it, start its shards, close it."""
-
-    run_id: str
-    owner: str
-    fence: int
-    superseded: str | None = None
 
 
 class Catalog:
@@ -39,11 +31,13 @@ class Catalog:
 
     # ---- definitions -------------------------------------------------------------------------------------
 
+    @repeatable
     def register(self, definition: Collection) -> None:
         """Keep the definition; a new version only when it differs from the newest one."""
         with self._database.write() as connection:
             _register(connection, definition)
 
+    @repeatable
     def definition(self, tenant: str, name: str) -> Collection | None:
         c = collection.c
         query = select(c.definition).where(_named(tenant, name)).order_by(c.version.desc()).limit(1)
@@ -51,6 +45,7 @@ class Catalog:
             text = connection.scalar(query)
         return Collection.model_validate_json(text) if text else None
 
+    @repeatable
     def definitions(self, tenant: str) -> list[Collection]:
         """The newest version of each."""
         c = collection.c
@@ -68,6 +63,7 @@ class Catalog:
 
     # ---- the life of a run -------------------------------------------------------------------------------
 
+    @contending
     def begin(self, definition: Collection, owner: str, of_file: Collection | None = None) -> RunClaim:
         """A new run of the collection. Raises Refused while another one is under way.
 
@@ -76,6 +72,7 @@ class Catalog:
         """
         run_id = secrets.token_hex(4)
         with self._database.write() as connection:
+            _one_at_a_time(connection)
             superseded = self._give_way(connection, definition, run_id)
             connection.execute(
                 insert(run).values(
@@ -88,7 +85,7 @@ class Catalog:
                     state=RunState.CREATED,
                     desired=Desired.RUN,
                     sweep=func.coalesce(
-                        select(counter.c.value).where(counter.c.name == "observation").scalar_subquery(), 0
+                        select(counter.c.value).where(counter.c.name == OBSERVATION).scalar_subquery(), 0
                     ),
                     owner=owner,
                     fence=1,
@@ -111,17 +108,20 @@ class Catalog:
             )
         return run_id
 
+    @repeatable
     def seconds_held(self, run_id: str) -> float:
         """For how long the run or one of its shards is still held by a process that may be alive."""
         with self._database.read() as connection:
             return _seconds_held(connection, run_id)
 
+    @contending
     def lead(self, run_id: str, owner: str, flow_run_id: str | None = None) -> RunClaim:
         """Take the run and set it RUNNING: one just begun by `owner`, or one nobody leads any more.
 
         Raises Refused while another process works on the collection, or when the run has ended for good.
         """
         with self._database.write() as connection:
+            _one_at_a_time(connection)
             found = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().one()
             for other in _open_runs(connection, found["tenant"], found["collection"]):
                 if other != run_id or found["owner"] != owner or found["state"] != RunState.CREATED:
@@ -150,12 +150,14 @@ class Catalog:
             )
         return RunClaim(run_id, owner, found["fence"] + 1)
 
+    @repeatable
     def renew(self, claim: RunClaim) -> Desired:
         # A lease is worth nothing to a machine that died, so it need not wait for the disk.
         with self._database.write(durable=False) as connection:
-            self._led(connection, claim, lease_until=leases.until(self.lease_seconds))
+            led(connection, claim, lease_until=leases.until(self.lease_seconds))
             return Desired(connection.scalar(select(run.c.desired).where(run.c.run_id == claim.run_id)))
 
+    @repeatable
     def save_plan(self, claim: RunClaim, plans: Sequence[ShardPlan], started_at: float) -> None:
         """All shards in one transaction: a run is planned wholly or not at all. `started_at`: seconds since 1970."""
         rows = [
@@ -172,39 +174,33 @@ class Catalog:
             for plan in plans
         ]
         with self._database.write() as connection:
-            self._led(connection, claim, planned=True, started_at=int(started_at * 1_000_000))
-            if rows:
+            planned = connection.scalar(select(run.c.planned).where(run.c.run_id == claim.run_id))
+            led(connection, claim, planned=True, started_at=int(started_at * 1_000_000))
+            if rows and not planned:
                 connection.execute(insert(shard), rows)
             text = connection.scalar(select(run.c.of_file).where(run.c.run_id == claim.run_id))
             if text:
                 _register(connection, Collection.model_validate_json(text))
 
+    @repeatable
     def desire(self, run_id: str, desired: Desired, reason: str | None = None) -> None:
         """A pause that comes when the run has ended changes nothing."""
         may = [run.c.state.in_(OPEN_RUNS)] if desired is Desired.PAUSE else []
         with self._database.write() as connection:
             connection.execute(update(run).where(run.c.run_id == run_id, *may).values(desired=desired, reason=reason))
 
+    @contending
     def end(self, claim: RunClaim, state: RunState, error: str | None = None) -> None:
         """Leave the run in `state` and give up its lease."""
         paused = state is RunState.PAUSED
         ended = {} if paused else {"ended_at": now(), "reason": None}
         allowed = run.c.state.in_(sources_of(RUN_MOVES, state))
         with self._database.write() as connection:
-            self._led(connection, claim, allowed, state=state, error=error, lease_until=0, owner=None, **ended)
-
-    def _led(self, connection: Connection, claim: RunClaim, *conditions: Any, **values: Any) -> None:
-        mine = and_(run.c.run_id == claim.run_id, run.c.fence == claim.fence, run.c.owner == claim.owner, *conditions)
-        if not connection.execute(update(run).where(mine).values(values)).rowcount:
-            raise Fenced(
-                "run {run} was taken over by another process",
-                "Watch it with: collect status {run}",
-                code="COL-0401",
-                run=claim.run_id,
-            )
+            led(connection, claim, allowed, state=state, error=error, lease_until=0, owner=None, **ended)
 
     # ---- looking -----------------------------------------------------------------------------------------
 
+    @repeatable
     def run(self, run_id: str) -> dict[str, Any]:
         """The row of a run. Raises Misconfigured when there is none."""
         with self._database.read() as connection:
@@ -213,6 +209,7 @@ class Catalog:
             raise Misconfigured("there is no run {run}", "List them with: collect status", code="COL-0205", run=run_id)
         return dict(row)
 
+    @repeatable
     def runs(self, tenant: str, collection_name: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
         """Newest first."""
         query = select(run).where(run.c.tenant == tenant).order_by(run.c.created_at.desc()).limit(limit)
@@ -221,12 +218,14 @@ class Catalog:
         with self._database.read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
+    @repeatable
     def collected(self, tenant: str) -> list[str]:
         """The names of all collections that were ever run."""
         query = select(run.c.collection).distinct().where(run.c.tenant == tenant).order_by(run.c.collection)
         with self._database.read() as connection:
             return list(connection.scalars(query))
 
+    @repeatable
     def tenants(self) -> list[str]:
         with self._database.read() as connection:
             return list(connection.scalars(select(run.c.tenant).distinct().order_by(run.c.tenant)))
@@ -235,32 +234,49 @@ class Catalog:
         """The unfinished runs of all tenants that a process may be working on."""
         return [run_id for state in OPEN_RUNS for run_id in self.with_state(state) if self.seconds_held(run_id)]
 
+    @repeatable
     def with_state(self, state: RunState) -> list[str]:
         """The ids of all runs in this state, of all tenants."""
         with self._database.read() as connection:
             return list(connection.scalars(select(run.c.run_id).where(run.c.state == state).order_by(run.c.created_at)))
 
+    @repeatable
     def shard(self, run_id: str, shard_id: str) -> dict[str, Any]:
         query = select(shard).where(shard.c.run_id == run_id, shard.c.shard_id == shard_id)
         with self._database.read() as connection:
             return dict(connection.execute(query).mappings().one())
 
+    @repeatable
     def shards(self, run_id: str) -> list[dict[str, Any]]:
         """In the order of the plan."""
         query = select(shard).where(shard.c.run_id == run_id).order_by(func.length(shard.c.shard_id), shard.c.shard_id)
         with self._database.read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
+    @repeatable
     def applied(self, run_id: str) -> dict[str, Any]:
-        """What the confirmed batches of a run did, by verdict, and when the last one was done (microseconds)."""
+        """What a run's confirmed batches did, by verdict; when the last was done (microseconds); how many are open."""
         sums = [func.coalesce(func.sum(ledger.c[verdict.value]), 0).label(verdict.value) for verdict in Verdict]
         query = select(
             *sums,
             func.max(ledger.c.done_at).label("done_at"),
+            func.count(case((ledger.c.stage.in_(OPEN), 1))).label("open_batches"),
         ).where(ledger.c.run_id == run_id, ledger.c.confirmed.is_(True))
         with self._database.read() as connection:
-            return dict(connection.execute(query).mappings().one())
+            found = connection.execute(query).mappings().one()
+        # MySQL adds integers up to decimals.
+        return {name: None if value is None else int(value) for name, value in found.items()}
 
+    @repeatable
+    def delays(self, run_id: str) -> dict[str, float]:
+        """Seconds from the arrival of a page until its batch was in every store: percentiles over a run's batches."""
+        took = (ledger.c.done_at - ledger.c.arrived_at).label("took")
+        query = select(took).where(ledger.c.run_id == run_id, ledger.c.confirmed.is_(True), took.is_not(None))
+        with self._database.read() as connection:
+            found = sorted(connection.scalars(query))
+        return {f"p{part}": found[(len(found) - 1) * part // 100] / 1_000_000 for part in PERCENTILES if found}
+
+    @repeatable
     def quarantined(self, run_id: str | None = None, limit: int = 1000) -> list[dict[str, Any]]:
         query = select(quarantine).order_by(quarantine.c.created_at.desc(), quarantine.c.page, quarantine.c.position)
         if run_id:
@@ -268,6 +284,7 @@ class Catalog:
         with self._database.read() as connection:
             return [dict(row) for row in connection.execute(query.limit(limit)).mappings()]
 
+    @repeatable
     def refusals(self, run_id: str) -> list[dict[str, Any]]:
         """Quarantined records of a run by reason: how many, and what was said of one of them."""
         q = quarantine.c
@@ -279,6 +296,23 @@ class Catalog:
         )
         with self._database.read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _one_at_a_time(connection: Connection) -> None:
+    """SQLite has one writer; elsewhere who begins or leads a run waits here for others who do."""
+    connection.execute(Upsert(counter, [(counter.c.value, counter.c.value)]).values(name=OBSERVATION, value=0))
+
+
+def led(connection: Connection, claim: RunClaim, *conditions: Any, **values: Any) -> None:
+    """Write to the row of a run. Raises Fenced when it was taken over."""
+    mine = and_(run.c.run_id == claim.run_id, run.c.fence == claim.fence, run.c.owner == claim.owner, *conditions)
+    if not connection.execute(update(run).where(mine).values(values)).rowcount:
+        raise Fenced(
+            "run {run} was taken over by another process",
+            "Watch it with: collect status {run}",
+            code="COL-0401",
+            run=claim.run_id,
+        )
 
 
 def _register(connection: Connection, definition: Collection) -> None:

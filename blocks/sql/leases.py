@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, or_, select, update
 
 from blocks.process import is_gone
-from blocks.sql.sqlite import now
+from blocks.sql.constructs import now
 
 LEASE_SECONDS = 15.0
 

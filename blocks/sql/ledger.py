@@ -4,27 +4,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, bindparam, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, and_, bindparam, literal, select, true, update
 
-from blocks.sql.sqlite import now
+from blocks.sql.constructs import Upsert, fresh, now
 from blocks.sql.tables import batch as ledger
+from blocks.sql.tables import run
 from collectors.models import Batch, Verdict
 
 VERDICTS = [verdict.value for verdict in Verdict]
+OPEN = ("published", "rows")  # named, so that the index finds them among all that are done
 
-_new = insert(ledger).values(published_at=now())
-_ENTER = _new.on_conflict_do_update(
-    index_elements=[ledger.c.batch_id],
-    set_={verdict: _new.excluded[verdict] for verdict in VERDICTS} | {"stage": "rows"},
-    where=ledger.c.stage == "published",
+_COUNTED = [(ledger.c[verdict], fresh(ledger.c[verdict])) for verdict in VERDICTS]
+_ENTER = Upsert(ledger, [*_COUNTED, (ledger.c.stage, literal("rows"))], guard=ledger.c.stage == "published").values(
+    published_at=now()
 )
-_CONFIRM = _new.on_conflict_do_update(index_elements=[ledger.c.batch_id], set_={"confirmed": True})
+_CONFIRM = Upsert(ledger, [(ledger.c.confirmed, true())]).values(published_at=now())
 _FINISH = update(ledger).where(ledger.c.batch_id == bindparam("key")).values(stage="done", done_at=now())
-_UNFINISHED = select(ledger.c.batch_id, ledger.c.stage).where(
+_REPLACE = update(ledger).where(ledger.c.batch_id.in_(bindparam("lost", expanding=True)), ledger.c.stage.in_(OPEN))
+_UNFINISHED = select(ledger.c.batch_id).where(
     ledger.c.tenant == bindparam("tenant"),
     ledger.c.collection == bindparam("collection"),
-    ledger.c.stage.in_(("published", "rows")),  # named, so that the index finds them among all that are done
+    ledger.c.stage.in_(OPEN),
 )
 
 
@@ -45,10 +45,22 @@ def finish(connection: Connection, batch: Batch) -> None:
     connection.execute(_FINISH, {"key": batch.batch_id})
 
 
-def unfinished(connection: Connection, batch: Batch) -> dict[str, str]:
-    """The batches of the same collection that are not in every store yet, and how far they are."""
-    found = connection.execute(_UNFINISHED, {"tenant": batch.tenant, "collection": batch.collection})
-    return dict(tuple(row) for row in found)
+def unfinished(connection: Connection, batch: Batch) -> frozenset[str]:
+    """The batches of the same collection that are not in every store yet."""
+    return frozenset(connection.scalars(_UNFINISHED, {"tenant": batch.tenant, "collection": batch.collection}))
+
+
+def open_of_run() -> Any:
+    """The confirmed batches of `run` that are not in every store; to be joined with it."""
+    of_run = (ledger.c.tenant == run.c.tenant, ledger.c.collection == run.c.collection, ledger.c.run_id == run.c.run_id)
+    return and_(*of_run, ledger.c.stage.in_(OPEN), ledger.c.confirmed.is_(True))
+
+
+def replace(connection: Connection, lost: Sequence[Batch], found: Sequence[Batch]) -> None:
+    """What was lost counts no more; what was found in its place does."""
+    confirm(connection, found)
+    values = {"stage": "refetched", "confirmed": False}
+    connection.execute(_REPLACE.values(values), {"lost": [batch.batch_id for batch in lost]})
 
 
 def _entry(batch: Batch) -> dict[str, Any]:
@@ -60,5 +72,6 @@ def _entry(batch: Batch) -> dict[str, Any]:
         "shard_id": batch.shard_id,
         "observation": batch.observation,
         "size": len(batch.records),
+        "arrived_at": batch.arrived_at or None,
         "record_ids": orjson.dumps([(record.kind, record.id) for record in batch.records]).decode(),
     }

@@ -4,25 +4,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, bindparam, func, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
 
 from blocks.sql import leases, ledger
-from blocks.sql.sqlite import Database, now
-from blocks.sql.tables import counter, quarantine, run, shard
+from blocks.sql.constructs import Upsert, now
+from blocks.sql.database import Database, contending, repeatable
+from blocks.sql.refusals import set_aside
+from blocks.sql.tables import OBSERVATION, batch, counter, run, shard
 from collectors.errors import Fenced, Refused
 from collectors.interfaces import Claim, Standing
 from collectors.models import Batch, Json, Quarantined
 from collectors.states import SHARD_MOVES, Desired, ShardState, sources_of
 
-_OBSERVE = (
-    insert(counter)
-    .values(name="observation", value=1)
-    .on_conflict_do_update(index_elements=[counter.c.name], set_={"value": counter.c.value + 1})
-    .returning(counter.c.value)
-)
+_OBSERVE = Upsert(counter, [(counter.c.value, counter.c.value + 1)]).values(name=OBSERVATION, value=1)
+_OBSERVED = select(counter.c.value).where(counter.c.name == OBSERVATION)
 _DESIRED = select(run.c.desired).where(run.c.run_id == bindparam("run"))
-_QUARANTINED = select(func.coalesce(func.sum(shard.c.quarantined), 0)).where(shard.c.run_id == bindparam("run"))
+_STANDING = select(
+    run.c.desired,
+    select(func.coalesce(func.sum(shard.c.quarantined), 0)).where(shard.c.run_id == run.c.run_id).scalar_subquery(),
+    select(func.count()).select_from(batch).where(ledger.open_of_run()).scalar_subquery(),
+).where(run.c.run_id == bindparam("run"))
 
 
 class Shards:
@@ -30,11 +31,14 @@ class Shards:
         self._database = database
         self.lease_seconds = lease_seconds
 
+    @repeatable
     def observe(self) -> int:
         # Durable with the rows that carry the number: a number that was never stored may be given again.
         with self._database.write(durable=False) as connection:
-            return connection.execute(_OBSERVE).scalar_one()
+            connection.execute(_OBSERVE)
+            return connection.execute(_OBSERVED).scalar_one()
 
+    @contending
     def claim(self, run_id: str, shard_id: str, owner: str) -> Claim:
         """Take the shard's lease. Raises Refused while another worker renews it, or when the shard has ended."""
         key = _key(run_id, shard_id)
@@ -77,6 +81,7 @@ class Shards:
             page=row["page"],
         )
 
+    @repeatable
     def checkpoint(
         self,
         claim: Claim,
@@ -87,7 +92,9 @@ class Shards:
         read: int,
     ) -> Standing:
         with self._database.write() as connection:
-            self._guarded(
+            if _was_kept(connection, claim, page):
+                return _standing(connection, claim)
+            _renewed(
                 connection,
                 claim,
                 cursor=orjson.dumps(cursor).decode(),
@@ -97,56 +104,64 @@ class Shards:
                 lease_until=leases.until(self.lease_seconds),
             )
             ledger.confirm(connection, batches)
-            _set_aside(connection, claim, page, refused)
-            return Standing(_desired(connection, claim), connection.scalar(_QUARANTINED, {"run": claim.run_id}))
+            set_aside(connection, claim.run_id, claim.shard_id, page, refused)
+            return _standing(connection, claim)
 
+    @repeatable
+    def standing(self, claim: Claim) -> Standing:
+        with self._database.read() as connection:
+            return _standing(connection, claim)
+
+    @repeatable
     def renew(self, claim: Claim) -> Desired:
         # A lease is worth nothing to a machine that died, so it need not wait for the disk.
         with self._database.write(durable=False) as connection:
-            self._guarded(connection, claim, lease_until=leases.until(self.lease_seconds))
+            _renewed(connection, claim, lease_until=leases.until(self.lease_seconds))
             return _desired(connection, claim)
 
+    @repeatable
     def release(self, claim: Claim, state: ShardState, error: str | None = None) -> None:
         with self._database.write() as connection:
-            self._guarded(connection, claim, state=state, error=error, ended_at=now(), lease_until=0, owner=None)
-
-    def _guarded(self, connection: Connection, claim: Claim, **values: Any) -> None:
-        written = connection.execute(
-            update(shard)
-            .where(_key(claim.run_id, claim.shard_id), shard.c.fence == claim.fence, shard.c.owner == claim.owner)
-            .values(values)
-        )
-        if not written.rowcount:
-            raise Fenced(
-                "shard {run}/{shard} was taken over by another worker",
-                "Watch it with: collect shards {run}",
-                code="COL-0401",
-                run=claim.run_id,
-                shard=claim.shard_id,
-            )
+            # The same once more means that the answer was lost, and not the release.
+            left = and_(shard.c.owner.is_(None), shard.c.state == state, shard.c.error.is_not_distinct_from(error))
+            mine = or_(shard.c.owner == claim.owner, left)
+            values = {"state": state, "error": error, "ended_at": now(), "lease_until": 0, "owner": None}
+            _written(connection, claim, mine, values)
 
 
 def _key(run_id: str, shard_id: str) -> Any:
     return and_(shard.c.run_id == run_id, shard.c.shard_id == shard_id)
 
 
+def _fenced(claim: Claim) -> Any:
+    return and_(_key(claim.run_id, claim.shard_id), shard.c.fence == claim.fence)
+
+
+def _renewed(connection: Connection, claim: Claim, **values: Any) -> None:
+    _written(connection, claim, shard.c.owner == claim.owner, values)
+
+
+def _written(connection: Connection, claim: Claim, mine: Any, values: dict[str, Any]) -> None:
+    if not connection.execute(update(shard).where(_fenced(claim), mine).values(values)).rowcount:
+        raise Fenced(
+            "shard {run}/{shard} was taken over by another worker",
+            "Watch it with: collect shards {run}",
+            code="COL-0401",
+            run=claim.run_id,
+            shard=claim.shard_id,
+        )
+
+
+def _was_kept(connection: Connection, claim: Claim, page: int) -> bool:
+    """Whether the answer to this checkpoint was lost, and not the checkpoint."""
+    kept = and_(_fenced(claim), shard.c.owner == claim.owner, shard.c.page > page)
+    return connection.scalar(select(func.count()).select_from(shard).where(kept)) > 0
+
+
 def _desired(connection: Connection, claim: Claim) -> Desired:
     return Desired(connection.scalar(_DESIRED, {"run": claim.run_id}))
 
 
-def _set_aside(connection: Connection, claim: Claim, page: int, refused: Sequence[Quarantined]) -> None:
-    if refused:
-        rows = [
-            {
-                "run_id": claim.run_id,
-                "shard_id": claim.shard_id,
-                "page": page,
-                "position": each.position,
-                "reason": each.reason,
-                "message": each.message,
-                "record_id": each.record_id,
-                "payload": each.payload,
-            }
-            for each in refused
-        ]
-        connection.execute(insert(quarantine).values(created_at=connection.scalar(select(now()))), rows)
+def _standing(connection: Connection, claim: Claim) -> Standing:
+    desired, quarantined, open_batches = connection.execute(_STANDING, {"run": claim.run_id}).one()
+    return Standing(Desired(desired), int(quarantined), open_batches)

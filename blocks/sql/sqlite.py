@@ -1,35 +1,20 @@
 """SQLite as a store that several threads and processes share: WAL, one writer at a time, readers never wait."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, partial
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    URL,
-    BigInteger,
-    Connection,
-    CursorResult,
-    Dialect,
-    Executable,
-    MetaData,
-    bindparam,
-    create_engine,
-    event,
-)
+from sqlalchemy import URL, Connection, MetaData, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as QueuedTooLong
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
 
 from blocks.process import locked
 from collectors.errors import CollectError, Misconfigured, Unusable
 
 PATIENCE_SECONDS = 30.0
-AMONG = bindparam("among", expanding=True)
 FAILURES = (DBAPIError, sqlite3.Error, QueuedTooLong, UnicodeEncodeError)
 # What SQLite's primary error codes mean to people.
 TROUBLES: dict[int, tuple[type[CollectError], str, str, str]] = (
@@ -75,27 +60,23 @@ TROUBLES: dict[int, tuple[type[CollectError], str, str, str]] = (
 )
 
 
-class now(FunctionElement[int]):
-    """Microseconds since 1970, by the database's clock: the only clock leases are measured with."""
-
-    type = BigInteger()
-    inherit_cache = True
-
-
-@compiles(now, "sqlite")
-def _sqlite_now(element: now, compiler: Any, **_: Any) -> str:
-    return "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
-
-
-class Database:
+class SqliteDatabase:
     """One SQLite file. `write()` is a transaction that holds the write lock from its start.
 
     Whatever uses it raises Unusable when there is no space, the lock is held for more than `patience` seconds, or the
     file is damaged; Misconfigured when it is none of ours or may not be written.
     """
 
-    def __init__(self, path: Path, tables: MetaData, schema: int, patience: float = PATIENCE_SECONDS) -> None:
-        self.path, self._patience = path, patience
+    def __init__(
+        self,
+        path: Path,
+        tables: MetaData,
+        schema: int,
+        patience: float = PATIENCE_SECONDS,
+        upgrade: Callable[[Connection, int], None] | None = None,
+    ) -> None:
+        """`upgrade` changes the tables of an older schema, which it is told."""
+        self.path, self._patience, self._upgrade = path, patience, upgrade
         _own(path)
         url = URL.create("sqlite", database=str(path))
         self._reader = create_engine(url, hide_parameters=True)
@@ -178,7 +159,7 @@ class Database:
         return Misconfigured(what, remedy, code="COL-0608", path=self.path)
 
     def _create(self, tables: MetaData, schema: int) -> int:
-        """Make the tables that are missing; those of an older schema stay as they are.
+        """Make the tables that are missing, and change those of an older schema.
 
         One process at a time: SQLite does not wait for another one that changes the journal.
         """
@@ -194,29 +175,14 @@ class Database:
                 self._set_journal()
             with self.write() as connection:
                 tables.create_all(connection)
+                if found and self._upgrade:
+                    self._upgrade(connection, found)
                 connection.exec_driver_sql(f"PRAGMA user_version = {schema}")
         return schema
 
     def _set_journal(self) -> None:
         with self._explained(), self._writer.connect() as connection:
             connection.connection.driver_connection.execute("PRAGMA journal_mode = WAL").close()
-
-
-def execute_many(connection: Connection, statement: Executable, rows: Sequence[tuple[Any, ...]]) -> None:
-    """An insert of many rows, each in the order of the table's columns, past SQLAlchemy's work for each of them."""
-    text, _, _ = _compiled(statement, connection.dialect)
-    connection.exec_driver_sql(text, list(rows))
-
-
-def execute_among(
-    connection: Connection, statement: Executable, values: Mapping[str, Any], members: Sequence[str]
-) -> CursorResult[Any]:
-    """A statement with `column.in_(AMONG)`, past SQLAlchemy's work for each member: twice as fast."""
-    text, names, literals = _compiled(statement, connection.dialect)
-    values = {**literals, **values}
-    bound = (members if name == AMONG.key else (values[name],) for name in names)
-    marks = ", ".join("?" * len(members))
-    return connection.exec_driver_sql(text.replace(f"__[POSTCOMPILE_{AMONG.key}]", marks), tuple(chain(*bound)))
 
 
 def _own(path: Path) -> None:
@@ -236,12 +202,6 @@ def _own(path: Path) -> None:
             path=path,
             why=error.strerror,
         ) from error
-
-
-@cache
-def _compiled(statement: Executable, dialect: Dialect) -> tuple[str, list[str], dict[str, Any]]:
-    compiled = statement.compile(dialect=dialect)
-    return str(compiled), compiled.positiontup, compiled.params
 
 
 def _prepare(patience: float, connection: Any, _: Any) -> None:

@@ -4,14 +4,18 @@ Times are microseconds since 1970; ids compare byte by byte; tenant and collecti
 """
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, event
+from sqlalchemy.dialects.mysql import LONGTEXT, MEDIUMBLOB
 
 from blocks.documents import search_index
 
-# 2: the index of the documents for search.
-SCHEMA = 2
+# 2: the index of the documents for search. 3: when the page of a batch had arrived.
+SCHEMA = 3
+LONG = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
+BYTES = LargeBinary().with_variant(MEDIUMBLOB(), "mysql", "mariadb")
 
 catalog = MetaData()
 documents = MetaData()
+OBSERVATION = "observation"
 
 
 def _lease() -> list[Column]:
@@ -28,7 +32,7 @@ collection = Table(
     Column("tenant", String(64), primary_key=True),
     Column("name", String(100), primary_key=True),
     Column("version", Integer, primary_key=True),
-    Column("definition", Text, nullable=False),
+    Column("definition", LONG, nullable=False),
     Column("created_at", BigInteger, nullable=False),
 )
 
@@ -39,11 +43,11 @@ run = Table(
     Column("tenant", String(64), nullable=False),
     Column("collection", String(100), nullable=False),
     Column("mode", String(16), nullable=False),
-    Column("definition", Text, nullable=False),
-    Column("of_file", Text),
+    Column("definition", LONG, nullable=False),
+    Column("of_file", LONG),
     Column("state", String(24), nullable=False),
     Column("desired", String(16), nullable=False),
-    Column("reason", Text),
+    Column("reason", LONG),
     Column("sweep", BigInteger, nullable=False),
     Column("planned", Boolean, nullable=False, default=False),
     *_lease(),
@@ -51,7 +55,7 @@ run = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("started_at", BigInteger),
     Column("ended_at", BigInteger),
-    Column("error", Text),
+    Column("error", LONG),
     Index("run_of_collection", "tenant", "collection", "created_at"),
 )
 
@@ -62,10 +66,10 @@ shard = Table(
     Column("shard_id", String(16), primary_key=True),
     Column("stage", String(64), nullable=False),
     Column("label", String(200), nullable=False),
-    Column("span", Text, nullable=False),
+    Column("span", LONG, nullable=False),
     Column("estimate", BigInteger, nullable=False),
     Column("state", String(24), nullable=False),
-    Column("cursor", Text, nullable=False),
+    Column("cursor", LONG, nullable=False),
     Column("page", BigInteger, nullable=False, default=0),
     Column("fetched", BigInteger, nullable=False, default=0),
     Column("quarantined", BigInteger, nullable=False, default=0),
@@ -73,7 +77,7 @@ shard = Table(
     *_lease(),
     Column("started_at", BigInteger),
     Column("ended_at", BigInteger),
-    Column("error", Text),
+    Column("error", LONG),
 )
 
 batch = Table(
@@ -86,7 +90,7 @@ batch = Table(
     Column("shard_id", String(16), nullable=False),
     Column("observation", BigInteger, nullable=False),
     Column("size", Integer, nullable=False),
-    Column("record_ids", Text, nullable=False),
+    Column("record_ids", LONG, nullable=False),
     Column("confirmed", Boolean, nullable=False, default=False),
     Column("stage", String(16), nullable=False),
     *(
@@ -95,6 +99,7 @@ batch = Table(
     ),
     Column("published_at", BigInteger, nullable=False),
     Column("done_at", BigInteger),
+    Column("arrived_at", BigInteger),
     Index("batch_of_run", "run_id"),
     Index("batch_of_collection", "tenant", "collection", "stage"),
 )
@@ -107,9 +112,9 @@ quarantine = Table(
     Column("page", BigInteger, primary_key=True),
     Column("position", Integer, primary_key=True),
     Column("reason", String(64), nullable=False),
-    Column("message", Text, nullable=False),
-    Column("record_id", Text),
-    Column("payload", LargeBinary, nullable=False),
+    Column("message", LONG, nullable=False),
+    Column("record_id", LONG),
+    Column("payload", BYTES, nullable=False),
     Column("created_at", BigInteger, nullable=False),
 )
 
@@ -146,7 +151,7 @@ def _records(name: str, parent: str, *own: Column) -> Table:
 
 
 test_directory = _records("test_directory", "parent_id", Column("level", Integer))
-test_case = _records("test_case", "directory_id", Column("status", Integer))
+test_case = _records("test_case", "directory_id", Column("status", BigInteger))
 RECORDS = {"directory": test_directory, "case": test_case}
 
 document = Table(

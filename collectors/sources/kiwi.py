@@ -9,7 +9,7 @@ import asyncio
 import html
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -93,6 +93,12 @@ class Kiwi:
         position, after = cursor or (0, None)
         return await self._cases(span["keys"], position, after)
 
+    async def fetch_ids(self, stage: str, ids: Sequence[str]) -> Page:
+        if stage == "directories":
+            return await self._plans()
+        numbers = [int(id) for id in ids]
+        return Page(await self._placed_cases(lambda field: {f"{field}__in": numbers}), None)
+
     def map(self, stage: str, item: Any) -> Record:
         if isinstance(item["row"], Flawed):
             raise item["row"].why
@@ -109,27 +115,27 @@ class Kiwi:
         start, stop = _bounds(keys[position])
         after = start if after is None else after
         until = min(after + self._page_size, stop)
-        items = await self._placed_cases(after, until)
+        items = await self._placed_cases(partial(_window, after=after, until=until))
         if (onward := await self._onward(until, stop)) is not None:
             return Page(items, [position, onward])
         return Page(items, [position + 1, None] if position + 1 < len(keys) else None)
 
-    async def _placed_cases(self, after: int, until: int) -> list[dict[str, Any]]:
+    async def _placed_cases(self, within: Callable[[str], dict[str, Any]]) -> list[dict[str, Any]]:
+        """The cases whose ids are `within`: a look-up of Kiwi's for a field that holds ids of cases."""
         cases, tags, plans = await self._ask(
             [
-                ("TestCase.filter", [_window("id", after, until)]),
-                ("Tag.filter", [_window("case__id", after, until)]),
-                ("TestPlan.filter", [_window("cases__id", after, until)]),
+                ("TestCase.filter", [within("id")]),
+                ("Tag.filter", [within("case__id")]),
+                ("TestPlan.filter", [within("cases__id")]),
             ]
         )
-        placed = await self._placements([plan["id"] for plan in plans], after, until)
+        placed = await self._placements([plan["id"] for plan in plans], within("case__id"))
         named = _grouped((tag["case"], tag["name"]) for tag in tags)
         return [{"row": case, "plans": placed[_number(case)], "tags": named[_number(case)]} for case in cases]
 
-    async def _placements(self, plans: Sequence[int], after: int, until: int) -> dict[int, list[int]]:
+    async def _placements(self, plans: Sequence[int], within: dict[str, Any]) -> dict[int, list[int]]:
         """The plans of each case. An answer tells only its cases, so every plan is a call of its own."""
-        window = _window("case__id", after, until)
-        sortkeys = await self._ask([("TestCase.sortkeys", [{"plan": plan} | window]) for plan in plans])
+        sortkeys = await self._ask([("TestCase.sortkeys", [{"plan": plan} | within]) for plan in plans])
         return _grouped((int(case), plan) for plan, cases in zip(plans, sortkeys, strict=True) for case in cases)
 
     # ---- where cases are -------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ COMMANDS = {
     "plan": ("planning:plan", "Ask the source how much there is and show how a run would be cut; nothing is stored."),
     "run": ("running:run", "Collect a collection: a YAML file, or the name of a known one."),
     "resume": ("running:resume", "Go on with a run that was interrupted, from its last checkpoints."),
+    "load": ("loading:load", "Load what runs publish into the stores; for the full stack."),
     "status": ("looking:status", "Show runs, newest first, or one run."),
     "shards": ("looking:shards", "Show the shards of a run."),
     "quarantine": ("looking:quarantine", "Show the records that were refused, and why."),
@@ -31,6 +32,9 @@ COMMANDS = {
     "sample": ("serving:sample", "Serve a made-up test-management system to try things on."),
     "up": ("serving:up", "Start this folder's Prefect server; it stays until collect down."),
     "down": ("serving:down", "End this folder's Prefect server."),
+    "storage": ("storage:storage", "Say where the stores are, check them, make their tables."),
+    "dev-servers": ("dev_servers:dev_servers", "Start and end private MariaDB, MongoDB, Redis and RabbitMQ servers."),
+    "ledger": ("ledgers:ledger", "Show how far the batches of a run have come."),
     "completion": ("completing:completion", "Print a script that makes a shell complete commands and options."),
 }
 EXIT_CODES: dict[type[CollectError], int] = {Misconfigured: 2, Refused: 4, Unreachable: 5}

@@ -11,9 +11,9 @@ import orjson
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from blocks import views
 from blocks.settings import Settings
 from blocks.stores import Storage, open_storage
-from blocks.views import Views
 from collectors.errors import Misconfigured
 from collectors.language import spoken
 from collectors.trees import cut
@@ -53,7 +53,7 @@ def tree(
     """
     with open_storage(Settings.load()) as storage:
         name = meant(storage, collection, tenant)
-        top, total = Views(storage.rows, storage.documents, storage.cache).tree(tenant, name)
+        top, total = views.tree(storage, tenant, name)
     if (left_out := cut(top, min(depth or DEEPEST, DEEPEST))) and (depth or DEEPEST) >= DEEPEST:
         say(LEFT_OUT, count=f"{left_out:,}", deepest=DEEPEST)
     if json:
@@ -62,7 +62,7 @@ def tree(
     show(spoken("{name}  {total:,} cases", name=name, total=total))
     for line in _drawn(top):
         show(line)
-    if (lost := total - sum(node["cases"] for node in top)) > 0:
+    if lost := total - sum(node["cases"] for node in top):
         show(spoken("   {lost:,} cases in no directory", lost=lost))
     return 0
 

@@ -97,7 +97,7 @@ def _status(catalog: Catalog, row: dict[str, Any], done: Report) -> dict[str, An
         "progress": {
             "total": done.total,
             "current": records["fetched"],
-            "success": records["fetched"] - records["quarantined"],
+            "success": done.loaded,
             "failure": records["quarantined"],
             "phase": done.phase,
         },

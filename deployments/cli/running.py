@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from blocks.process import this_process
-from blocks.reports import Report, as_json, report
+from blocks.reports import Report, as_json, in_words, report
 from blocks.settings import Settings
 from blocks.sql.catalog import Catalog
 from blocks.stores import open_storage
@@ -105,7 +105,7 @@ def resume(run_id: str, /, *, json: bool = False) -> int:
         row = catalog.run(run_id)
         if row["state"] == RunState.COMPLETED:
             say("run {run} is complete already", run=run_id)
-            return _finish(report(catalog, run_id), None, json)
+            return _finish(report(catalog, run_id, with_delays=True), None, json)
         if row["state"] == RunState.CANCELLED:
             raise Refused(
                 "run {run} was cancelled ({reason})",
@@ -118,7 +118,7 @@ def resume(run_id: str, /, *, json: bool = False) -> int:
         if row["state"] == RunState.PARTIALLY_COMPLETED and _all_read(catalog, run_id):
             anew = shlex.join(["collect", "run", row["collection"]])
             say("nothing is left to read in run {run}; read anew with: {command}", run=run_id, command=anew)
-            return _finish(report(catalog, run_id), None, json)
+            return _finish(report(catalog, run_id, with_delays=True), None, json)
         _wait_for_lease(catalog, run_id)
         api = _server(settings)
         catalog.desire(run_id, Desired.RUN)
@@ -173,7 +173,7 @@ def _follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: boo
             raise unanswered(api, run_id) from error
         say("the Prefect server at {api} stopped answering", api=api)
         return _leave_soon(_finish(done, None, json))
-    return _finish(report(catalog, run_id), api, json)
+    return _finish(report(catalog, run_id, with_delays=True), api, json)
 
 
 def _leave_soon(exit_code: int) -> int:
@@ -230,6 +230,8 @@ def _summarise(done: Report) -> None:
     if done.records["fetched"] or not done.error:
         counts = "   ".join(f"{count:,} {spoken(name)}" for name, count in done.records.items())
         show(spoken("  records   {counts}   {rate:,.0f}/s", counts=counts, rate=done.rate))
+    if done.delays:
+        show(spoken("  delay     {delays}   from a page to all stores", delays=in_words(done.delays)))
     if done.superseded:
         show(spoken("  note      {count:,} records gave way to a newer one of the same id", count=done.superseded))
     for shard in done.shards:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Literal
 
+from blocks import views
 from blocks.settings import Settings
 from blocks.stores import open_storage
-from blocks.views import Views
 from collectors.models import Hit
 from collectors.paths import escaped
 from collectors.terms import AFTER, BEFORE
@@ -59,8 +59,8 @@ def search(
         if collection is not None:
             meant(storage, collection, tenant)
         began = time.perf_counter()
-        views = Views(storage.rows, storage.documents, storage.cache)
-        found = views.search(tenant, " ".join(words), collection, kind, under, limit + 1)
+        where = {"collection": collection, "kind": kind, "under": under}
+        found = views.search(storage, tenant, " ".join(words), where, limit + 1)
         took = (time.perf_counter() - began) * 1000
         under_nothing = not found and under is not None and not storage.rows.holds(tenant, collection, under)
     hits = found[:limit]

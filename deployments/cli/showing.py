@@ -4,11 +4,12 @@ from typing import Any, Literal
 
 import orjson
 
+from blocks import views
 from blocks.settings import Settings
 from blocks.stores import open_storage
-from blocks.views import Views
 from collectors.errors import Misconfigured
 from collectors.language import spoken
+from collectors.models import origin_of
 from deployments.cli.choosing import meant
 from deployments.cli.output import moment, print_json, show_field, visible
 
@@ -45,9 +46,8 @@ def show(
     """
     with open_storage(Settings.load()) as storage:
         names = [meant(storage, collection, tenant)] if collection else storage.catalog.collected(tenant)
-        places = [(name, of_kind) for name in names for of_kind in ([kind] if kind else KINDS)]
-        found = Views(storage.rows, storage.documents, storage.cache).records(tenant, id, places)
-    record = _dated(_only(found, id))
+        wanted = [(name, of_kind) for name in names for of_kind in ([kind] if kind else KINDS)]
+        record = _shown(_only(views.records(storage, tenant, wanted, id), id))
     if json:
         print_json(record)
     else:
@@ -77,8 +77,26 @@ def _only(found: list[dict[str, Any]], id: str) -> dict[str, Any]:
     return found[0]
 
 
-def _dated(record: dict[str, Any]) -> dict[str, Any]:
-    return record | {name: record[name] | {"at": moment(record[name]["at"])} for name in ("first", "last")}
+def _shown(record: dict[str, Any]) -> dict[str, Any]:
+    """Its first and its last batch as where they came from."""
+    at = {name: record.pop(name) for name in ("first_batch", "create_time", "last_batch", "update_time")}
+    return record | {
+        "first": _origin(at["first_batch"], at["create_time"]),
+        "last": _origin(at["last_batch"], at["update_time"]),
+    }
+
+
+def _origin(batch_id: str, at: int) -> dict[str, Any]:
+    """Pages are counted from 1 for people."""
+    run_id, shard_id, page, part, observation = origin_of(batch_id)
+    return {
+        "run_id": run_id,
+        "shard_id": shard_id,
+        "page": page + 1,
+        "part": part + 1,
+        "observation": observation,
+        "at": moment(at),
+    }
 
 
 def _print(record: dict[str, Any]) -> None:

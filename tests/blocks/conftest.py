@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from blocks.sql.sqlite import Database
+from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.tables import SCHEMA, catalog, documents
 from collectors.models import Batch, Collection, Record
 
@@ -71,12 +71,12 @@ def processes() -> Iterator[Processes]:
 
 
 @pytest.fixture
-def open_database(tmp_path: Path) -> Iterator[Callable[..., Database]]:
+def open_database(tmp_path: Path) -> Iterator[Callable[..., SqliteDatabase]]:
     """Opens databases, and closes them in the end."""
-    opened: list[Database] = []
+    opened: list[SqliteDatabase] = []
 
-    def opening(path: Path | None = None, tables: Any = catalog, schema: int = SCHEMA) -> Database:
-        opened.append(Database(path or tmp_path / "collect.db", tables, schema))
+    def opening(path: Path | None = None, tables: Any = catalog, schema: int = SCHEMA) -> SqliteDatabase:
+        opened.append(SqliteDatabase(path or tmp_path / "collect.db", tables, schema))
         return opened[-1]
 
     try:
@@ -87,20 +87,20 @@ def open_database(tmp_path: Path) -> Iterator[Callable[..., Database]]:
 
 
 @pytest.fixture
-def database(open_database: Callable[..., Database]) -> Database:
+def database(open_database: Callable[..., SqliteDatabase]) -> SqliteDatabase:
     return open_database()
 
 
 @pytest.fixture
-def details(open_database: Callable[..., Database], tmp_path: Path) -> Database:
+def details(open_database: Callable[..., SqliteDatabase], tmp_path: Path) -> SqliteDatabase:
     return open_database(tmp_path / "documents.db", documents)
 
 
 @pytest.fixture
-def dump() -> Callable[[Database], dict[str, list[tuple[Any, ...]]]]:
+def dump() -> Callable[[SqliteDatabase], dict[str, list[tuple[Any, ...]]]]:
     """Everything that stands in a database: its rows by table."""
 
-    def dumped(database: Database) -> dict[str, list[tuple[Any, ...]]]:
+    def dumped(database: SqliteDatabase) -> dict[str, list[tuple[Any, ...]]]:
         with closing(sqlite3.connect(database.path)) as connection:
             stored = "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL %'"
             names = [name for (name,) in connection.execute(stored)]
@@ -113,7 +113,7 @@ def dump() -> Callable[[Database], dict[str, list[tuple[Any, ...]]]]:
 def alter() -> Callable[..., int]:
     """Changes a database behind the back of the product."""
 
-    def altered(database: Database, statement: str, *values: Any) -> int:
+    def altered(database: SqliteDatabase, statement: str, *values: Any) -> int:
         with closing(sqlite3.connect(database.path, timeout=PATIENCE)) as connection, connection:
             return connection.execute(statement, values).rowcount
 

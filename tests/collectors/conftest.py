@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from blocks.settings import Settings
 from blocks.sql.catalog import RunClaim
-from blocks.sql.sqlite import Database
+from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.tables import RECORDS, SCHEMA
 from blocks.sql.tables import batch as ledger
 from blocks.sql.tables import catalog as tables
@@ -49,9 +49,9 @@ def storage(home: Settings) -> Iterator[Storage]:
 
 
 @pytest.fixture
-def database(storage: Storage, home: Settings) -> Iterator[Database]:
+def database(storage: Storage, home: Settings) -> Iterator[SqliteDatabase]:
     """The catalog's file opened once more, as another process would."""
-    opened = Database(home.database, tables, SCHEMA)
+    opened = SqliteDatabase(home.database, tables, SCHEMA)
     yield opened
     opened.close()
 
@@ -61,7 +61,7 @@ class Shelf:
     """One collection of one tenant in the real stores: what goes in, and what is found there."""
 
     storage: Storage
-    database: Database
+    database: SqliteDatabase
     tenant: str
     collection: str
 
@@ -108,7 +108,7 @@ class Shelf:
 
 
 @pytest.fixture
-def shelves(storage: Storage, database: Database) -> Callable[..., Shelf]:
+def shelves(storage: Storage, database: SqliteDatabase) -> Callable[..., Shelf]:
     """Makes shelves: each call another, empty one, in the same stores."""
     numbers = count(1)
 

@@ -17,8 +17,9 @@ def directory(id: str, name: str, parent: str | None = None, deleted: bool = Fal
 
 
 def repair(shelf) -> int:
-    storage = shelf.storage
-    return repair_paths(storage.rows, storage.documents, storage.cache, shelf.tenant, shelf.collection)
+    return repair_paths(
+        shelf.storage.rows, shelf.storage.documents, shelf.storage.cache, shelf.tenant, shelf.collection
+    )
 
 
 def levels(shelf) -> dict[str, int | None]:

@@ -2,11 +2,20 @@
 
 from itertools import count, permutations
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
-from collectors.loading import newest
+from blocks.caches.none import NoCache
+from blocks.documents.sqlite import SqliteDocuments
+from blocks.sql.rows import Rows
+from blocks.sql.sqlite import SqliteDatabase
+from blocks.sql.tables import SCHEMA, documents
+from blocks.sql.tables import batch as ledger
+from collectors.errors import Rejected
+from collectors.loading import Loader, newest
 from collectors.models import Record, version
 
 FIXTURES = HealthCheck.function_scoped_fixture
@@ -215,11 +224,11 @@ def test_an_interrupted_deletion_reaches_the_documents(shelf):
 def test_documents_are_written_only_as_long_as_they_may_be_missing(shelf):
     shelf.storage.rows.apply(shelf.batch(case(), observation=1))
     shelf.load(case(), observation=2)
-    assert shelf.storage.rows.apply(shelf.batch(case(), observation=3)).documents == []
+    assert shelf.storage.rows.apply(shelf.batch(case(), observation=3)) == []
 
 
 def test_of_two_loaders_the_slower_one_does_not_overwrite_newer_documents(shelf):
-    slow = shelf.storage.rows.apply(shelf.batch(case(name="A"), observation=1)).documents
+    slow = shelf.storage.rows.apply(shelf.batch(case(name="A"), observation=1))
     shelf.load(case(name="B"), observation=2)
     shelf.storage.documents.write(slow)
     assert found(shelf) == ("B", False)
@@ -285,3 +294,118 @@ def test_paths_follow_parents_in_the_same_batch_and_in_earlier_ones(shelf):
 def test_a_case_without_a_directory_hangs_at_the_top_and_one_with_an_unknown_directory_nowhere(shelf):
     shelf.load(case("1"), case("2", parent_id="later"), observation=1)
     assert shelf.paths() == {"1": "/A", "2": None}
+
+
+# ---- what a store refuses --------------------------------------------------------------------------------
+
+
+class PickyRows(Rows):
+    """Rows that take no record with certain ids, and remember what was set aside."""
+
+    def __init__(self, database, bad=()):
+        super().__init__(database)
+        self.bad, self.tried, self.refused, self.withdrawn = set(bad), 0, [], []
+
+    def try_out(self, batch):
+        self.tried += 1
+        if found := sorted(self.bad & {record.id for record in batch.records}):
+            raise Rejected("too-long", "{id} is too long", found[0], code="COL-0500", id=found[0])
+
+    def apply(self, batch, refused=()):
+        self.try_out(batch)
+        self.refused += refused
+        return super().apply(batch)
+
+    def withdraw(self, batch, refused):
+        self.withdrawn += [(batch.records[each.position].kind, each.record_id) for each in refused]
+
+
+class PickyDocuments(SqliteDocuments):
+    """Documents that take none with certain ids; those before it are written."""
+
+    def __init__(self, database, bad=()):
+        super().__init__(database)
+        self.bad = set(bad)
+
+    def write(self, documents):
+        for document in documents:
+            if document.id in self.bad:
+                raise Rejected("too-large", "{id} is too large", code="COL-0500", id=document.id)
+            super().write([document])
+
+
+@pytest.fixture
+def details(home, storage):
+    opened = SqliteDatabase(home.documents, documents, SCHEMA)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def stage(database):
+    def stage_of(batch):
+        with database.read() as connection:
+            return connection.scalar(select(ledger.c.stage).where(ledger.c.batch_id == batch.batch_id))
+
+    return stage_of
+
+
+@pytest.mark.parametrize("bad", [{"0"}, {"63"}, {"31", "32"}, {"1", "5", "40"}, set(map(str, range(64)))])
+def test_what_the_rows_refuse_is_found_and_set_aside_and_the_rest_is_applied(shelf, database, stage, bad):
+    rows, batch = PickyRows(database, bad), shelf.batch(*(case(str(n)) for n in range(64)), observation=1)
+    Loader(rows, shelf.storage.documents, NoCache()).apply(batch)
+    good = {str(n) for n in range(64)} - bad
+    assert shelf.rows().keys() == good
+    assert {id for id in map(str, range(64)) if shelf.document(id)} == good
+    assert stage(batch) == "done"
+    assert [(each.position, each.record_id, each.reason) for each in rows.refused] == [
+        (int(id), id, "too-long") for id in sorted(bad, key=int)
+    ]
+    assert orjson.loads(rows.refused[0].payload)["content"] == {"said": "A"}
+    assert rows.tried <= 2 + len(bad) * 14
+
+
+def test_a_refusal_that_no_single_record_causes_is_raised_and_nothing_is_applied(shelf, database):
+    class Crowded(PickyRows):
+        def try_out(self, batch):
+            if len(batch.records) > 1:
+                raise Rejected("too-many", "together they are too much", code="COL-0500")
+
+    with pytest.raises(Rejected):
+        Loader(Crowded(database), shelf.storage.documents, NoCache()).apply(
+            shelf.batch(case("1"), case("2"), observation=1)
+        )
+    assert shelf.rows() == {}
+
+
+@pytest.mark.parametrize("bad", [{"0"}, {"15"}, {"7", "8"}, set(map(str, range(16)))])
+def test_what_the_documents_refuse_is_withdrawn_and_the_rest_is_written(shelf, database, details, stage, bad):
+    rows, batch = PickyRows(database), shelf.batch(*(case(str(n)) for n in range(16)), observation=1)
+    Loader(rows, PickyDocuments(details, bad), NoCache()).apply(batch)
+    assert {id for id in map(str, range(16)) if shelf.document(id)} == {str(n) for n in range(16)} - bad
+    assert sorted(rows.withdrawn) == sorted(("case", id) for id in bad)
+    assert stage(batch) == "done"
+
+
+def test_a_directory_and_a_case_of_one_id_are_told_apart_when_one_is_refused(shelf, database, details):
+    class NoCases(PickyDocuments):
+        def write(self, documents):
+            if any(document.kind == "case" for document in documents):
+                raise Rejected("too-large", "too large", code="COL-0500")
+            super().write(documents)
+
+    rows = PickyRows(database)
+    batch = shelf.batch(directory("1", "d"), case("1", "A"), case("1", "B"), observation=1)
+    Loader(rows, NoCases(details), NoCache()).apply(batch)
+    assert rows.withdrawn == [("case", "1")]
+    assert shelf.document("1", "directory").name == "d"
+
+
+def test_a_batch_that_comes_again_is_withdrawn_again_and_ends_the_same(shelf, database, details, stage):
+    batch = shelf.batch(case("1"), case("2"), observation=1)
+    rows = PickyRows(database)
+    for _ in range(2):
+        Loader(rows, PickyDocuments(details, {"2"}), NoCache()).apply(batch)
+    assert shelf.document("1")
+    assert shelf.document("2") is None
+    assert stage(batch) == "done"

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from typing import Any
 
@@ -12,7 +13,8 @@ from anyio import to_thread
 from blocks.sql.shards import Shards
 from collectors.errors import CollectError, Fenced, Refused, Rejected, Transient
 from collectors.models import Page, Record
-from collectors.reading import LONGEST_PAYLOAD, Reader, sift
+from collectors.quarantine import LONGEST_PAYLOAD
+from collectors.reading import Reader, sift
 from collectors.states import Desired, ShardState
 
 ELSEWHERE = ("elsewhere:1:1", "elsewhere:2:2")
@@ -89,6 +91,25 @@ async def test_a_shard_is_read_page_by_page_to_its_end(begin, reader, ids):
     assert collector.fetches == {None: 1, 1: 1, 2: 1, 3: 1}
     assert run.applied()["new"] == 5
     assert run.shard()["owner"] is None
+
+
+async def test_a_batch_says_when_its_page_had_arrived(begin, reader, storage):
+    asked, batches = [], []
+
+    async def look(cursor):
+        asked.append(time.time_ns() // 1_000)
+
+    class Keeping:
+        async def publish(self, batch):
+            batches.append(batch)
+            await storage.queue.publish(batch)
+
+    run = begin()
+    await reader(run, Listed(*PAGES, at=look), queue=Keeping()).read(run.claim())
+    arrived = [batch.arrived_at for batch in batches]
+    assert [asked[0] <= arrived[0] <= asked[1], asked[1] <= arrived[1] <= asked[2], asked[3] <= arrived[2]] == [
+        True
+    ] * 3
 
 
 async def test_the_cursor_is_durable_before_the_next_page_is_asked_for(begin, reader):

@@ -35,7 +35,7 @@ def loaded(tmp_path, monkeypatch):
             storage.catalog.begin(Collection(name="c", collector="testrail", source={}), "me")
             for page, start in enumerate(range(0, len(records), 10_000)):
                 batch = Batch("default", "c", "r", "s01", f"{page}.0", page + 1, records[start : start + 10_000])
-                if documents := storage.rows.apply(batch).documents:
+                if documents := storage.rows.apply(batch):
                     storage.documents.write(documents)
                 storage.rows.finish(batch)
             return repair_paths(storage.rows, storage.documents, storage.cache, "default", "c")

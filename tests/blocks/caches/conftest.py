@@ -1,4 +1,4 @@
-"""A Redis of our own, started as a child and ended by its pid."""
+"""Redis servers with options of a test's own, and caches on them."""
 
 import signal
 import socket
@@ -57,13 +57,6 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = Server(tmp_path_factory.mktemp("redis"))
-    yield server.url
-    server.kill()
-
-
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Starts a Redis for this test alone."""
@@ -81,17 +74,9 @@ def started(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture
-def at(redis_server: str) -> Iterator[str]:
-    """The address of an empty database."""
-    with closing(redis.Redis.from_url(redis_server, db=1)) as client:
-        client.flushdb()
-    yield f"{redis_server}/1"
-
-
-@pytest.fixture
-def client(at: str) -> Iterator[redis.Redis]:
-    """Any client of that database."""
-    with closing(redis.Redis.from_url(at)) as opened:
+def client(cache_url: str) -> Iterator[redis.Redis]:
+    """Any client of the cache."""
+    with closing(redis.Redis.from_url(cache_url)) as opened:
         yield opened
 
 

@@ -1,5 +1,6 @@
 """Redis as a cache: one load for all who miss, nothing stale however it fails, and about a second lost at most."""
 
+import re
 import socketserver
 import subprocess
 import threading
@@ -23,16 +24,16 @@ PATIENCE = 20.0
 
 class TestRedisCache(CacheContract):
     @pytest.fixture(autouse=True)
-    def _where(self, at):
-        self.at = at
+    def _where(self, cache_url):
+        self.url = cache_url
 
     def opened(self):
-        return closing(RedisCache(self.at))
+        return closing(RedisCache(self.url))
 
 
 @pytest.fixture
-def cache(at, connected):
-    return connected(at)
+def cache(cache_url, connected):
+    return connected(cache_url)
 
 
 def becomes(true):
@@ -65,8 +66,8 @@ def killed(server):
 # ---- one load for all --------------------------------------------------------------------------------------
 
 
-def test_twenty_who_miss_at_one_time_cause_one_load(at, connected):
-    caches, origin, asking = [connected(at), connected(at)], Origin(a=b"1", b=b"2"), []
+def test_twenty_who_miss_at_one_time_cause_one_load(cache_url, connected):
+    caches, origin, asking = [connected(cache_url), connected(cache_url)], Origin(a=b"1", b=b"2"), []
 
     def load(keys):
         becomes(lambda: len(asking) == 20)
@@ -81,7 +82,7 @@ def test_twenty_who_miss_at_one_time_cause_one_load(at, connected):
     assert origin.loads == Counter(a=1, b=1)
 
 
-def test_two_who_load_what_the_other_waits_for_do_not_wait_for_each_other(at, connected):
+def test_two_who_load_what_the_other_waits_for_do_not_wait_for_each_other(cache_url, connected):
     origin, both = Origin(a=b"1", b=b"2", c=b"3"), threading.Barrier(2)
 
     def read(keys):
@@ -89,7 +90,7 @@ def test_two_who_load_what_the_other_waits_for_do_not_wait_for_each_other(at, co
             both.wait(PATIENCE)
             return origin.load(missing)
 
-        with closing(RedisCache(at)) as cache:
+        with closing(RedisCache(cache_url)) as cache:
             cache.read(["c"], origin.load)
             return dict(cache.read(keys, load))
 
@@ -127,10 +128,10 @@ def test_what_was_loaded_after_the_token_ended_is_not_kept(cache, client, monkey
 # ---- what is kept ------------------------------------------------------------------------------------------
 
 
-def test_what_was_read_once_is_answered_without_loading(at, connected):
-    connected(at).read(["a", "b"], Origin(a=b"1").load)
+def test_what_was_read_once_is_answered_without_loading(cache_url, connected):
+    connected(cache_url).read(["a", "b"], Origin(a=b"1").load)
     origin = Origin(b=b"2")
-    assert dict(connected(at).read(["a", "b"], origin.load)) == {"a": b"1", "b": b"2"}
+    assert dict(connected(cache_url).read(["a", "b"], origin.load)) == {"a": b"1", "b": b"2"}
     assert origin.loads == Counter(b=1)
 
 
@@ -144,11 +145,11 @@ def test_everything_ends_at_different_times_within_the_hour(cache, client):
     assert len(set(lives.values())) > 50
 
 
-def test_a_generation_changes_with_each_drop_of_its_tenant_and_of_no_other(cache, at, connected):
+def test_a_generation_changes_with_each_drop_of_its_tenant_and_of_no_other(cache, cache_url, connected):
     mine, other = cache.generation("mine"), cache.generation("other")
-    assert connected(at).generation("mine") == mine != other
+    assert connected(cache_url).generation("mine") == mine != other
     cache.drop("mine", ["mine:a"])
-    assert connected(at).generation("mine") != mine
+    assert connected(cache_url).generation("mine") != mine
     assert cache.generation("other") == other
     mine = cache.generation("mine")
     cache.drop("mine", [])
@@ -305,6 +306,9 @@ def refused(cache):
     assert dict(cache.read(["a"], Origin(a=b"1").load)) == {"a": b"1"}
     with pytest.raises(Misconfigured) as error:
         cache.drop("default", ["a"])
+    with pytest.raises(Misconfigured) as found:
+        cache.check()
+    assert found.value.code == error.value.code
     return error.value
 
 
@@ -323,17 +327,18 @@ def test_a_user_without_rights_is_told_so(started, connected):
 
 
 def test_the_rights_the_error_names_are_enough(started, connected):
-    rights = ["~*", "+@read", "+@write", "+@scripting", "+@transaction"]
+    rights = ["~*", "+@read", "+@write", "+@scripting", "+@transaction", "+info"]
     server = started("--user", "ours", "on", f">{PASSWORD}", *rights)
     cache = connected(server.url.replace("//", f"//ours:{PASSWORD}@"))
     cache.read(["a"], Origin(a=b"1").load)
     assert kept(cache, a=1) == {"a": b"1"}
     cache.drop("default", ["a"])
     assert kept(cache, a=1) == {}
+    assert re.fullmatch(r"[\d.]+", cache.check())
 
 
-def test_a_database_that_is_not_there_is_told(redis_server, connected):
-    assert refused(connected(f"{redis_server}/16")).code == "COL-0664"
+def test_a_database_that_is_not_there_is_told(cache_url, connected):
+    assert refused(connected(cache_url.removesuffix("/0") + "/16")).code == "COL-0664"
 
 
 class OtherServer(socketserver.BaseRequestHandler):

@@ -17,14 +17,11 @@ from collectors.states import RUN_MOVES, Desired, RunState, ShardState
 ELSEWHERE = "far:1:1"
 RACE = """
 import sys
-from pathlib import Path
 from blocks.sql.catalog import Catalog
-from blocks.sql.sqlite import Database
 from blocks.process import this_process
-from blocks.sql.tables import SCHEMA, catalog
 from collectors.errors import Refused
 from collectors.models import Collection
-catalog = Catalog(Database(Path(sys.argv[1]), catalog, SCHEMA))
+catalog = Catalog(database)
 print("ready", flush=True)
 for line in sys.stdin:
     verb, argument = line.split()
@@ -51,9 +48,9 @@ def expired(database):
 
 
 @pytest.fixture
-def racers(database, processes):
+def racers(opens_database, address, processes):
     """Two processes that try the same at once; answers what each of them got."""
-    pair = [processes.start(RACE, database.path) for _ in range(2)]
+    pair = [processes.start(opens_database + RACE, address) for _ in range(2)]
     assert [process.stdout.readline() for process in pair] == ["ready\n"] * 2
 
     def race(verb, argument):
@@ -358,7 +355,7 @@ def test_a_leader_that_was_followed_changes_nothing(catalog, expired, definition
 def test_a_plan_is_saved_wholly_or_not_at_all(catalog, definition, database, dump):
     claim = catalog.begin(definition(), this_process())
     before = dump(database)
-    with pytest.raises(Exception, match="UNIQUE"):
+    with pytest.raises(Exception, match=r"UNIQUE|Duplicate"):
         catalog.save_plan(claim, plans("s01", "s02", "s01"), 1.0)
     assert dump(database) == before
 

@@ -2,9 +2,10 @@
 
 import pytest
 
+from blocks.sql.catalog import Catalog
 from blocks.sql.rows import CHUNK, Rows
 from blocks.sql.tables import RECORDS
-from collectors.models import Record, Verdict, version
+from collectors.models import Quarantined, Record, ShardPlan, Verdict, version
 from collectors.paths import LONGEST_PATH, Move, Place
 
 KEY = ("default", "cases")
@@ -13,6 +14,16 @@ KEY = ("default", "cases")
 @pytest.fixture
 def rows(database):
     return Rows(database)
+
+
+@pytest.fixture
+def catalog_run(database, definition):
+    """A catalog, and a run in it with one shard."""
+    catalog = Catalog(database)
+    claim = catalog.lead(catalog.begin(definition(), "me").run_id, "me")
+    plan = ShardPlan(shard_id="s01", stage="cases", label="cases", span={}, estimate=0)
+    catalog.save_plan(claim, [plan], 0.0)
+    return catalog, claim.run_id
 
 
 def live(rows, kind, *key):
@@ -59,7 +70,7 @@ def test_records_are_placed_below_parents_of_their_batch_and_of_earlier_ones(row
 
 
 def test_records_without_a_known_parent_have_no_path_until_it_is_put_right(rows, new_batch, new_directory, new_case):
-    (document, *_) = rows.apply(new_batch(new_directory("2", "1"), new_case("9", "2"), new_case("8", "7"))).documents
+    (document, *_) = rows.apply(new_batch(new_directory("2", "1"), new_case("9", "2"), new_case("8", "7")))
     assert document.path is None
     assert live(rows, "directory")["2"]["path"] is None
     assert set(rows.misplaced_cases(*KEY)) == set()
@@ -156,18 +167,58 @@ def test_ids_that_differ_only_in_case_or_width_are_different_records(rows, new_b
 
 def test_documents_of_a_batch_that_was_not_finished_are_asked_for_again(rows, new_batch, new_case, database):
     batch = new_batch(new_case("1"), new_case("2"), observation=1)
-    documents = rows.apply(batch).documents
+    documents = rows.apply(batch)
     again = new_batch(*batch.records, observation=2)
-    assert [(each.id, each.name) for each in rows.apply(again).documents] == [
-        (each.id, each.name) for each in documents
-    ]
+    assert [(each.id, each.name) for each in rows.apply(again)] == [(each.id, each.name) for each in documents]
     rows.finish(again)
-    assert rows.apply(new_batch(*batch.records, observation=3)).documents == []
+    assert rows.apply(new_batch(*batch.records, observation=3)) == []
     assert verdicts(database) == {Verdict.NEW: 6}
 
 
 def test_an_older_observation_changes_no_row(rows, new_batch, new_case):
     rows.apply(new_batch(new_case("1", name="new"), observation=9, page="1.0"))
     before = live(rows, "case")
-    assert rows.apply(new_batch(new_case("1", name="old"), observation=3)).documents == []
+    assert rows.apply(new_batch(new_case("1", name="old"), observation=3)) == []
     assert live(rows, "case") == before
+
+
+# ---- what was refused ----------------------------------------------------------------
+
+
+def refusal(position, message="no"):
+    return Quarantined(position, "unwanted", message, None, b"{}")
+
+
+def test_a_document_says_whether_its_record_is_new_and_since_when(rows, new_batch, new_case):
+    (first,) = rows.apply(new_batch(new_case("1")))
+    (second,) = rows.apply(new_batch(new_case("1", name="changed"), page="1.0", observation=2))
+    assert (first.new, second.new) == (True, False)
+    assert first.created_at == second.created_at <= second.updated_at
+
+
+def test_trying_a_batch_out_changes_nothing(rows, new_batch, new_case, database, dump):
+    before = dump(database)
+    rows.try_out(new_batch(new_case("1")))
+    assert dump(database) == before
+
+
+def test_what_loading_refuses_is_kept_once_and_counted_once(rows, catalog_run, new_batch, new_case, database):
+    catalog, run_id = catalog_run
+    for _ in range(2):
+        batch = new_batch(new_case("1"), run_id=run_id, page="3.1")
+        rows.apply(batch, [refusal(0), refusal(1)])
+    assert [(each["page"], each["position"]) for each in catalog.quarantined(run_id)] == [(3, -10_002), (3, -10_001)]
+    assert catalog.shard(run_id, "s01")["quarantined"] == 2
+
+
+def test_a_withdrawn_record_is_as_if_it_had_not_come(rows, catalog_run, new_batch, new_case):
+    catalog, run_id = catalog_run
+    rows.apply(new_batch(new_case("2"), run_id=run_id))
+    batch = new_batch(new_case("1"), new_case("2", name="changed"), run_id=run_id, page="1.0", observation=2)
+    rows.apply(batch)
+    rows.withdraw(batch, [refusal(0), refusal(1)])
+    assert rows.of_id("default", "cases", "case", "1") is None
+    assert rows.of_id("default", "cases", "case", "2")["content_hash"] == ""
+    assert catalog.shard(run_id, "s01")["quarantined"] == 2
+    again = rows.apply(new_batch(new_case("2", name="changed"), run_id=run_id, page="2.0", observation=3))
+    assert [each.id for each in again] == ["2"]

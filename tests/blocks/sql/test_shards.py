@@ -13,11 +13,8 @@ from collectors.states import SHARD_MOVES, Desired, ShardState
 ELSEWHERE = ("far:1:1", "away:2:2")  # processes of other machines: whether they are alive cannot be known
 OBSERVE = """
 import sys
-from pathlib import Path
-from blocks.sql.sqlite import Database
 from blocks.sql.shards import Shards
-from blocks.sql.tables import SCHEMA, catalog
-shards = Shards(Database(Path(sys.argv[1]), catalog, SCHEMA))
+shards = Shards(database)
 print("ready", flush=True)
 input()
 for _ in range(200):
@@ -26,12 +23,9 @@ for _ in range(200):
 CLAIM = """
 import os
 import sys
-from pathlib import Path
-from blocks.sql.sqlite import Database
 from blocks.sql.shards import Shards
-from blocks.sql.tables import SCHEMA, catalog
 from collectors.errors import Refused
-shards = Shards(Database(Path(sys.argv[1]), catalog, SCHEMA))
+shards = Shards(database)
 print("ready", flush=True)
 input()
 for shard_id in sys.argv[3:]:
@@ -82,8 +76,8 @@ def row(catalog, run, shard_id="s01"):
 # ---- observation numbers -----------------------------------------------------------------------------------
 
 
-def test_observation_numbers_only_grow_in_four_processes_at_once(database, processes):
-    found = [list(map(int, out.split())) for out in processes.at_once(OBSERVE, 4, database.path)]
+def test_observation_numbers_only_grow_in_four_processes_at_once(processes, opens_database, address):
+    found = [list(map(int, out.split())) for out in processes.at_once(opens_database + OBSERVE, 4, address)]
     assert all(numbers == sorted(set(numbers)) for numbers in found)
     assert sorted(number for numbers in found for number in numbers) == list(range(1, 801))
 
@@ -125,9 +119,9 @@ def test_a_shard_somebody_holds_is_refused_and_stays_as_it_is(shards, run, datab
     assert dump(database) == before
 
 
-def test_each_of_many_shards_goes_to_exactly_one_of_four_processes(database, run, processes):
+def test_each_of_many_shards_goes_to_exactly_one_of_four_processes(run, processes, opens_database, address):
     names = [f"s{n:02}" for n in range(1, 13)]
-    claimed = "".join(processes.at_once(CLAIM, 4, database.path, run.run_id, *names)).splitlines()
+    claimed = "".join(processes.at_once(opens_database + CLAIM, 4, address, run.run_id, *names)).splitlines()
     assert sorted(claimed) == [f"{name} 1" for name in names]
 
 
@@ -251,6 +245,16 @@ def test_a_stale_holder_changes_nothing(
     with pytest.raises(Fenced, match="s01"):
         STALE_WRITES[write](shards, claim, new_batch(new_case("1")))
     assert dump(database) == before
+
+
+def test_what_is_written_again_because_its_answer_was_lost_counts_once(shards, catalog, run, new_batch, new_case):
+    claim = shards.claim(run.run_id, "s01", this_process())
+    for _ in range(2):
+        shards.checkpoint(claim, 0, 50, [new_batch(new_case("1"))], [refusal()], read=50)
+    assert (row(catalog, run)["fetched"], row(catalog, run)["quarantined"], row(catalog, run)["page"]) == (50, 1, 1)
+    for _ in range(2):
+        shards.release(claim, ShardState.FAILED, "the source is away")
+    assert row(catalog, run)["state"] == "FAILED"
 
 
 def test_a_holder_whose_lease_has_ended_may_go_on_while_nobody_followed(expired, shards, catalog, run):

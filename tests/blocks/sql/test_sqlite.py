@@ -10,19 +10,20 @@ import pytest
 from sqlalchemy import insert, select
 from sqlalchemy.exc import OperationalError
 
-from blocks.sql.sqlite import Database, now
+from blocks.sql.constructs import now
+from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.tables import SCHEMA, catalog, counter, documents
 from collectors.errors import Misconfigured, Unusable
 
 CREATE = """
 import sys
 from pathlib import Path
-from blocks.sql.sqlite import Database
+from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.shards import Shards
 from blocks.sql.tables import SCHEMA, catalog
 print("ready", flush=True)
 input()
-database = Database(Path(sys.argv[1]), catalog, SCHEMA)
+database = SqliteDatabase(Path(sys.argv[1]), catalog, SCHEMA)
 print(Shards(database).observe())
 database.close()
 """
@@ -30,15 +31,20 @@ HOLD = """
 import sys
 from pathlib import Path
 from sqlalchemy import insert
-from blocks.sql.sqlite import Database
+from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.tables import SCHEMA, catalog, counter
-database = Database(Path(sys.argv[1]), catalog, SCHEMA)
+database = SqliteDatabase(Path(sys.argv[1]), catalog, SCHEMA)
 with database.write() as connection:
     connection.execute(insert(counter).values(name="held", value=1))
     print("holding", flush=True)
     input()
 print("committed", flush=True)
 """
+
+
+@pytest.fixture
+def database(open_database):
+    return open_database()
 
 
 def values(database):
@@ -56,7 +62,7 @@ def put(database, name, value=1):
 
 def refused(path, schema=SCHEMA):
     with pytest.raises(Misconfigured) as error:
-        Database(path, catalog, schema)
+        SqliteDatabase(path, catalog, schema)
     assert str(path) in error.value.what
     assert error.value.remedy
     return error.value
@@ -180,9 +186,9 @@ WRITE = """
 import resource, sys
 from pathlib import Path
 from sqlalchemy import insert
-from blocks.sql.sqlite import Database
+from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.tables import SCHEMA, catalog, counter
-database = Database(Path(sys.argv[1]), catalog, SCHEMA)
+database = SqliteDatabase(Path(sys.argv[1]), catalog, SCHEMA)
 resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
 try:
     with database.write() as connection:
@@ -200,7 +206,7 @@ def test_a_disk_that_refuses_to_write_is_named_and_the_transaction_is_undone(dat
 
 
 def test_a_lock_another_process_holds_for_too_long_is_named(tmp_path, database, processes):
-    hasty = Database(database.path, catalog, SCHEMA, patience=0.05)
+    hasty = SqliteDatabase(database.path, catalog, SCHEMA, patience=0.05)
     writer = processes.start(HOLD, database.path)
     assert writer.stdout.readline() == "holding\n"
     with pytest.raises(Unusable) as error:
@@ -216,7 +222,7 @@ def test_a_lock_another_process_holds_for_too_long_is_named(tmp_path, database, 
 
 
 def test_a_lock_this_process_holds_for_too_long_is_named(database):
-    hasty = Database(database.path, catalog, SCHEMA, patience=0.05)
+    hasty = SqliteDatabase(database.path, catalog, SCHEMA, patience=0.05)
     with hasty.write(), pytest.raises(Unusable) as error:
         put(hasty, "mine")
     assert error.value.code == "COL-0604"
@@ -278,7 +284,7 @@ def test_threads_that_create_the_same_database_at_once_share_it(tmp_path):
     def create(path):
         barrier.wait()
         try:
-            Database(path, catalog, SCHEMA).close()
+            SqliteDatabase(path, catalog, SCHEMA).close()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is shown below
             failed.append(error)
 

@@ -1,0 +1,271 @@
+"""Documents in MongoDB: what is new is inserted, everything else replaced only where it is not newer already."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+from bson import Int64
+from bson.codec_options import TypeDecoder, TypeRegistry
+from bson.errors import BSONError
+from pymongo import MongoClient, UpdateOne
+from pymongo.collection import Collection
+from pymongo.errors import (
+    BulkWriteError,
+    ConfigurationError,
+    DocumentTooLarge,
+    InvalidOperation,
+    OperationFailure,
+    PyMongoError,
+)
+
+from blocks.documents.mongo_search import MongoSearch
+from collectors.errors import CollectError, Misconfigured, Rejected, Unreachable
+from collectors.models import Document, Hit
+from collectors.paths import Move
+
+DETAILS, WORDS = "test_case_detail", "test_case_words"
+TYPES = {"directory": "DIRECTORY", "case": "CASE"}
+KINDS = {type: kind for kind, type in TYPES.items()}
+CONNECT_MILLISECONDS = 3_000
+ANSWER_MILLISECONDS = 10_000
+CHUNK = 1000
+DUPLICATE = 11000
+NOT_LET_IN = frozenset({13, 18, 8000})
+START = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _PlainInteger(TypeDecoder):
+    """A long integer comes back as the type it was."""
+
+    bson_type = Int64
+
+    def transform_bson(self, value: Int64) -> int:
+        return int(value)
+
+
+class MongoDocuments:
+    """The database that `url` names in its path, on a replica set.
+
+    Whatever uses it raises Unreachable when no primary answers in time, Misconfigured when it does not let us in or is
+    no replica set, Rejected when it refuses the data.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.server = _shown(url)
+
+    def write(self, documents: Sequence[Document]) -> None:
+        with self._explained():
+            late = self._inserted([each for each in documents if each.new])
+            guarded = [_guarded(each) for each in documents if not each.new or _key(each) in late]
+            if guarded:
+                self._details.bulk_write(guarded, ordered=False)
+
+    def read(self, tenant: str, collection: str, kind: str, ids: Sequence[str]) -> dict[str, Document]:
+        keys = [_id(tenant, collection, kind, id) for id in ids]
+        with self._explained():
+            found = self._details.find({"_id": {"$in": keys}})
+            return {each["id"]: _document(each) for each in found}
+
+    def repath(self, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None:
+        updates = [
+            UpdateOne(
+                {"_id": _id(tenant, collection, kind, move.id), "path": move.found},
+                {"$set": {"path": move.place and move.place.path}},
+            )
+            for move in moves
+        ]
+        with self._explained():
+            for start in range(0, len(updates), CHUNK):
+                self._details.bulk_write(updates[start : start + CHUNK], ordered=False)
+
+    def search(
+        self,
+        tenant: str,
+        query: str,
+        collection: str | None = None,
+        kind: str | None = None,
+        under: str | None = None,
+        limit: int = 20,
+    ) -> list[Hit]:
+        where = {"tenant": tenant, "collection": collection, "type": kind and TYPES[kind]}
+        with self._explained():
+            found = self._search.search(query, where, under, limit)
+            return [
+                Hit(each["collection"], KINDS[each["type"]], each["id"], each["path"], each["name"], *hit)
+                for each, hit in found
+            ]
+
+    def reindex(self) -> None:
+        with self._explained():
+            self._search.forget()
+            while self._search.enter(least=1):
+                pass
+
+    def make_searchable(self) -> int:
+        """Enter what waits into the index of words, if it is much; answers how many documents that were."""
+        with self._explained():
+            return self._search.enter()
+
+    def check(self) -> str:
+        """The server's version, and its replica set."""
+        with self._explained():
+            name = self._details.database.command("hello")["setName"]
+            return f"{self._client.server_info()['version']}, replica set {name}"
+
+    def close(self) -> None:
+        if "_client" in self.__dict__:
+            self._client.close()
+
+    # ---- the server ------------------------------------------------------------------------------------
+
+    @cached_property
+    def _client(self) -> MongoClient:
+        return MongoClient(
+            self.url,
+            w="majority",
+            journal=True,
+            retryWrites=False,  # every write may be repeated, and whoever called does so
+            timeoutMS=ANSWER_MILLISECONDS,
+            serverSelectionTimeoutMS=CONNECT_MILLISECONDS,
+            connectTimeoutMS=CONNECT_MILLISECONDS,
+            tz_aware=True,
+            type_registry=TypeRegistry([_PlainInteger()]),
+        )
+
+    @cached_property
+    def _details(self) -> Collection[dict[str, Any]]:
+        if "setName" not in self._client.admin.command("hello"):
+            raise Misconfigured(
+                "MongoDB at {server} is no replica set, which majority writes need",
+                "Start it with --replSet, and call replSetInitiate once; one member is enough.",
+                code="COL-0641",
+                server=self.server,
+            )
+        return self._client.get_default_database()[DETAILS]
+
+    @cached_property
+    def _search(self) -> MongoSearch:
+        return MongoSearch(self._details, self._client.get_default_database()[WORDS])
+
+    def _inserted(self, documents: Sequence[Document]) -> set[tuple[str, str]]:
+        """Insert what should be new; answers the (kind, id) of those that are there already."""
+        if not documents:
+            return set()
+        try:
+            self._details.insert_many([_stored(each) for each in documents], ordered=False)
+            return set()
+        except BulkWriteError as error:
+            failed = error.details["writeErrors"]
+            if error.details["writeConcernErrors"] or any(each["code"] != DUPLICATE for each in failed):
+                raise
+            return {_key(documents[each["index"]]) for each in failed}
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (PyMongoError, BSONError, OverflowError, UnicodeEncodeError) as error:
+            raise self._meaning(error) from error
+
+    def _meaning(self, error: Exception) -> Exception:
+        if isinstance(error, DocumentTooLarge | BSONError | OverflowError | UnicodeEncodeError | InvalidOperation):
+            return _refused(error)
+        if isinstance(error, BulkWriteError) and not error.details["writeConcernErrors"]:
+            return _refused(error.details["writeErrors"][0]["errmsg"])
+        if isinstance(error, ConfigurationError) or getattr(error, "code", None) in NOT_LET_IN:
+            return Misconfigured(
+                "MongoDB at {server} does not let us in ({why})",
+                "Check user, password, authSource and rights: collect storage check",
+                code="COL-0642",
+                server=self.server,
+                why=_said(error),
+            )
+        if isinstance(error, OperationFailure) and not isinstance(error, BulkWriteError) and not error.timeout:
+            return _refused(_said(error))
+        return Unreachable(
+            "MongoDB at {server} does not answer ({why})",
+            "Check that it runs, has a primary and is reached from here: collect storage check",
+            code="COL-0640",
+            server=self.server,
+            why=_said(error),
+        )
+
+
+def _refused(why: Any) -> CollectError:
+    return Rejected("refused-by-mongodb", "MongoDB refuses it: {why}", code="COL-0643", why=f"{why!s:.300}")
+
+
+def _said(error: Exception) -> str:
+    """Without the topology, which pymongo adds at length."""
+    return str(error).partition(", Timeout:")[0][:300]
+
+
+def _shown(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _key(document: Document) -> tuple[str, str]:
+    return document.kind, document.id
+
+
+def _id(tenant: str, collection: str, kind: str, id: str) -> str:
+    """Unambiguous, since neither a tenant nor a collection holds a colon."""
+    return f"{tenant}:{collection}:{kind}:{id}"
+
+
+def _time(microseconds: int) -> datetime:
+    return START + timedelta(microseconds=microseconds)
+
+
+def _stored(each: Document) -> dict[str, Any]:
+    return {
+        "_id": _id(each.tenant, each.collection, each.kind, each.id),
+        "tenant": each.tenant,
+        "collection": each.collection,
+        "type": TYPES[each.kind],
+        "id": each.id,
+        "path": each.path,
+        "name": each.name,
+        "content": each.content,
+        "metadata": each.metadata,
+        "version": each.version,
+        "contentHash": each.content_hash,
+        "deleted": each.deleted,
+        "createTime": _time(each.created_at),
+        "updateTime": _time(each.updated_at),
+        "pending": True,
+    }
+
+
+def _guarded(each: Document) -> UpdateOne:
+    document = _stored(each)
+    # A literal: else MongoDB reads texts that begin with `$` as names of fields.
+    replaced = {"$cond": [{"$gte": [each.version, "$version"]}, {"$literal": document}, "$$ROOT"]}
+    return UpdateOne({"_id": document["_id"]}, [{"$replaceWith": replaced}], upsert=True)
+
+
+def _document(found: dict[str, Any]) -> Document:
+    return Document(
+        tenant=found["tenant"],
+        collection=found["collection"],
+        kind=KINDS[found["type"]],
+        id=found["id"],
+        version=found["version"],
+        deleted=found["deleted"],
+        content_hash=found["contentHash"],
+        name=found["name"],
+        path=found["path"],
+        content=found["content"],
+        metadata=found["metadata"],
+        created_at=_microseconds(found["createTime"]),
+        updated_at=_microseconds(found["updateTime"]),
+    )
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - START) // timedelta(microseconds=1)

@@ -1,0 +1,56 @@
+"""Loader processes kept alive: beside a run for as long as it lasts, or for as long as somebody wants them."""
+
+import asyncio
+import logging
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from blocks.loader import MISCONFIGURED, WHILE_FED
+from blocks.stores import Storage
+from collectors.keeping import until_stopped
+
+SECONDS_BETWEEN = 1.0
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def loader_beside(storage: Storage) -> AsyncIterator[None]:
+    """None where publishing is applying already."""
+    if storage.deliveries is None:
+        yield
+        return
+    stop = asyncio.Event()
+    keeping = asyncio.create_task(kept_alive(stop, stdout=subprocess.DEVNULL))
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.shield(keeping)
+
+
+async def kept_alive(stop: asyncio.Event, stdout: int | None = None) -> int:
+    """One loader after another, until a stop is asked for; or until one cannot work as things are set up.
+
+    Answers the exit code of the last one, 0 after a stop.
+    """
+    while not stop.is_set():
+        # It ends with its stdin, and so with this process, whatever ends that; Ctrl-C is for this process to hear.
+        loader = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "blocks.loader", WHILE_FED),
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            start_new_session=True,
+        )
+        code = await until_stopped(stop, loader.wait())
+        if code is None:
+            loader.stdin.close()
+            await loader.wait()
+        elif code == MISCONFIGURED:
+            stop.set()
+            return code
+        else:
+            log.warning("a loader ended with %s; another one takes its place", code)
+            await until_stopped(stop, asyncio.sleep(SECONDS_BETWEEN))
+    return 0

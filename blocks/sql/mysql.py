@@ -1,0 +1,138 @@
+"""MySQL or MariaDB, shared by any number of processes and machines."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pymysql
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as QueuedTooLong
+
+from blocks.sql.constructs import BYTEWISE
+from blocks.sql.database import Contended
+from collectors.errors import CollectError, Misconfigured, Rejected, Unreachable, Unusable
+
+CONNECT_SECONDS = 3
+ANSWER_SECONDS = 10
+CONNECTIONS = 16
+SESSION = "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'"
+# What the numbers of MySQL's errors mean to who asked.
+CONTENDED = frozenset({1020, 1205, 1213})
+REFUSED_DATA = frozenset({1048, 1264, 1292, 1300, 1366, 1406, 3988})
+AWAY = frozenset({1040, 1053, 1290, 1836, 1927, 2002, 2003, 2006, 2013, 2014, 2055})
+NOT_LET_IN = frozenset({1044, 1045, 1049, 1130, 1142, 1143, 1227, 1698})
+WITHOUT_TABLES = frozenset({1054, 1146})
+FULL = frozenset({3, 1021, 1041, 1114})
+TROUBLES: dict[frozenset[int], tuple[type[CollectError], str, str, str]] = {
+    AWAY: (
+        Unreachable,
+        "COL-0621",
+        "the database {server} does not answer ({why})",
+        "Check that it runs and is reached from here: collect storage check",
+    ),
+    NOT_LET_IN: (
+        Misconfigured,
+        "COL-0622",
+        "the database {server} does not let us in ({why})",
+        "Check user, password, database and rights: collect storage check",
+    ),
+    WITHOUT_TABLES: (
+        Misconfigured,
+        "COL-0623",
+        "the database {server} has not the tables this version needs ({why})",
+        "Make them with: collect storage migrate",
+    ),
+    FULL: (
+        Unusable,
+        "COL-0624",
+        "the database {server} has no room left ({why})",
+        "Make room on its disk, then: collect resume RUN (collect status names it)",
+    ),
+    CONTENDED: (
+        Contended,
+        "COL-0620",
+        "transactions in the database {server} were in each other's way ({why})",
+        "Try again; should it stay so, look for a long transaction of another program.",
+    ),
+}
+
+
+class MysqlDatabase:
+    """One database of a server; `url` as SQLAlchemy takes it: mysql+pymysql://user:password@host:port/database.
+
+    Whatever uses it raises Unreachable when the server does not answer, Misconfigured when it does not let us in or
+    has not our tables, Contended when another transaction was in the way, Rejected when it refuses the data.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        # A writer sees what others have just committed; a reader one state from beginning to end.
+        self._writer, self._reader = _engine(url, "READ COMMITTED"), _engine(url, "REPEATABLE READ")
+        address = self._writer.url
+        self.server = f"{address.host}:{address.port or 3306}/{address.database}"
+
+    @contextmanager
+    def write(self, durable: bool = True) -> Iterator[Connection]:
+        """A transaction; how durable it is, the server decides."""
+        with self._explained(), self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        with self._explained(), self._reader.connect() as connection:
+            yield connection
+
+    def close(self) -> None:
+        self._writer.dispose()
+        self._reader.dispose()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, pymysql.Error, UnicodeEncodeError) as error:
+            if meaning := self._meaning(error):
+                raise meaning from error
+            raise
+
+    def _meaning(self, error: Exception) -> CollectError | None:
+        """What people, or a loader, can act on, if the error says such a thing."""
+        why = error.orig if isinstance(error, DBAPIError) else error
+        number = why.args[0] if isinstance(why, pymysql.Error) and why.args else None
+        if isinstance(why, UnicodeEncodeError | pymysql.DataError) or number in REFUSED_DATA:
+            return Rejected("refused-by-the-database", "the database refuses it: {why}", code="COL-0625", why=why)
+        if isinstance(error, QueuedTooLong | pymysql.InterfaceError) or isinstance(why, pymysql.InterfaceError):
+            number = min(AWAY)
+        for numbers, (kind, code, what, remedy) in TROUBLES.items():
+            if number in numbers:
+                return kind(what, remedy, code=code, server=self.server, why=why)
+        return None
+
+
+def _engine(url: str, isolation: str) -> Engine:
+    engine = create_engine(
+        url,
+        isolation_level=isolation,
+        paramstyle="format",
+        hide_parameters=True,
+        pool_pre_ping=True,
+        pool_size=CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=ANSWER_SECONDS,
+        connect_args={
+            "charset": "utf8mb4",
+            "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": ANSWER_SECONDS,
+            "write_timeout": ANSWER_SECONDS,
+        },
+    )
+    event.listen(engine, "connect", _prepare)
+    return engine
+
+
+def _prepare(connection: pymysql.Connection, _: object) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(SESSION)
+        # Else MariaDB finds no way to compare a column with a list of which some hold ASCII alone.
+        is_mariadb = "MariaDB" in connection.get_server_info()
+        cursor.execute(f"SET NAMES utf8mb4 COLLATE {BYTEWISE[is_mariadb]}")

@@ -1,0 +1,38 @@
+"""A record that is refused, as it is set aside: with its reason, and what was sent, cut to what can be kept."""
+
+from typing import Any
+
+import orjson
+
+from collectors.errors import Rejected
+from collectors.models import Quarantined
+
+LONGEST_PAYLOAD = 64 * 1024
+LONGEST_MESSAGE = 2_000
+LONGEST_ID = 255
+LONGEST_WORD = 64
+
+
+def quarantined(position: int, item: Any, error: Rejected) -> Quarantined:
+    found = error.record_id or (item.get("id") if isinstance(item, dict) else None)
+    record_id = None if found is None else _written(str(found), LONGEST_ID).decode()
+    message = _written(str(error), LONGEST_MESSAGE).decode()
+    reason = _written(error.reason, LONGEST_WORD).decode()
+    return Quarantined(position, reason, message, record_id, _payload(item))
+
+
+def _payload(item: Any) -> bytes:
+    """What came, as JSON; as Python writes it, if JSON cannot say it."""
+    try:
+        return orjson.dumps(item, default=repr)[:LONGEST_PAYLOAD]
+    except TypeError:
+        pass
+    try:
+        return _written(repr(item), LONGEST_PAYLOAD)
+    except RecursionError:
+        return b"(nested too deep to be shown)"
+
+
+def _written(text: str, longest: int) -> bytes:
+    """Text that may be none, in bytes that are; cut between characters."""
+    return text[:longest].encode(errors="backslashreplace")[:longest].decode(errors="ignore").encode()
