@@ -37,8 +37,6 @@ class Breaker:
 
     def _open(self, error: RedisError) -> None:
         with self._failing:
-            if self.is_open:
-                return
             self._open_until = time.monotonic() + SECONDS_LEFT_ALONE
             if not self._told:
                 log.warning(spoken("{what}; going on without it", what=in_our_words(error, self._server).what))

@@ -12,6 +12,7 @@ from blocks.caches.redis_cache import RedisCache
 from blocks.settings import Settings
 from blocks.stores import open_storage
 from collectors.closing import repair_paths
+from collectors.errors import Unreachable
 from collectors.loading import Loader
 from collectors.models import Batch, Record
 
@@ -153,6 +154,16 @@ def test_a_path_that_is_put_right_is_shown_so(storage):
     assert top["children"][0]["path"] == shown(storage, "directory", "2")[0]["path"] == "/new/b"
     assert shown(storage, "case", "1")[0]["path"] == "/new/b/退款"
     assert found(storage, "退款") == [("case", "1", "/new/b/退款")]
+
+
+def test_paths_that_the_cache_cannot_be_told_of_are_left_to_the_next_repair(cached):
+    load(cached, 1, directory("1", "a"), case("1", "退款", "1"))
+    load(cached, 2, directory("1", "new"))
+    looks(cached)
+    with closing(RedisCache("redis://127.0.0.1:1/0")) as away, pytest.raises(Unreachable):
+        repair(replace(cached, cache=away))
+    assert repair(cached) == 1
+    assert shown(cached, "case", "1")[0]["path"] == "/new/退款"
 
 
 def test_a_search_is_answered_as_it_was_asked(storage):
