@@ -2,6 +2,7 @@
 # make test    install what the tests need, run all of them
 # make faults  kill and freeze a run at every step (twenty minutes)
 # make kiwi    collect a real Kiwi TCMS server and compare the counts (three minutes at the first start)
+# make bench   the full stack beside a plain loop, Scrapy and dlt (half an hour)
 # make bench-embedded  what it does in a second, beside a bare loop (a quarter of an hour)
 # make lock    write the lock files anew (needs uv)
 
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq --no-input
 
-.PHONY: demo test faults kiwi bench-embedded lint lock clean
+.PHONY: demo test faults kiwi bench bench-embedded lint lock clean
 
 demo: .venv/run
 	@$(BIN)/python -m deployments.demo
@@ -29,12 +30,17 @@ kiwi: .venv/dev
 	@test -n "$(KIWI)" || { echo "name a running Kiwi server: make kiwi KIWI=http://127.0.0.1:18080"; exit 2; }
 	@$(BIN)/python -m pytest tests/acceptance/test_kiwi.py --kiwi "$(KIWI)" -s
 
+bench: .venv/dev .venv/bench/made
+	@.ci/servers
+	@$(BIN)/python -m bench.full
+
 bench-embedded: .venv/run
 	@$(BIN)/python -m bench.embedded
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group build pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header bench/requirements.in -o bench/requirements.lock
 
 .venv/made:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "platform-collect needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 ...")'
@@ -53,5 +59,11 @@ lock:
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@ .venv/run
 
+.venv/bench/made: .venv/made bench/requirements.lock
+	@echo "installing what the benchmark compares with into .venv/bench ..."
+	@$(PYTHON) -m venv .venv/bench
+	@.venv/bench/bin/python -m pip --disable-pip-version-check -qq --no-input install --require-hashes -r bench/requirements.lock
+	@touch $@
+
 clean:
-	rm -rf .venv
+	rm -rf .venv .bench

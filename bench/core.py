@@ -14,16 +14,18 @@ from blocks.settings import Settings
 from blocks.stores import Storage, open_storage
 from blocks.workspace import Workspace, workspace
 from collectors.closing import repair_paths
+from collectors.interfaces import RunClaim
 from collectors.models import Collection, ShardPlan
 from collectors.planning import plan
 from collectors.reading import Reader
+from collectors.recovering import Recovery
 from collectors.states import RunState
 
 SOURCE = {"project_id": 1, "suite_id": 1, "username": "reader", "api_key": "key"}
 
 
-async def collected(storage: Storage, definition: Collection) -> int:
-    """Collect all; answers the number of records."""
+async def collected(storage: Storage, definition: Collection) -> str:
+    """Collect all, until it is in every store; answers the run."""
     begun = storage.catalog.begin(definition, this_process())
     async with workspace(begun.run_id) as here:
         claim = here.storage.catalog.lead(begun.run_id, here.owner)
@@ -33,9 +35,20 @@ async def collected(storage: Storage, definition: Collection) -> int:
         places = asyncio.Semaphore(strategy.concurrency)
         for _, shards in groupby(plans, key=lambda shard: shard.stage):
             await asyncio.gather(*(_read(here, shard, places) for shard in shards))
+        await _loaded(here, claim)
         repair_paths(here.storage.rows, here.storage.documents, here.storage.cache, definition.tenant, definition.name)
         here.storage.catalog.end(claim, RunState.COMPLETED)
-    return sum(shard["fetched"] for shard in storage.catalog.shards(begun.run_id))
+    return begun.run_id
+
+
+def fetched(storage: Storage, run_id: str) -> int:
+    return sum(shard["fetched"] for shard in storage.catalog.shards(run_id))
+
+
+async def _loaded(here: Workspace, claim: RunClaim) -> None:
+    read = asyncio.Event()
+    read.set()
+    await Recovery(claim, here.storage.ledger, here.collector, here.storage.queue).loaded(read)
 
 
 async def _read(here: Workspace, shard: ShardPlan, places: asyncio.Semaphore) -> None:
@@ -48,8 +61,9 @@ def main(address: str) -> None:
     definition = Collection(name="core", collector="testrail", source=SOURCE | {"base_url": address})
     with open_storage(Settings.load()) as storage:
         began, cpu = time.perf_counter(), time.process_time()
-        records = asyncio.run(collected(storage, definition))
-        done = {"records": records, "seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}
+        run_id = asyncio.run(collected(storage, definition))
+        done = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}
+        done["records"] = fetched(storage, run_id)
     print(json.dumps(done))
 
 

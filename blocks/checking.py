@@ -68,7 +68,7 @@ async def _queue(settings: Settings) -> str:
     from blocks.queues.broker import Broker, Patience
     from blocks.queues.rabbitmq import RabbitQueue
 
-    queue = RabbitQueue(Broker(settings.addresses.queue, patience=Patience(3.0, 5.0)), settings.signing_keys)
+    queue = RabbitQueue(Broker(settings.addresses.queue, patience=Patience(2.0, 2.0)), settings.signing_keys)
     try:
         return f"{await queue.waiting()} batches waiting"
     finally:

@@ -153,6 +153,11 @@ class Documents(Protocol):
         `under` is the path of a directory: it and what is below it. Raises Misconfigured when nothing can be searched.
         """
 
+    def marks(
+        self, tenant: str, collection: str, kind: str, after: str, last: str | None
+    ) -> dict[str, tuple[str, bool]]:
+        """The (content hash, whether it is gone) of every document with `after` < id <= `last` (None: no end)."""
+
     def make_searchable(self) -> int:
         """Enter some of what waits for it into the index for search; answers how many documents. None waits unfound."""
 
@@ -170,6 +175,9 @@ class Cache(Protocol):
         under way is answered, but not kept. Of several readers that miss a key at one time one loads it. A cache that
         does not answer is passed by.
         """
+
+    def peek(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        """What is cached of `keys`; nothing is loaded. Raises Unreachable or Misconfigured."""
 
     def drop(self, tenant: str, keys: Iterable[str]) -> None:
         """Forget `keys`, and every search of the tenant; without any key nothing.

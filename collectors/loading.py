@@ -46,7 +46,8 @@ def judge(stored: Stored | None, record: Record, batch: Batch, unfinished: Set[s
     if mine < stored.version:
         return Judged(record, stored, mine, Verdict.SUPERSEDED, False, False)
     if record.content_hash == stored.content_hash and record.deleted == stored.deleted:
-        return Judged(record, stored, mine, _repeated(stored, record, batch), False, stored.last_batch in unfinished)
+        missing = stored.last_batch in unfinished or not stored.last_batch
+        return Judged(record, stored, mine, _repeated(stored, record, batch), False, missing)
     return Judged(record, stored, mine, _changed(stored, record, batch), True, True)
 
 

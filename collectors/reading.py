@@ -25,7 +25,7 @@ from collectors.quarantine import quarantined
 from collectors.states import Desired, ShardState
 
 MOST_OPEN_BATCHES = 24
-LOOK_EVERY = 0.02
+LOOK_EVERY = 0.1
 log = logging.getLogger(__name__)
 
 

@@ -22,7 +22,7 @@ from collectors.reading import sift
 
 QUIET_SECONDS = 60.0
 MOST_ATTEMPTS = 3
-LOOK_EVERY = 0.1
+LOOK_EVERY, LOOK_WHILE_READING = 0.05, 1.0
 IDS_AT_ONCE = 100
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,6 @@ class OpenBatch:
 
     batch: Batch  # without its records
     identities: frozenset[tuple[str, str]]
-    reached: str
     stage: str
     span: dict[str, Any]
 
@@ -41,8 +40,10 @@ class OpenBatch:
 class Ledger(Protocol):
     """What recovery needs of the ledger."""
 
-    def open_batches(self, run_id: str) -> list[OpenBatch]:
-        """Those of a run."""
+    def open_stages(self, run_id: str) -> frozenset[tuple[str, str]]:
+        """The (batch id, stage) of a run's confirmed batches that are not in every store."""
+
+    def open_batches(self, run_id: str) -> list[OpenBatch]: ...
 
     def observe(self) -> int: ...
 
@@ -66,13 +67,12 @@ class Recovery:
         Raises CollectError when batches do not get there although they were fetched again several times.
         """
         moved, seen = time.monotonic(), frozenset()
-        while (found := await to_thread.run_sync(self.ledger.open_batches, self.claim.run_id)) or not read.is_set():
-            standing = frozenset((each.batch.batch_id, each.reached) for each in found)
-            if not found or standing != seen or await self._moves():
+        while (standing := await to_thread.run_sync(self.ledger.open_stages, self.claim.run_id)) or not read.is_set():
+            if not standing or standing != seen or await self._moves():
                 moved, seen = time.monotonic(), standing
             elif time.monotonic() - moved > QUIET_SECONDS:
-                await self._fetch_again(found)
-            await asyncio.sleep(LOOK_EVERY)
+                await self._fetch_again(await to_thread.run_sync(self.ledger.open_batches, self.claim.run_id))
+            await asyncio.sleep(LOOK_EVERY if read.is_set() else LOOK_WHILE_READING)
 
     async def _moves(self) -> bool:
         """Whether the queue holds something that will come. One that is away may hold anything."""

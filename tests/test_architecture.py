@@ -17,6 +17,7 @@ SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 EMPTY_WORDS = ("Manager", "Service", "Factory", "Helper", "Util", "Utils", "Handler", "Processor")
 # Each stands where anything may be raised by somebody else's code, and turns it into a reason that is shown.
 BROAD_EXCEPTS = {
+    ("deployments/dev_servers/starting.py", "_wait"),
     ("flows/collect.py", "_led"),
     ("flows/collect.py", "_read"),
     ("deployments/cli/running.py", "run"),
@@ -57,7 +58,9 @@ def test_code_is_linted_and_formatted():
 
 def test_modules_import_without_a_network_or_a_prefect_server():
     modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in SOURCES]
-    named = [module for module in modules if not module.endswith(("__main__", "__init__"))]
+    named = [
+        module for module in modules if not module.endswith(("__main__", "__init__")) and ".migrations." not in module
+    ]
     python(
         "import socket\n"
         "def refused(*_): raise OSError('no network while importing')\n"

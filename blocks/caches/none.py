@@ -9,6 +9,9 @@ class NoCache:
     def read(self, keys: Sequence[str], load: Load, lasting: float = AN_HOUR) -> Mapping[str, bytes]:
         return load(keys)
 
+    def peek(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        return {}
+
     def drop(self, tenant: str, keys: Iterable[str]) -> None:
         pass
 

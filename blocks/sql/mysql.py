@@ -15,6 +15,7 @@ from collectors.errors import CollectError, Misconfigured, Rejected, Unreachable
 CONNECT_SECONDS = 3
 ANSWER_SECONDS = 10
 CONNECTIONS = 16
+SECONDS_OF_A_CONNECTION = 1800
 SESSION = "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'"
 # What the numbers of MySQL's errors mean to who asked.
 CONTENDED = frozenset({1020, 1205, 1213})
@@ -115,7 +116,7 @@ def _engine(url: str, isolation: str) -> Engine:
         isolation_level=isolation,
         paramstyle="format",
         hide_parameters=True,
-        pool_pre_ping=True,
+        pool_recycle=SECONDS_OF_A_CONNECTION,
         pool_size=CONNECTIONS,
         max_overflow=0,
         pool_timeout=ANSWER_SECONDS,

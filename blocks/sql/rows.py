@@ -112,6 +112,22 @@ class Rows:
             yield rows
             after = rows[-1]["id"]
 
+    def marks(self, tenant: str, collection: str, kind: str, after: str, limit: int) -> dict[str, tuple[str, bool]]:
+        """The (content hash, whether it is gone) of the next rows after an id, gone ones included."""
+        c = RECORDS[kind].c
+        query = select(c.id, c.content_hash, c.deleted).where(_of(RECORDS[kind], tenant, collection), c.id > after)
+        with self._database.read() as connection:
+            found = connection.execute(query.order_by(c.id).limit(limit))
+            return {id: (content_hash, bool(deleted)) for id, content_hash, deleted in found}
+
+    def make_due(self, tenant: str, collection: str, kind: str, ids: Sequence[str]) -> None:
+        """Whatever comes of these records next, their documents are written again."""
+        table = RECORDS[kind]
+        for start in range(0, len(ids), CHUNK):
+            some = table.c.id.in_(ids[start : start + CHUNK])
+            with self._database.write() as connection:
+                connection.execute(update(table).where(_of(table, tenant, collection), some).values(last_batch=""))
+
     def of_id(self, tenant: str, collection: str, kind: str, id: str) -> dict[str, Any] | None:
         """The row of one record, also of one that is gone."""
         table = RECORDS[kind]

@@ -9,7 +9,7 @@ from sqlalchemy import and_, bindparam, select
 from blocks.sql import ledger
 from blocks.sql.catalog import led
 from blocks.sql.constructs import now
-from blocks.sql.database import Database
+from blocks.sql.database import Database, repeatable
 from blocks.sql.shards import Shards
 from blocks.sql.tables import batch, run, shard
 from collectors.interfaces import RunClaim
@@ -27,12 +27,19 @@ _OPEN = (
     .order_by(batch.c.batch_id)
 )
 
+_OPEN_STAGES = (
+    select(batch.c.batch_id, batch.c.stage)
+    .select_from(batch.join(run, run.c.run_id == batch.c.run_id))
+    .where(ledger.open_of_run(), run.c.run_id == bindparam("of_run"))
+)
+
 
 class RunLedger:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.observe = Shards(database).observe
 
+    @repeatable
     def entries(self, run_id: str) -> list[dict[str, Any]]:
         """All batches of a run in the order they were published, each with its age in microseconds."""
         age = (now() - batch.c.published_at).label("age")
@@ -40,10 +47,17 @@ class RunLedger:
         with self._database.read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
+    @repeatable
+    def open_stages(self, run_id: str) -> frozenset[tuple[str, str]]:
+        with self._database.read() as connection:
+            return frozenset(map(tuple, connection.execute(_OPEN_STAGES, {"of_run": run_id})))
+
+    @repeatable
     def open_batches(self, run_id: str) -> list[OpenBatch]:
         with self._database.read() as connection:
             return [_open(row) for row in connection.execute(_OPEN, {"of_run": run_id}).mappings()]
 
+    @repeatable
     def replace(self, claim: RunClaim, lost: Sequence[Batch], found: Sequence[Batch]) -> None:
         """Raises Fenced when another process leads the run now."""
         with self._database.write() as connection:
@@ -56,7 +70,6 @@ def _open(row: Any) -> OpenBatch:
     return OpenBatch(
         batch=Batch(**of, page=row["batch_id"].split("/")[2], records=(), arrived_at=row["arrived_at"] or 0),
         identities=frozenset(map(tuple, orjson.loads(row["record_ids"]))),
-        reached=row["stage"],
         stage=row["read_in"],
         span=orjson.loads(row["span"]),
     )

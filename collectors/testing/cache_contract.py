@@ -92,6 +92,15 @@ class CacheContract:
             while dict(cache.read(["a"], origin.load, lasting=0.05)) != {"a": b"new"}:
                 assert time.monotonic() < until, "it is still answered"
 
+    def test_peeking_loads_nothing_and_shows_what_would_be_read(self) -> None:
+        with self._new(a=b"1", b=b"") as (cache, origin):
+            assert dict(cache.peek(["a", "b"])) == {}
+            cache.read(["a", "b"], origin.load)
+            peeked = dict(cache.peek(["a", "b", "c"]))
+            assert peeked in ({}, origin.values), f"{peeked} is not what was read"
+            cache.drop("default", ["a", "b"])
+            assert dict(cache.peek(["a", "b"])) == {}
+
     # ---- what is dropped ---------------------------------------------------------------------------------
 
     def test_after_a_drop_the_new_value_is_read(self) -> None:

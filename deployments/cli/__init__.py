@@ -34,6 +34,7 @@ COMMANDS = {
     "down": ("serving:down", "End this folder's Prefect server."),
     "storage": ("storage:storage", "Say where the stores are, check them, make their tables."),
     "dev-servers": ("dev_servers:dev_servers", "Start and end private MariaDB, MongoDB, Redis and RabbitMQ servers."),
+    "reconcile": ("reconciling:reconcile", "Compare rows, documents and cache of a collection."),
     "ledger": ("ledgers:ledger", "Show how far the batches of a run have come."),
     "completion": ("completing:completion", "Print a script that makes a shell complete commands and options."),
 }

@@ -69,10 +69,8 @@ def _mirror(values: dict[str, str], settings: Settings) -> None:
     from deployments import prefect_server
 
     api = settings.prefect_api_url or prefect_server.running(settings)
-    if not api:
-        say(
-            "no Prefect server runs, so its blocks were not written; workers elsewhere need them: set it once more then"
-        )
+    if not api or not prefect_server.healthy(api):
+        say("no Prefect server answers: its blocks, which workers elsewhere read, are not written; do it again then")
         return
     prefect_server.use(settings)
     from blocks.storage import mirrored

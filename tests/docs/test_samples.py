@@ -31,6 +31,8 @@ TEXTS = [*PAGES, *sorted((ROOT / "docs" / "decisions").glob("*.md")), ROOT / "CO
 OWN_TEST = ROOT / "docs" / "writing-a-collector.md"
 BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = {
+    "collect dev-servers": "starts servers: typed as the README has it by tests/acceptance/test_full_stack.py",
+    "collect storage set": "the other samples are for the embedded stores; typed there, too",
     "collect sample": "serves until it is ended; the curl lines are tried on the same application",
     "collect up": "starts a Prefect server of its own, twenty seconds; every other test needs it to work",
     "collect down": "ends the Prefect server that the tests share",

@@ -135,6 +135,15 @@ def test_what_was_read_once_is_answered_without_loading(cache_url, connected):
     assert origin.loads == Counter(b=1)
 
 
+def test_what_is_kept_can_be_peeked_at_and_not_what_is_loaded(cache, client):
+    assert dict(cache.peek(["a", "b"])) == {}
+    cache.read(["a"], Origin(a=b"1").load)
+    Scripts(client).ask(["b"], "of somebody")
+    assert dict(cache.peek(["a", "b", "c"])) == {"a": b"1"}
+    client.set(ERA, "another")
+    assert dict(cache.peek(["a"])) == {}
+
+
 def test_everything_ends_at_different_times_within_the_hour(cache, client):
     values = {f"key {number}": b"1" for number in range(100)}
     cache.read(list(values), Origin(**values).load)
@@ -220,7 +229,7 @@ def test_dropping_is_refused_within_about_a_second(started, connected, fail):
     for _ in range(2):
         with within(1.5), pytest.raises(Unreachable) as refused:
             cache.drop("default", ["a"])
-        assert refused.value.code == "COL-0661"
+        assert refused.value.code == "COL-0660"
     cache.drop("default", [])
 
 
@@ -316,7 +325,7 @@ def refused(cache):
 def test_who_is_not_let_in_is_told_so_without_the_password(started, connected, caplog, who):
     server = started("--requirepass", "another")
     error = refused(connected(server.url.replace("//", f"//{who}")))
-    assert error.code == "COL-0662"
+    assert error.code == "COL-0661"
     assert PASSWORD not in f"{error} {error!r} {error.__cause__!r} {caplog.text}"
 
 
@@ -404,5 +413,5 @@ def test_a_redis_nobody_vouches_for_is_refused(certified, connected, options):
 def test_what_is_no_address_is_refused_without_saying_it(url):
     with pytest.raises(Misconfigured) as error:
         RedisCache(url)
-    assert error.value.code == "COL-0660"
+    assert error.value.code == "COL-0662"
     assert PASSWORD not in f"{error.value} {error.value!r} {error.value.__cause__!r}"
