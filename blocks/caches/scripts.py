@@ -1,6 +1,6 @@
-"""What Redis does in one step. A key holds a value, or the token of the reader that is loading it.
+"""What Redis does in one step. A key is a hash of a value, or of the token of the reader that is loading it.
 
-Both begin with the era, a word that is made anew whenever Redis does not know the scripts. It forgets them when it is
+Beside it stands the era, a word that is made anew whenever Redis does not know the scripts. It forgets them when it is
 started again, and a replica that takes over never knew them; either may hold what was dropped before, and nothing of an
 older era is believed.
 """
@@ -19,33 +19,35 @@ SECONDS_TO_LOAD = 10.0  # a reader that takes longer answers what it loaded, but
 # KEYS: the era, keys. ARGV: an era in case there is none, a token, its milliseconds.
 # Answers a value with `=` before it, `?` where somebody else is loading, nothing where the token stands now.
 ASK = """
-local held = redis.call('MGET', unpack(KEYS))
-local era = held[1]
+local era = redis.call('GET', KEYS[1])
 if not era then
     era = ARGV[1]
     redis.call('SET', KEYS[1], era)
 end
 local answers = {}
 for n = 2, #KEYS do
-    local found = held[n] and string.sub(held[n], 1, #era) == era and string.sub(held[n], #era + 1)
-    if not found then
-        redis.call('SET', KEYS[n], era .. '?' .. ARGV[2], 'PX', ARGV[3])
-    elseif string.sub(found, 1, 1) == '?' then
-        found = '?'
+    local held = redis.pcall('HMGET', KEYS[n], 'era', 'value')
+    if held[1] ~= era then
+        redis.call('DEL', KEYS[n])
+        redis.call('HSET', KEYS[n], 'era', era, 'token', ARGV[2])
+        redis.call('PEXPIRE', KEYS[n], ARGV[3])
+        answers[n - 1] = false
+    else
+        answers[n - 1] = held[2] and '=' .. held[2] or '?'
     end
-    answers[n - 1] = found
 end
 return answers
 """
 # KEYS: the era, keys. ARGV: the token, and for each key its milliseconds (0: it has no value) and its value.
 FILL = """
-local held = redis.call('MGET', unpack(KEYS))
-for n = 2, held[1] and #KEYS or 0 do
-    if held[n] == held[1] .. '?' .. ARGV[1] then
-        if ARGV[2 * n - 2] == '0' then
-            redis.call('DEL', KEYS[n])
-        else
-            redis.call('SET', KEYS[n], held[1] .. '=' .. ARGV[2 * n - 1], 'PX', ARGV[2 * n - 2])
+local era = redis.call('GET', KEYS[1])
+for n = 2, #KEYS do
+    local held = redis.pcall('HMGET', KEYS[n], 'era', 'token')
+    if era and held[1] == era and held[2] == ARGV[1] then
+        redis.call('DEL', KEYS[n])
+        if ARGV[2 * n - 2] ~= '0' then
+            redis.call('HSET', KEYS[n], 'era', era, 'value', ARGV[2 * n - 1])
+            redis.call('PEXPIRE', KEYS[n], ARGV[2 * n - 2])
         end
     end
 end
@@ -79,10 +81,13 @@ class Scripts:
 
     def kept(self, keys: Sequence[str]) -> dict[str, bytes]:
         """What `ask` would say is kept; nothing is reserved."""
-        era, *held = self._redis.mget(ERA, *keys)
+        with self._redis.pipeline(transaction=False) as asked:
+            asked.get(ERA)
+            for key in keys:
+                asked.hmget(key, "era", "value")
+            era, *held = asked.execute()
         found = zip(keys, held, strict=True)
-        begin = (era or b"no era") + b"="
-        return {key: value[len(begin) :] for key, value in found if value and value.startswith(begin)}
+        return {key: value for key, (of, value) in found if value is not None and of == era}
 
     def fill(self, keys: Sequence[str], token: str, values: Mapping[str, bytes], lives: Sequence[float]) -> None:
         """Keep the values, for so many seconds each, of `keys` still reserved for `token`; free those without one."""
