@@ -6,13 +6,13 @@ older era is believed.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha1
 from secrets import token_hex
-from threading import Lock
 from typing import Any, NamedTuple
 
 from redis import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, WatchError
 
 ERA = "platform-collect:era"
 SECONDS_TO_LOAD = 10.0  # a reader that takes longer answers what it loaded, but it is not kept
@@ -64,7 +64,7 @@ class Answers(NamedTuple):
 
 class Scripts:
     def __init__(self, redis: Redis) -> None:
-        self._redis, self._learning = redis, Lock()
+        self._redis = redis
 
     def ask(self, keys: Sequence[str], token: str) -> Answers:
         """The missing ones are reserved for `token`."""
@@ -106,13 +106,15 @@ class Scripts:
             return self._redis.evalsha(*call)
 
     def _learn(self) -> None:
-        """Scripts and era are made known in one step, so that no script ever meets an older era."""
-        with self._learning:
-            names = [sha1(script.encode(), usedforsecurity=False).hexdigest() for script in (ASK, FILL)]
-            if all(self._redis.script_exists(*names)):
+        """Scripts and era are made known in one step, so that no script ever meets an older era; by one of many."""
+        names = [sha1(script.encode(), usedforsecurity=False).hexdigest() for script in (ASK, FILL)]
+        with self._redis.pipeline() as step:
+            step.watch(ERA)
+            if all(step.script_exists(*names)):
                 return
-            with self._redis.pipeline(transaction=True) as step:
-                step.set(ERA, token_hex(8))
-                step.script_load(ASK)
-                step.script_load(FILL)
+            step.multi()
+            step.set(ERA, token_hex(8))
+            step.script_load(ASK)
+            step.script_load(FILL)
+            with suppress(WatchError):  # somebody else was quicker
                 step.execute()

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from blocks.caches import breaker, scripts
+from blocks.caches import breaker, redis_cache, scripts
 from blocks.caches.redis_cache import RedisCache
 from blocks.caches.scripts import ERA, Scripts
 from collectors.errors import Misconfigured, Unreachable
@@ -66,7 +66,11 @@ def killed(server):
 # ---- one load for all --------------------------------------------------------------------------------------
 
 
-def test_twenty_who_miss_at_one_time_cause_one_load(cache_url, connected):
+def test_twenty_who_miss_at_one_time_cause_one_load_also_when_redis_knows_nothing(
+    cache_url, client, connected, monkeypatch
+):
+    monkeypatch.setattr(redis_cache, "PAUSES", [0.01] * 1_000)
+    client.script_flush()
     caches, origin, asking = [connected(cache_url), connected(cache_url)], Origin(a=b"1", b=b"2"), []
 
     def load(keys):
