@@ -50,13 +50,13 @@ def _order() -> Iterator[str]:
 
 
 def _ratios(rounds: Sequence[Round]) -> Iterator[str]:
-    yield f"\n{'':24}{'cases/s':>26}{'ratio':>20}{'CPU µs/case':>20}{'ratio':>20}  disturbed"
+    yield f"\n{'':28}{'cases/s':>26}{'ratio':>20}{'CPU µs/case':>20}{'ratio':>20}  disturbed"
     for row in _rows(rounds):
         of_row = [each[row] for each in rounds]
         loops = [each.get(LOOP.row(LOOP.steps[0])) for each in rounds]
         pairs = [(run, loop) for run, loop in zip(of_row, loops, strict=True) if loop]
         yield (
-            f"{row:24}{_spread([run.rate for run in of_row], ',.0f'):>26}"
+            f"{row:28}{_spread([run.rate for run in of_row], ',.0f'):>26}"
             f"{_spread([run.rate / loop.rate for run, loop in pairs], '.2f'):>20}"
             f"{_spread([run.cost for run in of_row], '.0f'):>20}"
             f"{_spread([run.cost / loop.cost for run, loop in pairs], '.2f'):>20}"
@@ -71,11 +71,11 @@ def _spread(values: Sequence[float], form: str) -> str:
 
 
 def _features(rounds: Sequence[Round]) -> Iterator[str]:
-    yield f"\n{'':24}" + "".join(f"{feature:19}" for feature in FEATURES).rstrip()
+    yield f"\n{'':28}" + "".join(f"{feature:19}" for feature in FEATURES).rstrip()
     rows = set(_rows(rounds))
     for program in PROGRAMS.values():
         if rows & set(map(program.row, program.steps)):
-            yield (f"{program.name:24}" + "".join(f"{feature:19}" for feature in program.features)).rstrip()
+            yield (f"{program.name:28}" + "".join(f"{feature:19}" for feature in program.features)).rstrip()
 
 
 def _cpu(of_round: Round) -> dict[str, dict[str, float]]:
@@ -90,7 +90,7 @@ def _processes(title: str, rounds: Sequence[Round], by_row: Sequence[dict[str, d
     yield f"\n{title}"
     for row in _rows(rounds):
         middle = {name: median(each[row][name] for each in by_row) for name in by_row[0][row]}
-        yield f"{row:24}" + "   ".join(f"{name} {value:.0f}" for name, value in middle.items())
+        yield f"{row:28}" + "   ".join(f"{name} {value:.0f}" for name, value in middle.items())
 
 
 def _every(results: Results) -> Iterator[str]:
@@ -99,7 +99,7 @@ def _every(results: Results) -> Iterator[str]:
         for row, run in of_round.items():
             name = f"round {number}" if number else "warm-up"
             machine = f"{run.busy:.2f} cores busy, {run.idle:.2f} idle, {run.stolen:.1%} stolen{_mark(run)}"
-            yield f"{name:9}{row:24}{run.rate:9,.0f}/s{run.cost:6.0f} µs   {machine}"
+            yield f"{name:9}{row:28}{run.rate:9,.0f}/s{run.cost:6.0f} µs   {machine}"
 
 
 def _mark(run: Run) -> str:

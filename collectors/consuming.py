@@ -30,12 +30,13 @@ class Consumer:
     stop: asyncio.Event
     workers: int = 2
     _stores_away: bool = field(default=False, init=False)
-    _busy_at: float = field(default=0.0, init=False)
+    _in_hand: int = field(default=0, init=False)
+    _busy_until: float = field(default=0.0, init=False)
 
     @property
     def idle_seconds(self) -> float:
-        """Since the last batch."""
-        return time.monotonic() - self._busy_at
+        """Since the last batch was settled; none while there is one in hand."""
+        return 0.0 if self._in_hand else time.monotonic() - self._busy_until
 
     async def run(self, on_taking: Callable[[], None]) -> None:
         """Calls `on_taking` whenever batches begin to come. A queue that goes away is waited for as long as it takes.
@@ -80,14 +81,18 @@ class Consumer:
     async def _settle(self, delivery: Delivery, over: asyncio.Event) -> None:
         """Applied and acknowledged, or delayed; while the stores are away it is held, and tried again."""
         waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
-        while not await self._tried(delivery):
-            await self._unless(over, asyncio.sleep(next(waits)))
-            if over.is_set() or self.stop.is_set():
-                return
+        self._in_hand += 1
+        try:
+            while not await self._tried(delivery):
+                await self._unless(over, asyncio.sleep(next(waits)))
+                if over.is_set() or self.stop.is_set():
+                    return
+        finally:
+            self._in_hand -= 1
+            self._busy_until = time.monotonic()
 
     async def _tried(self, delivery: Delivery) -> bool:
         """False while the stores are away."""
-        self._busy_at = time.monotonic()
         try:
             await to_thread.run_sync(self.loader.apply, delivery.batch)
         except STORES_AWAY as error:

@@ -16,7 +16,7 @@ import orjson
 from anyio import to_thread
 from pydantic import ValidationError
 
-from collectors.errors import CollectError, Fenced, Misconfigured, Rejected, Unusable, named
+from collectors.errors import CollectError, Fenced, Misconfigured, Rejected, Unreachable, Unusable, named
 from collectors.exact_json import Flawed
 from collectors.interfaces import Claim, Collector, Progress, Queue, Standing
 from collectors.keeping import kept, until_stopped
@@ -42,12 +42,12 @@ class Reader:
     async def read(self, claim: Claim) -> ShardState:
         """Read the shard to its end, or to a pause. Leaves it COMPLETED, PAUSED or FAILED, and says which.
 
-        Raises Fenced when another worker took the shard over; that worker has it now. Raises Unusable when the stores
-        do not take what was read: the shard stays as its last checkpoint left it.
+        Raises Fenced when another worker took the shard over; that worker has it now. Raises Unusable or Unreachable
+        when queue or stores do not take what was read: the shard stays as its last checkpoint left it.
         """
         try:
             state = await self._pages(claim)
-        except (Fenced, Unusable):
+        except (Fenced, Unusable, Unreachable):
             raise
         except asyncio.CancelledError:
             with suppress(CollectError):

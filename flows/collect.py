@@ -72,7 +72,7 @@ async def _led(here: Workspace, claim: RunClaim) -> State:
     except Fenced as error:
         return Cancelled(name="TakenOver", message=in_a_line(str(error)))
     except BaseException as error:
-        with suppress(Fenced):
+        with suppress(Fenced, Unreachable):
             catalog.end(claim, *_torn(error))
         raise
     await report_run(here.run_id)
@@ -168,7 +168,7 @@ async def _brought_to_rest(here: Workspace, reading: asyncio.Task[ShardState], s
 
 async def _raise_unusable(state: State) -> None:
     """A store that fails one shard fails them all: the run ends here, and goes on when the store is well again."""
-    if state.is_failed() and isinstance(cause := await state.aresult(raise_on_failure=False), Unusable):
+    if state.is_failed() and isinstance(cause := await state.aresult(raise_on_failure=False), Unusable | Unreachable):
         raise cause
 
 

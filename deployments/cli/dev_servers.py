@@ -52,6 +52,7 @@ def down() -> int:
     return 0
 
 
+@dev_servers.default
 @dev_servers.command
 def status(*, json: bool = False) -> int:
     """Show which of the servers run.

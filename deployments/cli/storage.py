@@ -79,6 +79,7 @@ def _mirror(values: dict[str, str], settings: Settings) -> None:
     say("Prefect's blocks at {api} are written", api=api)
 
 
+@storage.default
 @storage.command
 def show(*, json: bool = False) -> int:
     """Show where the stores are, and where that is said.

@@ -17,6 +17,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from blocks.addresses import addresses
 from blocks.settings import Settings
 from blocks.stores import Storage, open_storage
 
@@ -51,8 +52,9 @@ class Crash:
 class Faults:
     """Runs of the collection in a home of their own, disturbed on purpose."""
 
-    def __init__(self, collect: Any, source: Any, file: str) -> None:
+    def __init__(self, collect: Any, source: Any, file: str, settings: Settings | None = None) -> None:
         self.collect, self.source, self.file = collect, source, file
+        self._settings = settings or Settings(collect.home, None)
         self._started: list[subprocess.Popen[str]] = []
 
     # ---- processes -------------------------------------------------------------------------------------
@@ -113,7 +115,7 @@ class Faults:
 
     @contextmanager
     def storage(self) -> Iterator[Storage]:
-        with open_storage(Settings(self.collect.home, None)) as storage:
+        with open_storage(self._settings) as storage:
             yield storage
 
     def run_id(self) -> str:
@@ -221,6 +223,28 @@ def undisturbed(
     steady_source.change("reset_stats")
     records = collect.json("run", steady_source.collection(extra=STRATEGY))["records"]
     return Undisturbed(steady_source.ask("stats")["requests"], records)
+
+
+@pytest.fixture
+def stack_faults(
+    collect: Any,
+    steady_source: Any,
+    undisturbed: Undisturbed,
+    metadata_url: str,
+    documents_url: str,
+    cache_url: str,
+    queue_url: str,
+) -> Iterator[Faults]:
+    """The same on the full stack: the run starts a loader process beside itself."""
+    urls = {"metadata": metadata_url, "documents": documents_url, "cache": cache_url, "queue": queue_url}
+    collect.environment |= {f"COLLECT_{role.upper()}": url for role, url in urls.items()}
+    collect("storage", "migrate")
+    settings = Settings(collect.home, None, addresses(urls), {"url": b"for reading what was stored"})
+    faults = Faults(collect, steady_source, steady_source.collection(extra=STRATEGY), settings)
+    try:
+        yield faults
+    finally:
+        faults.close()
 
 
 @pytest.fixture

@@ -66,12 +66,16 @@ def wrapped(method, when: str, nth: int, action: str):
     return around_in_loop if inspect.iscoroutinefunction(method) else around
 
 
-def main() -> None:
-    target, when, nth, action, _, *arguments = sys.argv[1:]
+def strike(target: str, when: str, nth: int, action: str) -> None:
     module, _, path = target.partition(":")
     name, _, method = path.partition(".")
     owner = getattr(import_module(module), name)
-    setattr(owner, method, wrapped(getattr(owner, method), when, int(nth), action))
+    setattr(owner, method, wrapped(getattr(owner, method), when, nth, action))
+
+
+def main() -> None:
+    target, when, nth, action, _, *arguments = sys.argv[1:]
+    strike(target, when, int(nth), action)
     sys.argv = ["collect", *arguments]
     from deployments.cli import main as command
 
