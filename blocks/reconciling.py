@@ -8,7 +8,7 @@ from hashlib import sha256
 import orjson
 
 from blocks.stores import Storage
-from collectors.caching import record_key
+from collectors.caching import keys_of, record_key
 
 RANGE = 1000
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -75,4 +75,4 @@ def make_due(storage: Storage, tenant: str, collection: str, found: list[Differe
     for kind in KINDS:
         ids = [each.id for each in found if each.kind == kind]
         storage.rows.make_due(tenant, collection, kind, ids)
-        storage.cache.drop(tenant, [record_key(tenant, collection, kind, id) for id in ids])
+        storage.cache.drop(tenant, keys_of(tenant, collection, ((kind, id) for id in ids)))

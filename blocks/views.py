@@ -1,41 +1,40 @@
 """What people ask for most, answered from the cache where that can be: a record in full, a whole tree, a search."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import sha256
 from itertools import chain
 from typing import Any
 
-import orjson
-
+from blocks.caches import written
 from blocks.stores import Storage
-from collectors.caching import generation_key, record_key
+from collectors.caching import record_key, search_key, tree_key
 from collectors.models import Hit, parts_of
 from collectors.trees import nested
 
 OF_A_DIRECTORY = ("id", "parent_id", "name", "path")
+SECONDS_OF_A_SEARCH = 60.0
 
 
 def records(storage: Storage, tenant: str, wanted: Iterable[tuple[str, str]], id: str) -> list[dict[str, Any]]:
     """The records of that id among the `wanted` (collection, kind); `content` is None while it is not stored yet."""
     of = {record_key(tenant, collection, kind, id): (collection, kind) for collection, kind in wanted}
 
-    def load(keys: Sequence[str]) -> dict[str, bytes]:
+    def load(keys: Sequence[str]) -> dict[str, Any]:
         found = {key: _record(storage, tenant, *of[key], id) for key in keys}
-        return {key: orjson.dumps(record) for key, record in found.items() if record}
+        return {key: record for key, record in found.items() if record}
 
-    cached = storage.cache.read(list(of), load)
-    return [orjson.loads(cached[key]) for key in of if key in cached]
+    return list(written.read(storage.cache, list(of), load, kept=lambda record: record["content"] is not None).values())
 
 
 def tree(storage: Storage, tenant: str, collection: str) -> tuple[list[dict[str, Any]], int]:
     """The directories as trees, each with the number of cases in and below it; and the number of all cases."""
+    key = tree_key(tenant, collection)
 
-    def load() -> dict[str, Any]:
+    def load(_: Sequence[str]) -> dict[str, Any]:
         rows = chain.from_iterable(storage.rows.live(tenant, collection, "directory"))
         counts = storage.rows.cases_by_directory(tenant, collection)
-        return {"rows": [[row[name] for name in OF_A_DIRECTORY] for row in rows], "counts": list(counts.items())}
+        return {key: {"rows": [[row[name] for name in OF_A_DIRECTORY] for row in rows], "counts": list(counts.items())}}
 
-    found = _of_generation(storage, tenant, f"tree:{collection}", load)
+    found = written.read(storage.cache, [key], load)[key]
     directories = (dict(zip(OF_A_DIRECTORY, row, strict=True)) for row in found["rows"])
     counts = dict(found["counts"])
     return nested(directories, counts), sum(counts.values())
@@ -43,22 +42,14 @@ def tree(storage: Storage, tenant: str, collection: str) -> tuple[list[dict[str,
 
 def search(storage: Storage, tenant: str, query: str, where: Mapping[str, str | None], limit: int) -> list[Hit]:
     """As Documents.search has it."""
-    asked = sha256(orjson.dumps([query, where, limit], option=orjson.OPT_SORT_KEYS)).hexdigest()
+    key = search_key(tenant, storage.cache.generation(tenant), query, sorted(where.items()), limit)
 
-    def load() -> list[dict[str, Any]]:
-        return [_fields(hit) for hit in storage.documents.search(tenant, query, **where, limit=limit)]
+    def load(_: Sequence[str]) -> dict[str, Any]:
+        hits = storage.documents.search(tenant, query, **where, limit=limit)
+        return {key: [{name: getattr(hit, name) for name in Hit.__slots__} for hit in hits]}
 
-    return [Hit(**each) for each in _of_generation(storage, tenant, f"search:{asked}", load)]
-
-
-def _of_generation(storage: Storage, tenant: str, what: str, load: Any) -> Any:
-    """What depends on many records is taken from the cache as long as none of the tenant was changed."""
-    key = generation_key(tenant, what, storage.cache.generation(tenant))
-    return orjson.loads(storage.cache.read([key], lambda _: {key: orjson.dumps(load())})[key])
-
-
-def _fields(hit: Hit) -> dict[str, Any]:
-    return {name: getattr(hit, name) for name in Hit.__slots__}
+    # For a short time: those of older generations are asked for by nobody, and dropped by nobody.
+    return [Hit(**hit) for hit in written.read(storage.cache, [key], load, lasting=SECONDS_OF_A_SEARCH)[key]]
 
 
 def _record(storage: Storage, tenant: str, collection: str, kind: str, id: str) -> dict[str, Any] | None:

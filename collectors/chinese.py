@@ -171,10 +171,6 @@ TEXTS: dict[str, str] = {
     "Give all of them: collect storage set METADATA DOCUMENTS CACHE QUEUE, or by {variables}": "请全部给出：collect storage set METADATA DOCUMENTS CACHE QUEUE，或通过 {variables}",
     "the production profile refuses this: {reasons}": "生产配置不允许：{reasons}",
     "Change it, or set COLLECT_PROFILE=development where this is no production.": "请更改；若不是生产环境，设置 COLLECT_PROFILE=development。",
-    "Redis at {server} does not let us in, or cannot be used ({why})": "{server} 的 Redis 拒绝访问或无法使用（{why}）",
-    "Check user, password and number of the database: collect storage check": "请检查用户、密码和数据库编号：collect storage check",
-    "Redis at {server} does not answer ({why})": "{server} 的 Redis 没有应答（{why}）",
-    "Check that it runs and is reached from here: collect storage check": "请检查它是否运行、能否从这里访问：collect storage check",
     "the database {server} has the tables of revision {found}, and {needed} is needed": "数据库 {server} 的表结构版本是 {found}，需要 {needed}",
     "Bring them up to date: collect storage migrate": "请升级：collect storage migrate",
     "MongoDB refuses it: {why}": "MongoDB 拒绝了它：{why}",
@@ -455,6 +451,30 @@ TEXTS: dict[str, str] = {
     "Move it away, or set COLLECT_HOME to another folder.": "请把它移走，或把 COLLECT_HOME 设为其他文件夹。",
     "Set COLLECT_HOME to a folder that can.": "请把 COLLECT_HOME 设为可写的文件夹。",
     "{home} cannot be used as the platform's folder ({why})": "{home} 不能用作平台的文件夹（{why}）",
+    "the address of the cache is none of a Redis": "缓存的地址不是 Redis 地址",
+    "It looks like redis://user:password@host:6379/0, or rediss:// with TLS; correct it: collect storage set": (
+        "其形式为 redis://user:password@host:6379/0，使用 TLS 时为 rediss://；请更正：collect storage set"
+    ),
+    "Redis at {server} does not answer, or refuses to write ({why})": "{server} 的 Redis 没有应答，或拒绝写入（{why}）",
+    "Start it, make room in it, or correct its address; then: collect storage check": (
+        "请启动它、为它腾出空间，或更正其地址；然后执行：collect storage check"
+    ),
+    "{what}; going on without it": "{what}；暂不使用缓存，继续进行",
+    "Redis at {server} does not let us in ({why})": "{server} 的 Redis 拒绝登录（{why}）",
+    "the user of Redis at {server} lacks rights ({why})": "{server} 的 Redis 用户权限不足（{why}）",
+    "Have them given: redis-cli ACL SETUSER NAME ~* +@read +@write +@scripting +@transaction +info": (
+        "请为其授权：redis-cli ACL SETUSER NAME ~* +@read +@write +@scripting +@transaction +info"
+    ),
+    "Redis at {server} has no such database ({why})": "{server} 的 Redis 没有这个数据库（{why}）",
+    "Name another number at the end of its address: collect storage set": (
+        "请在其地址末尾换一个编号：collect storage set"
+    ),
+    "what answers at {server} is no Redis, or an older one than 6 ({why})": "{server} 处应答的不是 Redis，或版本低于 6（{why}）",
+    "Correct host or port in its address: collect storage set": "请更正其地址中的主机或端口：collect storage set",
+    "no TLS with Redis at {server} ({why})": "无法与 {server} 的 Redis 建立 TLS 连接（{why}）",
+    "Its address wants rediss://, its port for TLS, and the authority that signed it: ?ssl_ca_certs=FILE": (
+        "其地址应使用 rediss://、TLS 端口，并指明签发其证书的机构：?ssl_ca_certs=FILE"
+    ),
     # ---- the Prefect server
     "run {run} is under way, and needs the Prefect server": "运行 {run} 正在进行，需要 Prefect 服务器",
     "Let it end (collect status {run}) or stop it with Ctrl-C; or end the server at once: collect down --force": (

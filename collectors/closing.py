@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from collectors.caching import record_key
+from collectors.caching import keys_of
 from collectors.interfaces import Cache, Documents
 from collectors.models import Strategy
 from collectors.paths import Move, Place, below, derive
@@ -46,10 +46,11 @@ def repair_paths(tree: Tree, documents: Documents, cache: Cache, tenant: str, co
 def _correct(
     tree: Tree, documents: Documents, cache: Cache, tenant: str, collection: str, kind: str, moves: Sequence[Move]
 ) -> None:
-    if moves:
-        documents.repath(tenant, collection, kind, moves)
-        tree.replace(tenant, collection, kind, moves)
-        cache.drop(tenant, (record_key(tenant, collection, kind, move.id) for move in moves))
+    stale = keys_of(tenant, collection, ((kind, move.id) for move in moves))
+    cache.drop(tenant, stale)  # a cache that cannot be told is noticed while there is still work to be found
+    documents.repath(tenant, collection, kind, moves)
+    tree.replace(tenant, collection, kind, moves)
+    cache.drop(tenant, stale)
 
 
 def _case_place(places: dict[str, Place | None], parent: str | None, name: str) -> Place | None:

@@ -17,6 +17,9 @@ from collectors.states import Desired, ShardState
 if TYPE_CHECKING:
     from collectors.outbound import Http
 
+AN_HOUR = 3600.0
+Load = Callable[[Sequence[str]], Mapping[str, bytes]]  # the values of those keys that have one
+
 
 class Collector(Protocol):
     """The plug-in that knows one kind of source. It keeps no state between calls but its HTTP session."""
@@ -165,18 +168,22 @@ class Documents(Protocol):
 class Cache(Protocol):
     """Copies of what reading commands ask for most. Losing all of it costs time only."""
 
-    def read(self, keys: Sequence[str], load: Callable[[Sequence[str]], Mapping[str, bytes]]) -> Mapping[str, bytes]:
+    def read(self, keys: Sequence[str], load: Load, lasting: float = AN_HOUR) -> Mapping[str, bytes]:
         """The values of `keys`, of those that have one; `load` is asked for what is not cached, and its answer kept.
 
-        What `drop` named while `load` was under way is answered, but not kept. Of several readers that miss a key at
-        one time one loads it. A cache that does not answer is passed by.
+        It is kept for `lasting` seconds at most; that there is no value is not kept. What `drop` named while `load` was
+        under way is answered, but not kept. Of several readers that miss a key at one time one loads it. A cache that
+        does not answer is passed by.
         """
 
     def peek(self, keys: Sequence[str]) -> Mapping[str, bytes]:
-        """What is cached of `keys`; nothing is loaded."""
+        """What is cached of `keys`; nothing is loaded. Raises Unreachable or Misconfigured."""
 
     def drop(self, tenant: str, keys: Iterable[str]) -> None:
-        """Forget `keys`, and every search of the tenant. Raises Unreachable: what is stale must not stay."""
+        """Forget `keys`, and every search of the tenant; without any key nothing.
+
+        Raises Unreachable or Misconfigured: what is stale must not stay.
+        """
 
     def generation(self, tenant: str) -> str:
         """A word that changes with every `drop` of the tenant: part of the key of whatever depends on many records."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
-from collectors.caching import key_of
+from collectors.caching import keys_of
 from collectors.errors import Rejected
 from collectors.interfaces import Cache, Documents, Rows
 from collectors.models import Batch, Document, Quarantined, Record, Verdict, version
@@ -81,7 +81,8 @@ class Loader:
         documents = self._applied(batch)
         if bad := alone(documents, self._documents.write):
             self._rows.withdraw(batch, _of_documents(batch, bad))
-        self._cache.drop(batch.tenant, map(key_of, documents))
+        changed = ((document.kind, document.id) for document in documents)
+        self._cache.drop(batch.tenant, keys_of(batch.tenant, batch.collection, changed))
         self._rows.finish(batch)
 
     def _applied(self, batch: Batch) -> list[Document]:

@@ -1,186 +1,133 @@
-"""Redis as a cache in front of the other stores.
+"""Redis as the cache. Who misses a key reserves it with a token, loads, and fills what is still reserved.
 
-Who misses a key leaves a token there, and fills the key only while that token is still there; dropping takes it away.
-So nothing stale stays, and of several who miss one loads. After the leases of Nishtala et al., Scaling Memcache at
-Facebook, NSDI 2013. Each key is a hash of its value, or of the token until there is one.
+Dropping a key destroys the token with it, so that what was loaded before is never kept after; others wait for whoever
+loads. Both as in "Scaling Memcache at Facebook" (NSDI 2013).
 """
 
-import logging
 import random
-import secrets
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from secrets import token_hex
 from urllib.parse import urlsplit
 
-import redis
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis import BlockingConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
 
-from collectors.errors import CollectError, Misconfigured, Unreachable
+from blocks.caches.breaker import Breaker
+from blocks.caches.refusals import in_our_words, not_an_address
+from blocks.caches.scripts import Scripts
+from collectors.interfaces import AN_HOUR, Load
 
 SECONDS_TO_ANSWER = 1.0
-SECONDS_KEPT = 3600
-SECONDS_TO_LOAD = 5
-LOOK_EVERY = 0.01
-SECONDS_PASSED_BY = 5.0
-CONNECTIONS = 16
-Load = Callable[[Sequence[str]], Mapping[str, bytes]]
-log = logging.getLogger(__name__)
-
-# Answers for each key its value, that we have to load it now, or that somebody else does.
-TAKE = """
-local found = {}
-for at, key in ipairs(KEYS) do
-    local value = redis.call('HGET', key, 'value')
-    if value then found[at] = {'is', value}
-    elseif redis.call('HSETNX', key, 'token', ARGV[1]) == 1 then
-        redis.call('EXPIRE', key, ARGV[2])
-        found[at] = {'load'}
-    else found[at] = {'wait'} end
-end
-return found
-"""
-FILL = """
-for at, key in ipairs(KEYS) do
-    if redis.call('HGET', key, 'token') == ARGV[1] then
-        redis.call('DEL', key)
-        if ARGV[at + 2] ~= '' then
-            redis.call('HSET', key, 'value', ARGV[at + 2])
-            redis.call('EXPIRE', key, ARGV[2])
-        end
-    end
-end
-"""
-DROP = """
-for at = 2, #KEYS, 5000 do redis.call('UNLINK', unpack(KEYS, at, math.min(at + 4999, #KEYS))) end
-return redis.call('INCR', KEYS[1])
-"""
+MOST_CONNECTIONS = 32
+# Between looks at what somebody else is loading; after the last one, about a second in all, it is loaded here too.
+PAUSES = (0.002, 0.005, 0.01, 0.02, *[0.05] * 19)
+KEYS_READ = 1_000  # in one call: a script cannot take many thousands
+KEYS_DROPPED = 5_000
 
 
 class RedisCache:
     def __init__(self, url: str) -> None:
-        self.url = url
-        parts = urlsplit(url)
-        self.server = f"{parts.hostname}:{parts.port or 6379}{parts.path}"
-        self._pool = redis.BlockingConnectionPool.from_url(
-            url,
-            max_connections=CONNECTIONS,
-            timeout=SECONDS_TO_ANSWER,
-            socket_connect_timeout=SECONDS_TO_ANSWER,
-            socket_timeout=SECONDS_TO_ANSWER,
-            retry=None,
-            health_check_interval=30,
-        )
-        self._client = redis.Redis(connection_pool=self._pool)
-        self._take, self._fill, self._drop = (self._client.register_script(each) for each in (TAKE, FILL, DROP))
-        self._passed_by_until = 0.0
+        """Connects when it is first asked. Raises Misconfigured when `url` is no address of a Redis."""
+        self._pool, self._server = _connections(url)
+        self._redis = Redis(connection_pool=self._pool)
+        self._scripts, self._breaker = Scripts(self._redis), Breaker(self._server)
 
-    def read(self, keys: Sequence[str], load: Load) -> Mapping[str, bytes]:
-        """A value that is empty is taken for none."""
-        if not keys or time.monotonic() < self._passed_by_until:
-            return load(keys)
-        try:
-            return self._read(keys, load)
-        except _PassedBy:
-            return load(keys)
+    def read(self, keys: Sequence[str], load: Load, lasting: float = AN_HOUR) -> Mapping[str, bytes]:
+        asked, found = list(dict.fromkeys(keys)), {}
+        for start in range(0, len(asked), KEYS_READ):
+            some = asked[start : start + KEYS_READ]
+            found |= load(some) if self._breaker.is_open else self._read(some, load, lasting)
+        return found
 
     def peek(self, keys: Sequence[str]) -> Mapping[str, bytes]:
         with self._explained():
-            asked = self._client.pipeline(transaction=False)
-            for key in keys:
-                asked.hget(key, "value")
-            return {key: value for key, value in zip(keys, asked.execute(), strict=True) if value}
+            return self._scripts.kept(keys)
 
     def drop(self, tenant: str, keys: Iterable[str]) -> None:
+        stale = list(keys)
+        if not stale:
+            return
+        stale.append(_generation_key(tenant))
         with self._explained():
-            self._drop(keys=[_generation(tenant), *keys])
+            for start in range(0, len(stale), KEYS_DROPPED):
+                self._redis.unlink(*stale[start : start + KEYS_DROPPED])
 
     def generation(self, tenant: str) -> str:
-        """Always another one while Redis does not answer: then nothing may be taken for current."""
-        try:
-            with self._passing():
-                return (self._client.get(_generation(tenant)) or b"0").decode()
-        except _PassedBy:
-            return secrets.token_hex(8)
+        """Made of chance: one that could not be kept is the generation of nothing."""
+        key = _generation_key(tenant)
+        return self.read([key], lambda _: {key: token_hex(8).encode()})[key].decode()
+
+    def check(self) -> str:
+        """The server's version, when everything can be done that a cache needs. Raises Unreachable, Misconfigured."""
+        key = f"check:{token_hex(8)}"
+        with self._explained():
+            self._scripts.ask([key], key)
+            self._redis.unlink(key)
+            return self._redis.info("server")["redis_version"]
 
     def close(self) -> None:
         self._pool.disconnect()
 
-    def check(self) -> str:
-        """The server's version. Raises Unreachable, Misconfigured."""
-        with self._explained():
-            return self._client.info("server")["redis_version"]
+    def _read(self, left: Sequence[str], load: Load, lasting: float) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        token = token_hex(8)
+        with self._breaker.watching():
+            for pause in PAUSES:
+                kept, missing, left = self._scripts.ask(left, token)
+                found |= kept
+                if missing:
+                    found |= self._loaded(missing, token, load, lasting)
+                if not left:
+                    return found
+                time.sleep(pause)
+        return {**found, **load(left)}
 
-    # ---- reading ---------------------------------------------------------------------------------------
-
-    def _read(self, keys: Sequence[str], load: Load) -> dict[str, bytes]:
-        token, values = secrets.token_hex(8), {}
-        give_up = time.monotonic() + SECONDS_TO_LOAD
-        missing = list(keys)
-        while missing:
-            with self._passing():
-                answers = dict(zip(missing, self._take(keys=missing, args=[token, SECONDS_TO_LOAD]), strict=True))
-            values |= {key: rest[0] for key, (what, *rest) in answers.items() if what == b"is"}
-            mine = [key for key, (what, *_) in answers.items() if what == b"load"]
-            values |= self._loaded(mine, load, token)
-            missing = [key for key, (what, *_) in answers.items() if what == b"wait"]
-            if missing and time.monotonic() > give_up:
-                values |= load(missing)  # who was to load them takes too long, or died
-                break
-            if missing:
-                time.sleep(LOOK_EVERY)
-        return values
-
-    def _loaded(self, keys: Sequence[str], load: Load, token: str) -> Mapping[str, bytes]:
-        if not keys:
-            return {}
-        found = load(keys)
-        seconds = round(SECONDS_KEPT * random.uniform(0.8, 1.0))
+    def _loaded(self, missing: Sequence[str], token: str, load: Load, lasting: float) -> dict[str, bytes]:
+        loaded: dict[str, bytes] = {}
         try:
-            with self._passing():
-                self._fill(keys=keys, args=[token, seconds, *(found.get(key, b"") for key in keys)])
-        except _PassedBy:
-            log.debug("what was loaded could not be kept")
-        return found
-
-    # ---- a server that fails ---------------------------------------------------------------------------
-
-    @contextmanager
-    def _passing(self) -> Iterator[None]:
-        """A cache that fails is passed by for some seconds, and costs time only."""
-        try:
-            with self._explained():
-                yield
-        except CollectError as error:
-            log.warning("the cache is passed by for %s s: %s", SECONDS_PASSED_BY, error.what)
-            self._passed_by_until = time.monotonic() + SECONDS_PASSED_BY
-            raise _PassedBy from error
+            loaded = dict(load(missing))
+            return loaded
+        finally:
+            with self._breaker.watching():
+                # Of different length, so that what was filled together does not end together.
+                lives = [lasting * random.uniform(0.9, 1) for _ in missing]
+                self._scripts.fill(missing, token, loaded, lives)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (AuthenticationError, NoPermissionError, ResponseError) as error:
-            raise Misconfigured(
-                "Redis at {server} does not let us in, or cannot be used ({why})",
-                "Check user, password and number of the database: collect storage check",
-                code="COL-0661",
-                server=self.server,
-                why=error,
-            ) from error
-        except (RedisError, OSError) as error:
-            raise Unreachable(
-                "Redis at {server} does not answer ({why})",
-                "Check that it runs and is reached from here: collect storage check",
-                code="COL-0660",
-                server=self.server,
-                why=error,
-            ) from error
+        except RedisError as error:
+            raise in_our_words(error, self._server) from error
 
 
-class _PassedBy(Exception):
-    """The server failed, and is left alone for a while."""
+def _generation_key(tenant: str) -> str:
+    return f"{tenant}:generation"
 
 
-def _generation(tenant: str) -> str:
-    return f"{tenant}:test:generation"
+def _connections(url: str) -> tuple[BlockingConnectionPool, str]:
+    """A pool, and what its server is called in texts. No error here says why: what is wrong may hold the password."""
+    try:
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=MOST_CONNECTIONS,
+            timeout=SECONDS_TO_ANSWER,
+            socket_connect_timeout=SECONDS_TO_ANSWER,
+            socket_timeout=SECONDS_TO_ANSWER,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+            encoding_errors="surrogatepass",
+        )
+        options = pool.connection_kwargs
+        pool.connection_class(**options)
+        where = urlsplit(url)
+    except (ValueError, TypeError):
+        raise not_an_address() from None
+    if where.scheme != "unix" and not re.fullmatch(r"(/\d*)?", where.path):
+        raise not_an_address()
+    return pool, options.get("path") or f"{where.hostname}:{where.port or 6379}{where.path}"

@@ -1,12 +1,11 @@
-"""No cache at all keeps the contract."""
+"""Without a cache everything is loaded each time."""
 
-import pytest
+from contextlib import nullcontext
 
 from blocks.caches.none import NoCache
 from collectors.testing.cache_contract import CacheContract
 
 
 class TestNoCache(CacheContract):
-    @pytest.fixture
-    def cache(self):
-        return NoCache()
+    def opened(self):
+        return nullcontext(NoCache())
