@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from deployments.dev_servers.server import Server, write_secret
 
 SECONDS_TO_START = 90.0
 SECONDS_TO_END = 15.0
-LOOK_EVERY = 0.1
+SECONDS_TO_VANISH = 5.0
+LOOK_EVERY = 0.05
 LINES_SHOWN = 5
 
 
@@ -77,9 +78,9 @@ class DevServer:
         self.signal(how)  # before it is our turn: who is starting it right now sees it end, and lets go
         with locked(self.folder):
             self.signal(how)
-            if not self._ends(SECONDS_TO_END):
+            if not _until(lambda: not self.pid, SECONDS_TO_END):
                 self.signal(signal.SIGKILL)
-                self._ends(SECONDS_TO_END)
+                _until(lambda: not self.pid, SECONDS_TO_END)
             self._bury()
 
     def signal(self, which: signal.Signals) -> None:
@@ -117,6 +118,7 @@ class DevServer:
 
     def _start(self) -> None:
         self._bury()
+        _until(self._is_wholly_gone, SECONDS_TO_VANISH)
         server = self.server
         with server.log.open("ab") as log:
             self.child = subprocess.Popen(
@@ -147,17 +149,19 @@ class DevServer:
 
     # ---- ending ----------------------------------------------------------------------------------------
 
-    def _ends(self, seconds: float) -> bool:
-        give_up = time.monotonic() + seconds
-        while self.pid and time.monotonic() < give_up:
-            time.sleep(LOOK_EVERY / 2)
-        return not self.pid
-
     def _bury(self) -> None:
         """A child that has ended is there until its parent has looked."""
         if self.child and not self.pid:
             self.child.wait()
             self.child = None
+
+    def _is_wholly_gone(self) -> bool:
+        """Nothing is left of its last life: parts of PostgreSQL that outlive it keep the next one from its data."""
+        process = self.known.get("process")
+        try:
+            return not process or bool(os.killpg(int(process.split(":")[1]), 0))
+        except (ProcessLookupError, PermissionError):
+            return True
 
     def _failed(self, why: Any) -> Unreachable:
         log = self.server.log
@@ -184,3 +188,12 @@ def require(kinds: Iterable[type[Server]]) -> None:
             servers=", ".join(kind.title for kind in missing),
             commands=" && ".join(kind.install for kind in missing),
         )
+
+
+def _until(condition: Callable[[], bool], seconds: float) -> bool:
+    give_up = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(LOOK_EVERY)
+    return True

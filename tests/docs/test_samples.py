@@ -33,6 +33,7 @@ BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | 
 NOT_RUN = {
     "collect dev-servers": "starts servers: typed as the README has it by tests/acceptance/test_full_stack.py",
     "collect storage set": "the other samples are for the embedded stores; typed there, too",
+    "collect load": "loads until it is ended: tests/deployments/test_loading.py",
     "collect sample": "serves until it is ended; the curl lines are tried on the same application",
     "collect up": "starts a Prefect server of its own, twenty seconds; every other test needs it to work",
     "collect down": "ends the Prefect server that the tests share",
@@ -161,13 +162,13 @@ def test_requests_of_the_pages_are_answered():
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
 def test_commands_that_are_named_exist(path):
-    named = set(re.findall(r"`collect ([a-z]+)", path.read_text(encoding="utf-8")))
+    named = set(re.findall(r"`collect ([a-z-]+)", path.read_text(encoding="utf-8")))
     assert not named - set(COMMANDS)
 
 
 @pytest.mark.parametrize("readme", sorted(ROOT.glob("README*.md")), ids=lambda path: path.name)
 def test_a_readme_names_every_command(readme):
-    named = set(re.findall(r"`collect ([a-z]+)", readme.read_text(encoding="utf-8")))
+    named = set(re.findall(r"`collect ([a-z-]+)", readme.read_text(encoding="utf-8")))
     assert not set(COMMANDS) - named
 
 
