@@ -35,15 +35,17 @@ class Storage:
 
 
 @contextmanager
-def open_storage(settings: Settings) -> Iterator[Storage]:
+def open_storage(settings: Settings, outage: float = 0.0) -> Iterator[Storage]:
     """The stores the settings name; the embedded ones are made when they are not there yet.
+
+    `outage`: for how many seconds a database that went away is waited for; by what works on a run, not by who looks.
 
     Raises Unreachable when it is not known which are meant, Misconfigured when the profile forbids them.
     """
     if settings.doubt:
         raise settings.doubt
     refuse_unsafe(settings)
-    with _full_stack(settings) if settings.addresses else _embedded(settings) as storage:
+    with _full_stack(settings, outage) if settings.addresses else _embedded(settings) as storage:
         yield storage
 
 
@@ -59,7 +61,7 @@ def _embedded(settings: Settings) -> Iterator[Storage]:
 
 
 @contextmanager
-def _full_stack(settings: Settings) -> Iterator[Storage]:
+def _full_stack(settings: Settings, outage: float) -> Iterator[Storage]:
     """Nothing is asked of a server before it is needed."""
     from blocks.caches.redis_cache import RedisCache
     from blocks.documents.mongo import MongoDocuments
@@ -70,7 +72,7 @@ def _full_stack(settings: Settings) -> Iterator[Storage]:
 
     where, broker = settings.addresses, Broker(settings.addresses.queue)
     with (
-        closing(MysqlDatabase(where.metadata)) as main,
+        closing(MysqlDatabase(where.metadata, outage)) as main,
         closing(MongoDocuments(where.documents)) as details,
         closing(RedisCache(where.cache)) as cache,
     ):

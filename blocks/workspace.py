@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from blocks.process import this_process
 from blocks.settings import Settings, secret
+from blocks.sql.database import LONGEST_OUTAGE
 from blocks.stores import Storage, open_storage
 from collectors.interfaces import Collector
 from collectors.models import Collection
@@ -34,7 +35,7 @@ async def workspace(run_id: str) -> AsyncIterator[Workspace]:
     if present and present.run_id == run_id:
         yield present
         return
-    with open_storage(Settings.load()) as storage:
+    with open_storage(Settings.load(), LONGEST_OUTAGE) as storage:
         collection = Collection.model_validate_json(storage.catalog.run(run_id)["definition"])
         async with connected(collection, secret) as (collector, http):
             opened = Workspace(run_id, this_process(), collection, storage, collector, http)

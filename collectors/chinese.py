@@ -165,6 +165,7 @@ TEXTS: dict[str, str] = {
     "{count} batches do not reach the stores, though they were fetched again {times} times": "{count} 个批次始终没有写入存储，虽然已重新读取 {times} 次",
     "See where they stand: collect ledger {run}; when the cause is gone: collect resume {run}": "查看它们停在哪一步：collect ledger {run}；原因消除后：collect resume {run}",
     # the stores of the full stack
+    "Check that it runs and is reached from here: collect storage check": "请检查它是否运行、能否从这里访问：collect storage check",
     "the address of {role} cannot be used: {why}": "{role} 的地址无法使用：{why}",
     "Write it like {example}": "请这样写：{example}",
     "the full stack needs four addresses; missing: {missing}": "完整部署需要四个地址；缺少：{missing}",

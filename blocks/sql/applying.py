@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, bindparam, delete, func, select, update
 
 from blocks.sql import ledger
-from blocks.sql.constructs import AMONG, Upsert, execute_among, execute_many, fresh, greatest, now
+from blocks.sql.constructs import AMONG, Upsert, execute_among, execute_bound, execute_many, fresh, greatest, now
 from blocks.sql.refusals import set_aside
 from blocks.sql.tables import RECORDS, shard, test_directory
 from collectors.loading import Judged, Stored, judge, newest
@@ -26,7 +26,7 @@ def applied(connection: Connection, batch: Batch, refused: Sequence[Quarantined]
     judged = _judged(connection, batch, records)
     to_write = [each for each in judged if each.write_document]
     places = _places(connection, batch, [each.record for each in to_write])
-    moment = connection.scalar(_NOW)
+    moment = execute_bound(connection, _NOW, {}).scalar_one()
     _write(connection, batch, judged, places, moment)
     counts = Counter(each.verdict for each in judged)
     counts[Verdict.SUPERSEDED] += len(batch.records) - len(records)

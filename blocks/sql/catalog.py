@@ -11,7 +11,7 @@ from blocks.process import is_gone
 from blocks.sql import leases
 from blocks.sql.constructs import Upsert, now
 from blocks.sql.database import Database, contending, repeatable
-from blocks.sql.ledger import OPEN
+from blocks.sql.ledger import IS_OPEN
 from blocks.sql.tables import OBSERVATION, collection, counter, quarantine, run, shard
 from blocks.sql.tables import batch as ledger
 from collectors.errors import Fenced, Misconfigured, Refused
@@ -266,7 +266,7 @@ class Catalog:
         query = select(
             *sums,
             func.max(ledger.c.done_at).label("done_at"),
-            func.count(case((ledger.c.stage.in_(OPEN), 1))).label("open_batches"),
+            func.count(case((IS_OPEN, 1))).label("open_batches"),
         ).where(ledger.c.run_id == run_id, ledger.c.confirmed.is_(True))
         with self._database.read() as connection:
             found = connection.execute(query).mappings().one()

@@ -132,6 +132,13 @@ def _mysql_create_table(element: CreateTable, compiler: Any, **options: Any) -> 
     return f"{created} ENGINE=InnoDB ROW_FORMAT=DYNAMIC CHARACTER SET utf8mb4 COLLATE {collation}\n\n"
 
 
+def execute_bound(connection: Connection, statement: Executable, values: Mapping[str, Any]) -> CursorResult[Any]:
+    """A statement that is built once, past SQLAlchemy's work at each execution; it fills in no defaults of columns."""
+    text, names, literals = _bound(statement, connection.dialect, tuple(values))
+    found = {**literals, **values}
+    return connection.exec_driver_sql(text, tuple([found[name] for name in names]))
+
+
 def execute_many(connection: Connection, statement: Executable, rows: Sequence[tuple[Any, ...]]) -> None:
     """An insert of many rows, each in the order of the table's columns, past SQLAlchemy's work for each of them."""
     text, names, _ = _compiled(statement, connection.dialect)
@@ -175,6 +182,13 @@ def execute_among(
     mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
     marks = ", ".join([mark] * len(members))
     return connection.exec_driver_sql(text.replace(f"__[POSTCOMPILE_{AMONG.key}]", marks), tuple(chain(*bound)))
+
+
+@cache
+def _bound(statement: Executable, dialect: Dialect, keys: tuple[str, ...]) -> tuple[str, list[str], dict[str, Any]]:
+    columns = {"column_keys": list(keys)} if isinstance(statement, Insert) else {}
+    compiled = statement.compile(dialect=dialect, **columns)
+    return str(compiled), compiled.positiontup, compiled.params
 
 
 @cache

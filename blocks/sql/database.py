@@ -12,13 +12,15 @@ from sqlalchemy import Connection
 from collectors.errors import Transient, Unreachable
 
 MOST_CONTENTIONS = 10
-PATIENCE_SECONDS = 60.0
+LONGEST_OUTAGE = 60.0  # of what works on a run; who only looks is told at once
 LONGEST_PAUSE = 2.0
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
 class Database(Protocol):
+    outage: float  # for so many seconds a server that went away is waited for
+
     def write(self, durable: bool = True) -> AbstractContextManager[Connection]:
         """A transaction, committed at the end; when not `durable` it may be so together with the next one that is."""
 
@@ -49,13 +51,13 @@ def contending(method: Callable[Given, Result]) -> Callable[Given, Result]:
 
 
 def repeatable(method: Callable[Given, Result]) -> Callable[Given, Result]:
-    """For a transaction that does no harm when it is made twice: also made again, for a minute, when the server went
-    away, since nobody can tell then whether it was committed."""
+    """For a transaction that does no harm when it is made twice: also made again, as long as an outage
+    may last, when the server went away, since nobody can tell then whether it was committed."""
     once = contending(method)
 
     @wraps(method)
     def again(*arguments: Given.args, **named: Given.kwargs) -> Result:
-        give_up, pause = time.monotonic() + PATIENCE_SECONDS, 0.1
+        give_up, pause = time.monotonic() + arguments[0]._database.outage, 0.1
         while True:
             try:
                 return once(*arguments, **named)

@@ -4,56 +4,60 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, bindparam, literal, select, true, update
+from sqlalchemy import Connection, and_, bindparam, literal, or_, select, true, update
 
-from blocks.sql.constructs import Upsert, fresh, now
+from blocks.sql.constructs import Upsert, execute_bound, fresh, now
 from blocks.sql.tables import batch as ledger
 from blocks.sql.tables import run
 from collectors.models import Batch, Verdict
 
 VERDICTS = [verdict.value for verdict in Verdict]
-OPEN = ("published", "rows")  # named, so that the index finds them among all that are done
+# Named, so that the index finds them among all that are done.
+IS_OPEN = or_(ledger.c.stage == "published", ledger.c.stage == "rows")
 
+_NOTHING_COUNTED = dict.fromkeys(VERDICTS, 0)
 _COUNTED = [(ledger.c[verdict], fresh(ledger.c[verdict])) for verdict in VERDICTS]
 _ENTER = Upsert(ledger, [*_COUNTED, (ledger.c.stage, literal("rows"))], guard=ledger.c.stage == "published").values(
     published_at=now()
 )
 _CONFIRM = Upsert(ledger, [(ledger.c.confirmed, true())]).values(published_at=now())
 _FINISH = update(ledger).where(ledger.c.batch_id == bindparam("key")).values(stage="done", done_at=now())
-_REPLACE = update(ledger).where(ledger.c.batch_id.in_(bindparam("lost", expanding=True)), ledger.c.stage.in_(OPEN))
+_REPLACE = update(ledger).where(ledger.c.batch_id.in_(bindparam("lost", expanding=True)), IS_OPEN)
 _UNFINISHED = select(ledger.c.batch_id).where(
     ledger.c.tenant == bindparam("tenant"),
     ledger.c.collection == bindparam("collection"),
-    ledger.c.stage.in_(OPEN),
+    IS_OPEN,
 )
 
 
 def enter(connection: Connection, batch: Batch, counts: Mapping[Verdict, int]) -> None:
     """The batch's rows are written. What it counts as stays what it was the first time."""
     counted = {verdict.value: counts.get(verdict, 0) for verdict in Verdict}
-    connection.execute(_ENTER, _entry(batch) | counted | {"stage": "rows", "confirmed": False})
+    execute_bound(connection, _ENTER, _entry(batch) | counted | {"stage": "rows", "confirmed": False})
 
 
 def confirm(connection: Connection, batches: Sequence[Batch]) -> None:
     """The batches belong to a checkpointed page. A loader may have entered them before, and come further."""
     for batch in batches:
-        connection.execute(_CONFIRM, _entry(batch) | {"stage": "published", "confirmed": True})
+        entry = _entry(batch) | _NOTHING_COUNTED | {"stage": "published", "confirmed": True}
+        execute_bound(connection, _CONFIRM, entry)
 
 
 def finish(connection: Connection, batch: Batch) -> None:
     """The batch is in every store."""
-    connection.execute(_FINISH, {"key": batch.batch_id})
+    execute_bound(connection, _FINISH, {"key": batch.batch_id})
 
 
 def unfinished(connection: Connection, batch: Batch) -> frozenset[str]:
     """The batches of the same collection that are not in every store yet."""
-    return frozenset(connection.scalars(_UNFINISHED, {"tenant": batch.tenant, "collection": batch.collection}))
+    of = {"tenant": batch.tenant, "collection": batch.collection}
+    return frozenset(execute_bound(connection, _UNFINISHED, of).scalars())
 
 
 def open_of_run() -> Any:
     """The confirmed batches of `run` that are not in every store; to be joined with it."""
     of_run = (ledger.c.tenant == run.c.tenant, ledger.c.collection == run.c.collection, ledger.c.run_id == run.c.run_id)
-    return and_(*of_run, ledger.c.stage.in_(OPEN), ledger.c.confirmed.is_(True))
+    return and_(*of_run, IS_OPEN, ledger.c.confirmed.is_(True))
 
 
 def replace(connection: Connection, lost: Sequence[Batch], found: Sequence[Batch]) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as QueuedTooLong
 
 from blocks.sql.constructs import BYTEWISE
-from blocks.sql.database import Contended
+from blocks.sql.database import LONGEST_OUTAGE, Contended
 from collectors.errors import CollectError, Misconfigured, Rejected, Unreachable, Unusable
 
 CONNECT_SECONDS = 3
@@ -73,11 +73,11 @@ class MysqlDatabase:
     has not our tables, Contended when another transaction was in the way, Rejected when it refuses the data.
     """
 
-    def __init__(self, url: str, patience: int = ANSWER_SECONDS) -> None:
-        """`patience`: seconds for one answer of the server."""
-        self.url = url
+    def __init__(self, url: str, outage: float = LONGEST_OUTAGE, answer: int = ANSWER_SECONDS) -> None:
+        """`outage`: seconds a server that went away is waited for; `answer`: seconds it has for one answer."""
+        self.url, self.outage = url, outage
         # A writer sees what others have just committed; a reader one state from beginning to end.
-        self._writer, self._reader = (_engine(url, each, patience) for each in ("READ COMMITTED", "REPEATABLE READ"))
+        self._writer, self._reader = (_engine(url, each, answer) for each in ("READ COMMITTED", "REPEATABLE READ"))
         address = self._writer.url
         self.server = f"{address.host}:{address.port or 3306}/{address.database}"
 
@@ -129,7 +129,7 @@ def _number(why: Exception) -> int | None:
     return why.args[0] if isinstance(why, pymysql.Error) and why.args else None
 
 
-def _engine(url: str, isolation: str, patience: int) -> Engine:
+def _engine(url: str, isolation: str, answer: int) -> Engine:
     engine = create_engine(
         url,
         isolation_level=isolation,
@@ -138,12 +138,12 @@ def _engine(url: str, isolation: str, patience: int) -> Engine:
         pool_recycle=SECONDS_OF_A_CONNECTION,
         pool_size=CONNECTIONS,
         max_overflow=0,
-        pool_timeout=patience,
+        pool_timeout=answer,
         connect_args={
             "charset": "utf8mb4",
             "connect_timeout": CONNECT_SECONDS,
-            "read_timeout": patience,
-            "write_timeout": patience,
+            "read_timeout": answer,
+            "write_timeout": answer,
         },
     )
     event.listen(engine, "connect", _prepare)

@@ -7,7 +7,7 @@ import orjson
 from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
 
 from blocks.sql import leases, ledger
-from blocks.sql.constructs import Upsert, now
+from blocks.sql.constructs import Upsert, execute_bound, now
 from blocks.sql.database import Database, repeatable
 from blocks.sql.refusals import set_aside
 from blocks.sql.tables import OBSERVATION, batch, counter, run, shard
@@ -16,7 +16,7 @@ from collectors.interfaces import Claim, Standing
 from collectors.models import Batch, Json, Quarantined
 from collectors.states import SHARD_MOVES, Desired, ShardState, sources_of
 
-_OBSERVE = Upsert(counter, [(counter.c.value, counter.c.value + 1)]).values(name=OBSERVATION, value=1)
+_OBSERVE = Upsert(counter, [(counter.c.value, counter.c.value + 1)])
 _OBSERVED = select(counter.c.value).where(counter.c.name == OBSERVATION)
 _DESIRED = select(run.c.desired).where(run.c.run_id == bindparam("run"))
 _STANDING = select(
@@ -35,8 +35,8 @@ class Shards:
     def observe(self) -> int:
         # Durable with the rows that carry the number: a number that was never stored may be given again.
         with self._database.write(durable=False) as connection:
-            connection.execute(_OBSERVE)
-            return connection.execute(_OBSERVED).scalar_one()
+            execute_bound(connection, _OBSERVE, {"name": OBSERVATION, "value": 1})
+            return execute_bound(connection, _OBSERVED, {}).scalar_one()
 
     def claim(self, run_id: str, shard_id: str, owner: str) -> Claim:
         """Take the shard's lease. Raises Refused while another worker renews it, or when the shard has ended."""
@@ -176,5 +176,5 @@ def _desired(connection: Connection, claim: Claim) -> Desired:
 
 
 def _standing(connection: Connection, claim: Claim) -> Standing:
-    desired, quarantined, open_batches = connection.execute(_STANDING, {"run": claim.run_id}).one()
+    desired, quarantined, open_batches = execute_bound(connection, _STANDING, {"run": claim.run_id}).one()
     return Standing(Desired(desired), int(quarantined), open_batches)

@@ -67,6 +67,8 @@ class SqliteDatabase:
     file is damaged; Misconfigured when it is none of ours or may not be written.
     """
 
+    outage = 0.0  # there is no server to come back
+
     def __init__(
         self,
         path: Path,

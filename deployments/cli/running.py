@@ -19,6 +19,7 @@ from blocks.process import this_process
 from blocks.reports import Report, as_json, in_words, report
 from blocks.settings import Settings
 from blocks.sql.catalog import Catalog
+from blocks.sql.database import LONGEST_OUTAGE
 from blocks.stores import open_storage
 from collectors.errors import Fenced, Refused, Unusable, named
 from collectors.language import spoken
@@ -70,7 +71,7 @@ def run(
         print the result as one JSON object
     """
     settings = Settings.load()
-    with open_storage(settings) as storage:
+    with open_storage(settings, LONGEST_OUTAGE) as storage:
         catalog = storage.catalog
         overrides = [*([f"mode={mode}"] if mode else []), *set_]
         definition, of_file = resolve(collection, overrides, catalog, tenant)
@@ -100,7 +101,7 @@ def resume(run_id: str, /, *, json: bool = False) -> int:
         print the result as one JSON object
     """
     settings = Settings.load()
-    with open_storage(settings) as storage:
+    with open_storage(settings, LONGEST_OUTAGE) as storage:
         catalog = storage.catalog
         row = catalog.run(run_id)
         if row["state"] == RunState.COMPLETED:

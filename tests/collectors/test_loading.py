@@ -14,7 +14,7 @@ from blocks.sql.rows import Rows
 from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.tables import SCHEMA, documents
 from blocks.sql.tables import batch as ledger
-from collectors.errors import Rejected
+from collectors.errors import Rejected, Unreachable
 from collectors.loading import Loader, newest
 from collectors.models import Record, version
 
@@ -297,6 +297,30 @@ def test_a_case_without_a_directory_hangs_at_the_top_and_one_with_an_unknown_dir
 
 
 # ---- what a store refuses --------------------------------------------------------------------------------
+
+
+class AwayOnce(SqliteDocuments):
+    """A document store that does not answer the first time."""
+
+    away = True
+
+    def write(self, documents):
+        if self.away:
+            self.away = False
+            raise Unreachable("it is away", code="COL-0640")
+        super().write(documents)
+
+
+def test_a_batch_whose_documents_could_not_be_written_is_not_done_and_writes_them_when_it_comes_again(shelf, home):
+    opened = SqliteDatabase(home.documents, documents, SCHEMA)
+    loader, batch = Loader(shelf.storage.rows, AwayOnce(opened), NoCache()), shelf.batch(case(), observation=1)
+    with pytest.raises(Unreachable):
+        loader.apply(batch)
+    with shelf.database.read() as connection:
+        assert connection.scalar(select(ledger.c.stage)) == "rows"
+    loader.apply(batch)
+    assert found(shelf) == ("A", False)
+    opened.close()
 
 
 class PickyRows(Rows):

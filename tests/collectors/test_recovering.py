@@ -48,13 +48,16 @@ class Forgetful:
     """A queue that confirms everything, and loses the batches whose numbers it is given."""
 
     def __init__(self, storage, *lost):
-        self._loader = Loader(storage.rows, storage.documents, storage.cache)
+        self._rows, self._loader = storage.rows, Loader(storage.rows, storage.documents, storage.cache)
+        self.half_way = False  # whether rows are written of what is lost
         self._lost, self.published, self.holds = lost, 0, 0
 
     async def publish(self, batch):
         self.published += 1
         if self.published not in self._lost:
             await to_thread.run_sync(self._loader.apply, batch)
+        elif self.half_way:
+            await to_thread.run_sync(self._rows.apply, batch)
 
     async def waiting(self):
         if self.holds is None:
@@ -72,8 +75,9 @@ def hurried(monkeypatch):
 def lose(storage, begin):
     """Reads a run whose queue loses some batches; answers the run, its collector, and what recovers it."""
 
-    async def lost(*numbers, collector=None):
+    async def lost(*numbers, collector=None, half_way=False):
         run, collector, queue = begin(), collector or Paged(), Forgetful(storage, *numbers)
+        queue.half_way = half_way
         reader = Reader(run.definition, collector, storage.shards, queue, 60.0)
         assert await reader.read(run.claim()) is ShardState.COMPLETED
         return run, collector, queue, Recovery(run.run, storage.ledger, collector, queue)
@@ -111,6 +115,13 @@ async def test_lost_batches_are_read_again_and_counted_once(storage, lose, numbe
     assert held(storage) == ALL
     assert run.applied() == {"new": 9, "changed": 0, "unchanged": 0, "deleted": 0, "superseded": 0}
     assert stages(storage, run) == ["done"] * 3 + ["refetched"] * len(numbers)
+
+
+async def test_what_was_lost_half_way_is_written_whole_and_counted_once(storage, lose):
+    run, _, _, recovery = await lose(2, half_way=True)
+    await recovery.loaded(read())
+    assert held(storage) == ALL
+    assert run.applied()["new"] == 9
 
 
 async def test_reading_again_ends_where_everything_was_found(storage, lose):

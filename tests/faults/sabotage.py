@@ -172,8 +172,8 @@ SABOTAGES = (
     Sabotage(
         "a pause without a cap",
         "collectors/pacing.py",
-        "        least = min(least * 2, most)",
-        "        least = least * 2",
+        "        first = min(first * 2, last)",
+        "        first = first * 2",
         "tests/collectors/test_pacing.py",
     ),
 )

@@ -36,7 +36,7 @@ def beyond(mysql, proxy):
     """The same database, reached through the proxy."""
     parts = urlsplit(mysql.url)
     host = f"{parts.username}:{parts.password}@127.0.0.1:{proxy.port}"
-    database = MysqlDatabase(parts._replace(netloc=host).geturl(), patience=2)
+    database = MysqlDatabase(parts._replace(netloc=host).geturl(), answer=2)
     for connected in (database.read, database.write):  # making a connection takes a COMMIT of its own
         with connected() as connection:
             connection.execute(text("SELECT 1"))

@@ -10,6 +10,7 @@ import pymysql
 import pytest
 from sqlalchemy import text
 
+from blocks.sql import applying
 from blocks.sql.catalog import Catalog
 from blocks.sql.database import Contended, contending
 from blocks.sql.migrations import migrate
@@ -69,9 +70,8 @@ def elsewhere(url, **changes):
         ({"port": 1}, Unreachable, "does not answer"),
     ],
 )
-def test_what_keeps_us_out_is_said_without_the_password(mysql, changes, kind, said, monkeypatch):
-    monkeypatch.setattr("blocks.sql.database.PATIENCE_SECONDS", 0.0)
-    database = MysqlDatabase(elsewhere(mysql.url, **changes))
+def test_what_keeps_us_out_is_said_without_the_password(mysql, changes, kind, said):
+    database = MysqlDatabase(elsewhere(mysql.url, **changes), outage=0.0)
     with pytest.raises(kind, match=said) as error:
         Catalog(database).tenants()
     assert "wrong-secret" not in str(error.value)
@@ -160,10 +160,9 @@ def test_a_server_that_is_restarted_costs_time_only(own_server):
     database.close()
 
 
-def test_a_server_that_hangs_is_not_waited_for_for_ever(own_server, monkeypatch):
-    monkeypatch.setattr("blocks.sql.database.PATIENCE_SECONDS", 0.0)
+def test_a_server_that_hangs_is_not_waited_for_for_ever(own_server):
     server = own_server(MariaDb)
-    database = MysqlDatabase(server.server.url, patience=1)
+    database = MysqlDatabase(server.server.url, outage=0.0, answer=1)
     migrate(database)
     server.signal(signal.SIGSTOP)
     with pytest.raises(Unreachable):
@@ -208,6 +207,20 @@ def test_writers_of_the_same_records_do_not_get_in_each_others_way(mysql, new_ba
     found = {row["name"] for chunk in rows.live("default", "cases", "case") for row in chunk}
     assert found == {"94"}
     assert deadlocks(mysql) == before
+
+
+def test_of_two_who_meet_a_record_nobody_knows_the_newer_one_wins(mysql, new_batch, new_case, monkeypatch):
+    """The older one has looked, and found nothing, when the newer one is written."""
+    rows, write, meanwhile = Rows(mysql), applying._write, iter([True])
+
+    def written(*arguments):
+        if next(meanwhile, False):
+            rows.apply(new_batch(new_case("1", name="newer"), observation=2, page="1.0"))
+        write(*arguments)
+
+    monkeypatch.setattr(applying, "_write", written)
+    rows.apply(new_batch(new_case("1", name="older"), observation=1))
+    assert rows.of_id("default", "cases", "case", "1")["name"] == "newer"
 
 
 def test_a_transaction_that_gave_way_is_made_again(mysql):
