@@ -1,6 +1,6 @@
 # make demo    install, start a Prefect server and the sample source, collect it
 # make test    install what the tests need, run all of them
-# make faults  kill and freeze a run at every step (twenty minutes)
+# make faults  kill and freeze a run at every step, then see that planted faults are noticed (forty minutes)
 # make kiwi    collect a real Kiwi TCMS server and compare the counts (three minutes at the first start)
 # make bench   the full stack beside a plain loop, Scrapy and dlt (half an hour)
 # make bench-embedded  what it does in a second, beside a bare loop (a quarter of an hour)
@@ -22,6 +22,7 @@ test: .venv/dev
 faults: .venv/dev
 	@.ci/servers
 	@$(BIN)/python -m pytest tests/faults -m faults
+	@$(BIN)/python tests/faults/sabotage.py
 
 lint: .venv/dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/deptry .

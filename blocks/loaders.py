@@ -12,6 +12,7 @@ from blocks.stores import Storage
 from collectors.keeping import until_stopped
 
 SECONDS_BETWEEN = 1.0
+SECONDS_TO_FINISH = 30.0
 log = logging.getLogger(__name__)
 
 
@@ -45,8 +46,7 @@ async def kept_alive(stop: asyncio.Event, stdout: int | None = None) -> int:
         )
         code = await until_stopped(stop, loader.wait())
         if code is None:
-            loader.stdin.close()
-            await loader.wait()
+            await _ended(loader)
         elif code == MISCONFIGURED:
             stop.set()
             return code
@@ -54,3 +54,15 @@ async def kept_alive(stop: asyncio.Event, stdout: int | None = None) -> int:
             log.warning("a loader ended with %s; another one takes its place", code)
             await until_stopped(stop, asyncio.sleep(SECONDS_BETWEEN))
     return 0
+
+
+async def _ended(loader: asyncio.subprocess.Process) -> None:
+    """It finishes what it has in hand; one that is frozen is killed, and that comes again to another one."""
+    loader.stdin.close()
+    try:
+        async with asyncio.timeout(SECONDS_TO_FINISH):
+            await loader.wait()
+    except TimeoutError:
+        log.warning("a loader did not end within %g s, and is killed", SECONDS_TO_FINISH)
+        loader.kill()
+        await loader.wait()

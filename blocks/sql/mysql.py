@@ -3,6 +3,8 @@
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from math import ceil
 
 import pymysql
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -16,8 +18,13 @@ from collectors.errors import CollectError, Misconfigured, Rejected, Unreachable
 CONNECT_SECONDS = 3
 ANSWER_SECONDS = 10
 CONNECTIONS = 16
-SECONDS_OF_A_CONNECTION = 1800
-SESSION = "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'"
+# In times an answer may take. A process that is frozen keeps its locks until the server gives it up, and who waits for
+# them has to try for longer than that.
+LOCK_WAIT, CONNECTION_AGE, SILENCE = 0.5, 2, 3
+SESSION = (
+    "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', "
+    "innodb_lock_wait_timeout = {lock_wait}, wait_timeout = {silence}"
+)
 # What the numbers of MySQL's errors mean to who asked.
 CONTENDED = frozenset({1020, 1205, 1213})
 REFUSED_DATA = frozenset({1048, 1264, 1292, 1300, 1366, 1406, 3988})
@@ -135,7 +142,7 @@ def _engine(url: str, isolation: str, answer: int) -> Engine:
         isolation_level=isolation,
         paramstyle="format",
         hide_parameters=True,
-        pool_recycle=SECONDS_OF_A_CONNECTION,
+        pool_recycle=CONNECTION_AGE * answer,
         pool_size=CONNECTIONS,
         max_overflow=0,
         pool_timeout=answer,
@@ -146,13 +153,13 @@ def _engine(url: str, isolation: str, answer: int) -> Engine:
             "write_timeout": answer,
         },
     )
-    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "connect", partial(_prepare, answer))
     return engine
 
 
-def _prepare(connection: pymysql.Connection, _: object) -> None:
+def _prepare(answer: int, connection: pymysql.Connection, _: object) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(SESSION)
+        cursor.execute(SESSION.format(lock_wait=ceil(LOCK_WAIT * answer), silence=SILENCE * answer))
         # Else MariaDB finds no way to compare a column with a list of which some hold ASCII alone.
         is_mariadb = "MariaDB" in connection.get_server_info()
         cursor.execute(f"SET NAMES utf8mb4 COLLATE {BYTEWISE[is_mariadb]}")

@@ -1,10 +1,11 @@
 """Pauses: what a source's header asks for, and nobody goes before the time it named."""
 
 from datetime import UTC, datetime
+from itertools import islice
 
 import pytest
 
-from collectors.pacing import LONGEST_PAUSE, USUAL_PAUSE, Pace, retry_after
+from collectors.pacing import LONGEST_PAUSE, USUAL_PAUSE, Pace, pauses, retry_after
 
 NOW = datetime(2026, 10, 21, 7, 28, 0, tzinfo=UTC)
 LEAST = 0.1
@@ -43,6 +44,10 @@ LEAST = 0.1
 )
 def test_retry_after(header, seconds):
     assert retry_after(header, NOW) == seconds
+
+
+def test_pauses_double_up_to_the_last():
+    assert list(islice(pauses(1.0, 5.0), 5)) == [1.0, 2.0, 4.0, 5.0, 5.0]
 
 
 class Clock:

@@ -3,7 +3,8 @@
     python crashing.py MODULE:CLASS.METHOD before|after N ACTION -- ARGUMENTS OF COLLECT
 
 ACTION, done before or after the N-th call: kill (SIGKILL to itself), interrupt (SIGINT to itself, like Ctrl-C),
-terminate (SIGTERM to itself), or hold:PORT (connect to PORT, and go on once that connection is closed).
+terminate (SIGTERM to itself), freeze (SIGSTOP to itself), or hold:PORT (connect to PORT, and go on once that connection
+is closed). Leases are short, so that what takes over from a dead process need not wait for long.
 """
 
 import asyncio
@@ -15,7 +16,13 @@ import sys
 from importlib import import_module
 from itertools import count
 
-SIGNALS = {"kill": signal.SIGKILL, "interrupt": signal.SIGINT, "terminate": signal.SIGTERM}
+SIGNALS = {
+    "kill": signal.SIGKILL,
+    "interrupt": signal.SIGINT,
+    "terminate": signal.SIGTERM,
+    "freeze": signal.SIGSTOP,
+}
+LEASE_SECONDS = 2.0
 
 
 def act(action: str) -> None:
@@ -73,9 +80,18 @@ def strike(target: str, when: str, nth: int, action: str) -> None:
     setattr(owner, method, wrapped(getattr(owner, method), when, nth, action))
 
 
+def shorten_leases() -> None:
+    from blocks.sql.catalog import Catalog
+    from blocks.sql.shards import Shards
+
+    for each in (Catalog, Shards):
+        each.__init__.__defaults__ = (LEASE_SECONDS,)
+
+
 def main() -> None:
     target, when, nth, action, _, *arguments = sys.argv[1:]
     strike(target, when, int(nth), action)
+    shorten_leases()
     sys.argv = ["collect", *arguments]
     from deployments.cli import main as command
 

@@ -1,6 +1,15 @@
-"""Readers and loaders of the full stack, killed at every step: nothing is lost, nothing counted or applied twice."""
+"""Readers and loaders of the full stack, killed or frozen at every step: nothing is lost, or counted or done twice.
 
+The steps are the places between what must happen in order. A reader: claimed, fetched, published and not confirmed,
+confirmed, checkpointed, released. A loader: taken, rows committed, documents written, cache told, done, acknowledged.
+"""
+
+import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from itertools import product
 from pathlib import Path
 
@@ -12,8 +21,9 @@ WRITE, DROP = "blocks.documents.mongo:MongoDocuments.write", "blocks.caches.redi
 DONE, PUBLISH = "blocks.queues.deliveries:RabbitDelivery.done", "blocks.queues.rabbitmq:RabbitQueue.publish"
 CHECKPOINT, OBSERVE = "blocks.sql.shards:Shards.checkpoint", "blocks.sql.shards:Shards.observe"
 CLAIM, RELEASE = "blocks.sql.shards:Shards.claim", "blocks.sql.shards:Shards.release"
-FETCH = "collectors.sources.testrail:TestRail.fetch"
+FETCH, END = "collectors.sources.testrail:TestRail.fetch", "blocks.sql.catalog:Catalog.end"
 KILLED = -9
+PATIENCE = 120.0
 HERE = Path(__file__).parent
 
 LOADER_KILLS = [(APPLY, "after", 3), (WRITE, "after", 4), (FINISH, "after", 5)]
@@ -22,6 +32,13 @@ READER_KILLS = [(PUBLISH, "after", 4), (CHECKPOINT, "after", 5)]
 ALL_READER_KILLS = [
     *product((FETCH, OBSERVE, PUBLISH, CHECKPOINT), ("before", "after"), (1, 5)),
     *product((CLAIM, RELEASE), ("before", "after"), (1, 2)),
+]
+
+LOADER_FREEZES = [*product((APPLY, WRITE, FINISH), ("before", "after"), (3,)), (DONE, "before", 3)]
+READER_FREEZES = [
+    *product((FETCH, PUBLISH, CHECKPOINT), ("before", "after"), (4,)),
+    (RELEASE, "before", 2),
+    (END, "before", 1),
 ]
 
 
@@ -42,11 +59,15 @@ def assert_whole(faults, result, undisturbed, expected):
         assert client.get_default_database()["test_case_detail"].count_documents({}) == len(expected)
 
 
-def check_loader(faults, undisturbed, expected, tmp_path, case):
-    mark = tmp_path / "struck"
+def struck(environment, case, action, mark):
     paths = os.pathsep.join([str(HERE / "loader"), *filter(None, [os.environ.get("PYTHONPATH")])])
     target, when, nth = case
-    faults.collect.environment |= {"PYTHONPATH": paths, "COLLECT_STRIKE": f"{target} {when} {nth} kill {mark}"}
+    return environment | {"PYTHONPATH": paths, "COLLECT_STRIKE": f"{target} {when} {nth} {action} {mark}"}
+
+
+def check_loader(faults, undisturbed, expected, tmp_path, case):
+    mark = tmp_path / "struck"
+    faults.collect.environment |= struck(faults.collect.environment, case, "kill", mark)
     result = faults.collect.json("run", faults.file)
     assert mark.exists(), "the loader was never struck"
     del faults.collect.environment["COLLECT_STRIKE"]
@@ -79,3 +100,60 @@ def test_a_killed_run_is_made_whole_by_resume(stack_faults, undisturbed, expecte
 @pytest.mark.parametrize("case", ALL_READER_KILLS, ids=named)
 def test_a_run_killed_at_any_step_is_made_whole_by_resume(stack_faults, undisturbed, expected, case):
     check_reader(stack_faults, undisturbed, expected, case)
+
+
+# ---- frozen ------------------------------------------------------------------------------------------------
+
+
+def wait_for(condition):
+    give_up = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < give_up
+
+
+def is_all_loaded(faults):
+    with faults.storage() as storage:
+        run_id = faults.run_id()
+        shards = storage.catalog.shards(run_id)
+        is_read = bool(shards) and all(shard["state"] == "COMPLETED" for shard in shards)
+        return is_read and not storage.ledger.open_stages(run_id)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("case", LOADER_FREEZES, ids=named)
+def test_what_a_frozen_loader_had_in_hand_is_done_by_another_one(stack_faults, undisturbed, expected, tmp_path, case):
+    faults, mark = stack_faults, tmp_path / "struck"
+    faults.collect.environment["COLLECT_QUEUE"] += "?heartbeat=2"  # so soon it is given up
+    command = [sys.executable, "-m", "deployments.cli", "run", faults.file, "--json"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environment = struck(faults.collect.environment, case, "freeze", mark)
+    another = [sys.executable, "-m", "blocks.loader", "--while-fed"]
+    with subprocess.Popen(command, env=environment, cwd=faults.collect.home.parent, **pipes) as run:
+        wait_for(mark.exists)
+        frozen = int(mark.read_text())
+        with subprocess.Popen(another, env=faults.collect.environment, stdin=subprocess.PIPE, **pipes):
+            wait_for(lambda: is_all_loaded(faults))
+            before = faults.held()
+            os.kill(frozen, signal.SIGCONT)
+            out, err = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 0, f"{out}\n{err}"
+    assert before == expected
+    assert_whole(faults, json.loads(out), undisturbed, expected)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("case", READER_FREEZES, ids=named)
+def test_a_run_frozen_past_its_lease_changes_nothing_when_it_wakes(stack_faults, undisturbed, expected, case):
+    faults = stack_faults
+    process = faults.start(*case, "freeze", "run", faults.file)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+    try:
+        result = faults.collect.json("resume", faults.run_id())
+        before = faults.standing(result["run_id"])
+    finally:
+        process.send_signal(signal.SIGCONT)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode >= 0, f"{out}\n{err}"
+    assert "Traceback" not in err
+    assert faults.standing(result["run_id"]) == before
+    assert_whole(faults, result, undisturbed, expected)

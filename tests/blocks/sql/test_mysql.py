@@ -247,6 +247,18 @@ def test_a_transaction_that_gave_way_is_made_again(mysql):
         assert connection.scalars(text("SELECT value FROM counter WHERE name IN ('x', 'y')")).all() == [2, 2]
 
 
+def test_who_is_frozen_in_a_transaction_keeps_others_out_for_a_while_only(mysql):
+    frozen, awake = (MysqlDatabase(mysql.url, outage=30.0, answer=1) for _ in range(2))
+    first = Shards(awake).observe()
+    with pytest.raises(Unreachable), frozen.write() as connection:
+        connection.execute(text("UPDATE counter SET value = value + 1000"))
+        assert Shards(awake).observe() == first + 1
+        connection.execute(text("UPDATE counter SET value = value + 1000"))
+    assert Shards(awake).observe() == first + 2
+    frozen.close()
+    awake.close()
+
+
 def test_what_never_gets_its_turn_is_said_in_the_end():
     @contending
     def always() -> None:

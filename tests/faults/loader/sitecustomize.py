@@ -1,6 +1,7 @@
 """Strikes a loader process once: COLLECT_STRIKE is "MODULE:CLASS.METHOD before|after NTH ACTION MARK", see crashing.py.
 
-On PYTHONPATH it is imported by every Python process; only loaders heed it, and of them the first that makes MARK.
+On PYTHONPATH it is imported by every Python process; only loaders heed it, and of them the first
+that makes MARK, which holds its pid then.
 """
 
 import os
@@ -16,7 +17,7 @@ if "blocks.loader" in sys.orig_argv and "COLLECT_STRIKE" in os.environ:
         act = crashing.act
 
         def once(action: str) -> None:
-            Path(mark).touch()
+            Path(mark).write_text(str(os.getpid()))
             act(action)
 
         async def once_in_loop(action: str) -> None:
