@@ -46,9 +46,7 @@ def fetched(storage: Storage, run_id: str) -> int:
 
 
 async def _loaded(here: Workspace, claim: RunClaim) -> None:
-    read = asyncio.Event()
-    read.set()
-    await Recovery(claim, here.storage.ledger, here.collector, here.storage.queue).loaded(read)
+    await Recovery(claim, here.storage.ledger, here.collector, here.storage.queue).loaded()
 
 
 async def _read(here: Workspace, shard: ShardPlan, places: asyncio.Semaphore) -> None:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from blocks.addresses import ROLES, shown
 from blocks.production import refusals
 from blocks.settings import Settings
-from collectors.errors import CollectError, Misconfigured, in_a_line
+from collectors.errors import Misconfigured, in_a_line, named
 from collectors.language import spoken
 
 SECONDS_TO_ANSWER = 6.0
 SECONDS_FOR_ITSELF = 4.0  # after which a client says better than we can what it waits for
-OLDEST_MYSQL, OLDEST_MARIADB = (8, 0), (10, 6)
+OLDEST_MYSQL, OLDEST_MARIADB = (8, 0, 17), (10, 6, 0)
 
 
 @dataclass(slots=True)
@@ -49,8 +49,8 @@ def checked(settings: Settings) -> list[Checked]:
 def _ask(settings: Settings, found: Checked) -> None:
     try:
         found.version = CHECKS[found.role](settings)
-    except (CollectError, OSError) as error:
-        found.wrong = in_a_line(str(error))
+    except Exception as error:  # noqa: BLE001 - a thread that dies says nothing: whatever it was is what is wrong
+        found.wrong = in_a_line(str(named(error)))
 
 
 def _judged(found: Checked, unsafe: str | None) -> Checked:
@@ -70,7 +70,7 @@ def _metadata(settings: Settings) -> str:
         if is_too_old(version):
             raise Misconfigured(
                 "the database {server} is too old: {version}",
-                "Install MySQL 8.0 or MariaDB 10.6, or newer.",
+                "Install MySQL 8.0.17 or MariaDB 10.6, or newer.",
                 code="COL-0697",
                 server=database.server,
                 version=version,
@@ -90,7 +90,7 @@ def _metadata(settings: Settings) -> str:
 
 def is_too_old(version: str) -> bool:
     """As the server writes it: 8.0.36, or 10.11.6-MariaDB-1."""
-    numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
+    numbers = tuple(map(int, re.findall(r"\d+", version)[:3]))
     return numbers < (OLDEST_MARIADB if "mariadb" in version.lower() else OLDEST_MYSQL)
 
 

@@ -10,21 +10,22 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 
 from anyio import to_thread
 
 from blocks.settings import Settings, language
 from blocks.stores import Storage, open_storage
 from collectors.consuming import Consumer
-from collectors.errors import CollectError, Misconfigured, Unreachable
+from collectors.errors import CollectError, Misconfigured, named
 from collectors.interfaces import Deliveries
 from collectors.language import LANGUAGE
 from collectors.loading import Loader
+from collectors.pacing import pauses
 
 WHILE_FED = "--while-fed"
 IDLE_SECONDS = 1.0
 MISCONFIGURED = 2
+log = logging.getLogger(__name__)
 
 
 def deliveries_of(storage: Storage) -> Deliveries:
@@ -52,11 +53,15 @@ async def load(storage: Storage, stop: asyncio.Event, on_taking: Callable[[], No
 
 async def _enter_words(storage: Storage, consumer: Consumer) -> None:
     """Documents are made searchable while no batches come: that costs more than all the rest of loading them."""
+    waits = pauses(IDLE_SECONDS)
     while True:
-        await asyncio.sleep(IDLE_SECONDS)
-        with suppress(Unreachable):
+        await asyncio.sleep(next(waits))
+        try:
             while consumer.idle_seconds > IDLE_SECONDS and await to_thread.run_sync(storage.documents.make_searchable):
                 pass
+            waits = pauses(IDLE_SECONDS)
+        except Exception as error:  # noqa: BLE001 - what is loaded is found without them, only slower
+            log.warning("words for search are entered later: %s", named(error).what)
 
 
 async def _load_until_told(while_fed: bool) -> None:

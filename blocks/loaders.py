@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from blocks.loader import MISCONFIGURED, WHILE_FED
 from blocks.stores import Storage
+from collectors.errors import Misconfigured
 from collectors.keeping import until_stopped
 
 SECONDS_BETWEEN = 1.0
@@ -17,18 +18,28 @@ log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def loader_beside(storage: Storage) -> AsyncIterator[None]:
-    """None where publishing is applying already."""
+async def loader_beside(storage: Storage, stop: asyncio.Event) -> AsyncIterator[None]:
+    """None where publishing is applying already.
+
+    `stop` is set when none can work as things are set up, and Misconfigured raised in the end.
+    """
     if storage.deliveries is None:
         yield
         return
-    stop = asyncio.Event()
-    keeping = asyncio.create_task(kept_alive(stop, stdout=subprocess.DEVNULL))
+    over = asyncio.Event()
+    keeping = asyncio.create_task(kept_alive(over, stdout=subprocess.DEVNULL))
+    keeping.add_done_callback(lambda _: stop.set())
     try:
         yield
     finally:
-        stop.set()
-        await asyncio.shield(keeping)
+        over.set()
+        code = await asyncio.shield(keeping)
+    if code:
+        raise Misconfigured(
+            "no loader can work as things are set up here",
+            "See why with: collect storage check; then: collect load",
+            code="COL-0685",
+        )
 
 
 async def kept_alive(stop: asyncio.Event, stdout: int | None = None) -> int:

@@ -72,7 +72,7 @@ def _full_stack(settings: Settings, outage: float) -> Iterator[Storage]:
 
     where, broker = settings.addresses, Broker(settings.addresses.queue)
     with (
-        closing(MysqlDatabase(where.metadata, outage)) as main,
+        closing(MysqlDatabase(where.metadata, outage=outage)) as main,
         closing(MongoDocuments(where.documents)) as details,
         closing(RedisCache(where.cache)) as cache,
     ):

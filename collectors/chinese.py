@@ -609,6 +609,8 @@ TEXTS: dict[str, str] = {
     "it is written in schema {schema}": "它用格式 {schema} 写成",
     "nothing is left to load: without RabbitMQ a batch is in the stores as soon as it was read": "没有需要装载的内容：不用 RabbitMQ 时，批次一读取就已写入存储",
     "A loader is for the full stack: collect storage set": "装载进程用于完整的存储：collect storage set",
+    "no loader can work as things are set up here": "按此处的设置，没有装载进程能够工作",
+    "See why with: collect storage check; then: collect load": "用 collect storage check 查看原因；然后：collect load",
     "loading with {count} processes, until Ctrl-C": "用 {count} 个进程装载，按 Ctrl-C 结束",
     # where the stores are
     "it is no URL, or its port is no number; in a password @ is written %40, / %2F and : %3A": "它不是 URL，或端口不是数字；密码中的 @ 写作 %40，/ 写作 %2F，: 写作 %3A",
@@ -622,7 +624,7 @@ TEXTS: dict[str, str] = {
     "{version}, revision {revision}": "{version}，修订版 {revision}",
     "{count} batches wait": "{count} 个批次在等待",
     "the database {server} is too old: {version}": "数据库 {server} 太旧：{version}",
-    "Install MySQL 8.0 or MariaDB 10.6, or newer.": "请安装 MySQL 8.0 或 MariaDB 10.6，或更新的版本。",
+    "Install MySQL 8.0.17 or MariaDB 10.6, or newer.": "请安装 MySQL 8.0.17 或 MariaDB 10.6，或更新的版本。",
     "where the stores are is not known: the Prefect server at PREFECT_API_URL={api} does not tell ({why})": "不知道存储在哪里：PREFECT_API_URL={api} 的 Prefect 服务器没有说明（{why}）",
     "Start it; or say here where they are: collect storage set, with --embedded for this folder": "启动它；或在这里说明存储的位置：collect storage set，用本文件夹则加 --embedded",
     "plain text to {host}; encrypt it: {how}": "到 {host} 的通信是明文；请加密：{how}",

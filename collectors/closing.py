@@ -8,6 +8,7 @@ from collectors.caching import keys_of
 from collectors.interfaces import Cache, Documents
 from collectors.models import Strategy
 from collectors.paths import Move, Place, below, derive
+from collectors.quarantine import too_many
 from collectors.states import RunState, ShardState
 
 
@@ -65,16 +66,24 @@ class Outcome:
 
 
 def outcome(
-    shards: Sequence[tuple[ShardState, str | None]], read: int, quarantined: int, strategy: Strategy
+    run_id: str,
+    shards: Sequence[tuple[ShardState, str | None]],
+    read: int,
+    quarantined: int,
+    strategy: Strategy,
+    loaded: bool = True,
 ) -> Outcome:
-    """How a run ends whose shards stand like this, as (state, error)."""
+    """How a run ends whose shards stand like this, each as (state, error).
+
+    `loaded`: everything that was read is in the stores.
+    """
     states = [state for state, _ in shards]
     error = next((error for state, error in shards if state is ShardState.FAILED), None)
     if quarantined > strategy.max_errors:
-        return Outcome(RunState.FAILED, error)
+        return Outcome(RunState.FAILED, error or str(too_many(run_id, quarantined, strategy.max_errors)))
     if ShardState.FAILED in states and (not read or strategy.on_failure == "stop"):
         return Outcome(RunState.FAILED, error)
-    if any(state not in (ShardState.COMPLETED, ShardState.FAILED) for state in states):
+    if not loaded or any(state not in (ShardState.COMPLETED, ShardState.FAILED) for state in states):
         return Outcome(RunState.PAUSED)
     if ShardState.FAILED in states or quarantined:
         return Outcome(RunState.PARTIALLY_COMPLETED, error)

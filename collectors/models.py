@@ -14,6 +14,7 @@ from collectors.errors import Rejected
 
 Kind = Literal["directory", "case"]
 LONGEST_NAME = 100  # characters of a collection's
+LARGEST_BATCH = 10_000
 LARGEST_RECORD = 15 * 2**20  # bytes; what MongoDB keeps in one document, less what goes with it
 DEEPEST_RECORD = 150  # levels; likewise
 Json = dict[str, Any] | list[Any] | str | int | float | bool | None
@@ -39,8 +40,8 @@ class Strategy(Model):
 
     concurrency: int = Field(4, ge=1, le=64, description="shards read side by side")
     shard_size: int = Field(10_000, ge=1, description="records of one shard")
-    page_size: int = Field(250, ge=1, le=10_000, description="records asked for in one request")
-    batch_size: int = Field(1_000, ge=1, le=10_000, description="most records of one message")
+    page_size: int = Field(250, ge=1, le=LARGEST_BATCH, description="records asked for in one request")
+    batch_size: int = Field(1_000, ge=1, le=LARGEST_BATCH, description="most records of one message")
     timeout: float = Field(60.0, ge=1, le=3600, description="seconds for one request with its whole answer")
     retry: Retry = Retry()
     on_failure: Literal["continue", "stop"] = Field("continue", description="what a failed shard does to its siblings")

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from collectors.errors import Rejected
+from collectors.errors import CollectError, Rejected
 from collectors.models import Quarantined
 
 LONGEST_PAYLOAD = 64 * 1024
@@ -19,6 +19,17 @@ def quarantined(position: int, item: Any, error: Rejected) -> Quarantined:
     message = _written(str(error), LONGEST_MESSAGE).decode()
     reason = _written(error.reason, LONGEST_WORD).decode()
     return Quarantined(position, reason, message, record_id, _payload(item))
+
+
+def too_many(run_id: str, count: int, allowed: int) -> CollectError:
+    return CollectError(
+        "{count} records are quarantined, more than max_errors allows ({allowed})",
+        "See why with: collect quarantine {run}",
+        code="COL-0510",
+        count=count,
+        allowed=allowed,
+        run=run_id,
+    )
 
 
 def _payload(item: Any) -> bytes:

@@ -21,7 +21,7 @@ from collectors.exact_json import Flawed
 from collectors.interfaces import Claim, Collector, Progress, Queue, Standing
 from collectors.keeping import kept, until_stopped
 from collectors.models import Batch, Collection, Json, Page, Quarantined, Record
-from collectors.quarantine import quarantined
+from collectors.quarantine import quarantined, too_many
 from collectors.states import Desired, ShardState
 
 MOST_OPEN_BATCHES = 24
@@ -102,15 +102,8 @@ class Reader:
         standing = await to_thread.run_sync(
             self.progress.checkpoint, claim, number, page.cursor, batches, refused, len(page.items)
         )
-        if standing.quarantined > self.collection.strategy.max_errors:
-            raise CollectError(
-                "{count} records are quarantined, more than max_errors allows ({allowed})",
-                "See why with: collect quarantine {run}",
-                code="COL-0510",
-                count=standing.quarantined,
-                allowed=self.collection.strategy.max_errors,
-                run=claim.run_id,
-            )
+        if standing.quarantined > (allowed := self.collection.strategy.max_errors):
+            raise too_many(claim.run_id, standing.quarantined, allowed)
         return standing
 
     def _batches(

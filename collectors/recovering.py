@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from anyio import to_thread
 
 from collectors.errors import CollectError, Unreachable
 from collectors.interfaces import ById, Collector, Queue, RunClaim
-from collectors.models import Batch, Json, Page
+from collectors.models import Batch, Json, Page, Quarantined
 from collectors.reading import sift
 
 QUIET_SECONDS = 60.0
@@ -32,9 +32,16 @@ class OpenBatch:
     """A confirmed batch that is not in every store, and where in the source its records were read."""
 
     batch: Batch  # without its records
-    identities: frozenset[tuple[str, str]]
+    identities: tuple[tuple[str, str], ...]
     stage: str
     span: dict[str, Any]
+
+
+class Refusal(NamedTuple):
+    """A record of a lost batch that is refused at the second look; its position is that in the batch."""
+
+    batch: Batch
+    record: Quarantined
 
 
 class Ledger(Protocol):
@@ -47,8 +54,10 @@ class Ledger(Protocol):
 
     def observe(self) -> int: ...
 
-    def replace(self, claim: RunClaim, lost: Sequence[Batch], found: Sequence[Batch]) -> None:
-        """From one transaction on `found` count, and `lost` do not."""
+    def replace(
+        self, claim: RunClaim, lost: Sequence[Batch], found: Sequence[Batch], refused: Sequence[Refusal] = ()
+    ) -> None:
+        """From one transaction on `found` and `refused` count, and `lost` do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +70,18 @@ class Recovery:
     queue: Queue
     attempts: Counter[str] = field(default_factory=Counter)
 
-    async def loaded(self, read: asyncio.Event) -> None:
-        """Returns when `read` is set and every confirmed batch is in every store.
+    async def loaded(self, reading: bool = False) -> None:
+        """Returns when every confirmed batch is in every store; never while there is `reading`, which brings new ones.
 
         Raises CollectError when batches do not get there although they were fetched again several times.
         """
         moved, seen = time.monotonic(), frozenset()
-        while (standing := await to_thread.run_sync(self.ledger.open_stages, self.claim.run_id)) or not read.is_set():
+        while (standing := await to_thread.run_sync(self.ledger.open_stages, self.claim.run_id)) or reading:
             if not standing or standing != seen or await self._moves():
                 moved, seen = time.monotonic(), standing
             elif time.monotonic() - moved > QUIET_SECONDS:
                 await self._fetch_again(await to_thread.run_sync(self.ledger.open_batches, self.claim.run_id))
-            await asyncio.sleep(LOOK_EVERY if read.is_set() else LOOK_WHILE_READING)
+            await asyncio.sleep(LOOK_WHILE_READING if reading else LOOK_EVERY)
 
     async def _moves(self) -> bool:
         """Whether the queue holds something that will come. One that is away may hold anything."""
@@ -86,8 +95,8 @@ class Recovery:
         self._count(lost)
         for _, of_shard in groupby(sorted(lost, key=_shard), key=_shard):
             group = list(of_shard)
-            found = [batch async for batch in self._found(group)]
-            await to_thread.run_sync(self.ledger.replace, self.claim, [each.batch for each in group], found)
+            found, refused = await self._found(group)
+            await to_thread.run_sync(self.ledger.replace, self.claim, [each.batch for each in group], found, refused)
 
     def _count(self, lost: Sequence[OpenBatch]) -> None:
         self.attempts.update(each.batch.origin for each in lost)
@@ -101,19 +110,22 @@ class Recovery:
                 run=lost[0].batch.run_id,
             )
 
-    async def _found(self, lost: Sequence[OpenBatch]) -> AsyncIterator[Batch]:
+    async def _found(self, lost: Sequence[OpenBatch]) -> tuple[list[Batch], list[Refusal]]:
         """What the source has now of the lost batches of one shard, published again; what is gone is left out."""
+        found: list[Batch] = []
+        refused: list[Refusal] = []
         missing = {identity: each.batch for each in lost for identity in each.identities}
         async for observation, page in self._pages(lost[0].stage, lost[0].span, missing):
-            records, _ = sift(self.collector, lost[0].stage, page.items)
+            records, bad = sift(self.collector, lost[0].stage, page.items)
             for old in lost:
                 mine = tuple(each for each in records if missing.get((each.kind, each.id)) is old.batch)
                 if mine:
-                    batch = replace(old.batch, observation=observation, records=mine)
-                    await self.queue.publish(batch)
-                    yield batch
+                    found.append(replace(old.batch, observation=observation, records=mine))
+                    await self.queue.publish(found[-1])
+                refused += _refused(old, bad)
             for each in records:
                 missing.pop((each.kind, each.id), None)
+        return found, refused
 
     async def _pages(
         self, stage: str, span: dict[str, Any], missing: Collection[tuple[str, str]]
@@ -132,6 +144,13 @@ class Recovery:
             yield observation, page
             if (cursor := page.cursor) is None:
                 return
+
+
+def _refused(lost: OpenBatch, bad: Sequence[Quarantined]) -> list[Refusal]:
+    places = {id: place for place, (_, id) in enumerate(lost.identities)}
+    return [
+        Refusal(lost.batch, replace(each, position=places[each.record_id])) for each in bad if each.record_id in places
+    ]
 
 
 def _shard(each: OpenBatch) -> str:

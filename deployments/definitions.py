@@ -30,7 +30,7 @@ def looked_up(name_or_file: str, overrides: Sequence[str], tenant: str = "defaul
     Raises Misconfigured.
     """
     settings = Settings.load()
-    nothing_yet = settings.addresses is None and not settings.database.exists()
+    nothing_yet = not (settings.doubt or settings.addresses or settings.database.exists())
     if names_file(name_or_file) or nothing_yet:
         return resolve(name_or_file, overrides, None, tenant).definition
     with open_storage(settings) as storage:

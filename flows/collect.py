@@ -16,11 +16,11 @@ from prefect.states import Cancelled, Completed, Failed, State
 from blocks.loaders import loader_beside
 from blocks.process import this_process
 from blocks.settings import Settings
-from blocks.sql.catalog import RunClaim
 from blocks.stores import open_storage
 from blocks.workspace import Workspace, workspace
 from collectors.closing import Outcome
 from collectors.errors import CollectError, Fenced, Misconfigured, Unreachable, Unusable, in_a_line, named
+from collectors.interfaces import RunClaim
 from collectors.keeping import kept, until_stopped
 from collectors.states import Desired, RunState, ShardState
 from flows.shard import PAUSED, RENEWALS_PER_LEASE, begun, shard
@@ -98,23 +98,24 @@ def _torn(error: BaseException) -> tuple[RunState, str | None]:
 
 
 async def _stages(here: Workspace, claim: RunClaim, stop: asyncio.Event) -> Outcome:
-    async with loader_beside(here.storage):
+    async with loader_beside(here.storage, stop):
         return await _stages_loaded(here, claim, stop)
 
 
 async def _stages_loaded(here: Workspace, claim: RunClaim, stop: asyncio.Event) -> Outcome:
     catalog = here.storage.catalog
-    if not catalog.run(claim.run_id)["planned"] and await until_stopped(stop, plan_run(claim)) is None:
+    row = await to_thread.run_sync(catalog.run, claim.run_id)
+    if not row["planned"] and await until_stopped(stop, plan_run(claim)) is None:
         return Outcome(RunState.PAUSED)
     async with progress_shown(here), recovering(here, claim, stop):
-        for stage, rows in groupby(catalog.shards(claim.run_id), key=lambda row: row["stage"]):
+        shards = await to_thread.run_sync(catalog.shards, claim.run_id)
+        for stage, rows in groupby(shards, key=lambda row: row["stage"]):
             get_run_logger().info("stage %s", stage)
             await _read(here, [row["shard_id"] for row in rows if row["state"] != ShardState.COMPLETED], stop)
             if stop.is_set():
                 break
-    if not stop.is_set():
-        await load_rest(claim)
-    return await close_run(claim.run_id)
+    loaded = not stop.is_set() and await until_stopped(stop, load_rest(claim))
+    return await close_run(claim.run_id, bool(loaded))
 
 
 async def _read(here: Workspace, shard_ids: list[str], stop: asyncio.Event) -> None:
@@ -150,7 +151,8 @@ async def _one(
                 return
         await _raise_unusable(state)
         if state.is_failed() and collection.strategy.on_failure == "stop":
-            here.storage.catalog.desire(here.run_id, Desired.PAUSE, f"shard {shard_id} failed")
+            why = f"shard {shard_id} failed"
+            await to_thread.run_sync(here.storage.catalog.desire, here.run_id, Desired.PAUSE, why)
             stop.set()
         if state.name == PAUSED:
             stop.set()
@@ -179,6 +181,6 @@ def _mirrored(run_id: str, end: Outcome) -> State:
         case RunState.PARTIALLY_COMPLETED:
             return Completed(name="PartiallyCompleted", message=in_a_line(end.error) or "records were quarantined")
         case RunState.PAUSED:
-            return Cancelled(name="Paused", message=f"go on with: collect resume {run_id}")
+            return Cancelled(name=PAUSED, message=f"go on with: collect resume {run_id}")
         case _:
             return Failed(message=in_a_line(end.error))

@@ -9,6 +9,7 @@ from prefect.logging import get_run_logger
 
 from blocks.workspace import workspace
 from collectors.closing import Outcome, outcome, repair_paths
+from collectors.errors import CollectError
 from collectors.interfaces import Documents
 from collectors.states import RunState, ShardState
 
@@ -16,15 +17,18 @@ SECONDS_FOR_WORDS = 5.0
 
 
 @task(name="close", retries=0, cache_policy=NO_CACHE)
-async def close_run(run_id: str) -> Outcome:
-    """How the run ends. Paths are left for later when it is only paused."""
+async def close_run(run_id: str, loaded: bool) -> Outcome:
+    """How the run ends, of which everything that was read is `loaded` or not. Paths are left for later when it is only
+    paused."""
     async with workspace(run_id) as here:
         shards = await to_thread.run_sync(here.storage.catalog.shards, run_id)
         end = outcome(
+            run_id,
             [(ShardState(shard["state"]), shard["error"]) for shard in shards],
             read=sum(shard["fetched"] for shard in shards),
             quarantined=sum(shard["quarantined"] for shard in shards),
             strategy=here.collection.strategy,
+            loaded=loaded,
         )
         if end.state is not RunState.PAUSED:
             stores = here.storage.rows, here.storage.documents, here.storage.cache
@@ -37,5 +41,8 @@ async def close_run(run_id: str) -> Outcome:
 def _make_searchable(documents: Documents) -> None:
     """As much as a moment allows: a loader does the rest when it is idle, and nothing is unfound meanwhile."""
     give_up = time.monotonic() + SECONDS_FOR_WORDS
-    while documents.make_searchable() and time.monotonic() < give_up:
-        pass
+    try:
+        while documents.make_searchable() and time.monotonic() < give_up:
+            pass
+    except CollectError as error:
+        get_run_logger().warning("words for search are entered later: %s", error.what)

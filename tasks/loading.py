@@ -13,12 +13,11 @@ from collectors.recovering import Recovery
 
 
 @task(name="load", retries=0, cache_policy=NO_CACHE)
-async def load_rest(claim: RunClaim) -> None:
-    """Raises CollectError when batches do not get into the stores."""
-    read = asyncio.Event()
-    read.set()
+async def load_rest(claim: RunClaim) -> bool:
+    """True as soon as everything is in the stores. Raises CollectError when batches do not get there."""
     async with workspace(claim.run_id) as here:
-        await _recovery(here, claim).loaded(read)
+        await _recovery(here, claim).loaded()
+    return True
 
 
 @asynccontextmanager
@@ -27,7 +26,7 @@ async def recovering(here: Workspace, claim: RunClaim, stop: asyncio.Event) -> A
 
     When that is in vain `stop` is set, and the reason raised in the end.
     """
-    watching = asyncio.create_task(_recovery(here, claim).loaded(asyncio.Event()))
+    watching = asyncio.create_task(_recovery(here, claim).loaded(reading=True))
 
     def stopped(_: asyncio.Task[None]) -> None:
         stop.set()

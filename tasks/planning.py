@@ -1,11 +1,12 @@
 """The step that asks the source how much there is, and cuts it into shards."""
 
+from anyio import to_thread
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from blocks.sql.catalog import RunClaim
 from blocks.workspace import workspace
+from collectors.interfaces import RunClaim
 from collectors.planning import plan
 
 
@@ -15,7 +16,8 @@ async def plan_run(claim: RunClaim) -> int:
     async with workspace(claim.run_id) as here:
         stages = await here.collector.survey()
         plans = plan(stages, here.collection.strategy)
-        here.storage.catalog.save_plan(claim, plans, here.http.first_request_at or 0.0)
+        asked_at = here.http.first_request_at or 0.0
+        await to_thread.run_sync(here.storage.catalog.save_plan, claim, plans, asked_at)
     for stage in stages:
         get_run_logger().info("%s: %s records", stage.name, f"{stage.total:,}")
     return len(plans)

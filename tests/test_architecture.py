@@ -25,6 +25,8 @@ BROAD_EXCEPTS = {
     ("deployments/cli/doctoring.py", "_repaired"),
     ("deployments/cli/asking.py", "source_of"),
     ("collectors/consuming.py", "_tried"),
+    ("blocks/checking.py", "_ask"),
+    ("blocks/loader.py", "_enter_words"),
     ("collectors/reading.py", "read"),
     ("collectors/reading.py", "sift"),
     ("collectors/registry.py", "_imported"),

@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -10,15 +9,14 @@ from sqlalchemy import Connection, Table, bindparam, delete, func, select, updat
 
 from blocks.sql import ledger
 from blocks.sql.constructs import AMONG, Upsert, execute_among, execute_bound, execute_many, fresh, greatest, now
-from blocks.sql.refusals import set_aside
-from blocks.sql.tables import RECORDS, shard, test_directory
+from blocks.sql.refusals import set_aside_of
+from blocks.sql.tables import RECORDS, test_directory
 from collectors.loading import Judged, Stored, judge, newest
 from collectors.models import SOURCE_PART, Batch, Document, Quarantined, Record, Verdict
 from collectors.paths import Place, below, derive
 
 Places = dict[tuple[str, str], Place | None]
 KEPT_AT_UPDATE = frozenset({"tenant", "collection", "id", "create_time", "first_batch"})
-LARGEST_BATCH = 10_000
 
 
 def applied(connection: Connection, batch: Batch, refused: Sequence[Quarantined]) -> list[Document]:
@@ -31,7 +29,7 @@ def applied(connection: Connection, batch: Batch, refused: Sequence[Quarantined]
     counts = Counter(each.verdict for each in judged)
     counts[Verdict.SUPERSEDED] += len(batch.records) - len(records)
     # The shard before the ledger, as a checkpoint takes them: neither waits for what the other has.
-    _quarantine(connection, batch, refused)
+    set_aside_of(connection, batch, refused)
     ledger.enter(connection, batch, counts)
     return [_document(batch, each, places, moment) for each in to_write]
 
@@ -44,19 +42,7 @@ def withdrawn(connection: Connection, batch: Batch, refused: Sequence[Quarantine
         first = table.c.first_batch == batch.batch_id
         connection.execute(delete(table).where(*mine, first), _in(batch))
         connection.execute(update(table).where(*mine).values(content_hash=""), _in(batch))
-    _quarantine(connection, batch, refused)
-
-
-def _quarantine(connection: Connection, batch: Batch, refused: Sequence[Quarantined]) -> None:
-    """Kept at places below zero, where no record stands that reading has refused."""
-    number, _, part = batch.page.partition(".")
-    start = -1 - int(part) * LARGEST_BATCH
-    placed = [replace(each, position=start - each.position) for each in refused]
-    of_shard = (shard.c.run_id == batch.run_id, shard.c.shard_id == batch.shard_id)
-    if placed:
-        connection.execute(select(shard.c.shard_id).where(*of_shard).with_for_update())
-    if kept := set_aside(connection, batch.run_id, batch.shard_id, int(number), placed):
-        connection.execute(update(shard).where(*of_shard).values(quarantined=shard.c.quarantined + kept))
+    set_aside_of(connection, batch, refused)
 
 
 def _judged(connection: Connection, batch: Batch, records: Sequence[Record]) -> list[Judged]:

@@ -19,8 +19,8 @@ from collectors.interfaces import RunClaim
 from collectors.models import Collection, ShardPlan, Verdict
 from collectors.states import OPEN_RUNS, RUN_MOVES, SHARD_MOVES, Desired, RunState, ShardState, sources_of
 
-# A run found RUNNING and held by nobody lost its process: it is taken over as it is.
 PERCENTILES = (50, 95, 99)
+# A run found RUNNING and held by nobody lost its process: it is taken over as it is.
 MAY_RUN = sources_of(RUN_MOVES, RunState.RUNNING) | {RunState.RUNNING}
 
 
@@ -283,10 +283,15 @@ class Catalog:
         return {f"p{part}": found[(len(found) - 1) * part // 100] / 1_000_000 for part in PERCENTILES if found}
 
     @repeatable
-    def quarantined(self, run_id: str | None = None, limit: int = 1000) -> list[dict[str, Any]]:
+    def quarantined(
+        self, run_id: str | None = None, limit: int = 1000, tenant: str = "default"
+    ) -> list[dict[str, Any]]:
+        """What a run refused; without one, what all runs of the tenant did."""
         query = select(quarantine).order_by(quarantine.c.created_at.desc(), quarantine.c.page, quarantine.c.position)
         if run_id:
             query = query.where(quarantine.c.run_id == run_id)
+        else:
+            query = query.join(run, run.c.run_id == quarantine.c.run_id).where(run.c.tenant == tenant)
         with self._database.read() as connection:
             return [dict(row) for row in connection.execute(query.limit(limit)).mappings()]
 

@@ -103,7 +103,7 @@ class Upsert(Insert):
 @compiles(Upsert, "sqlite")
 def _sqlite_upsert(element: Upsert, compiler: Any, **options: Any) -> str:
     inserted = compiler.visit_insert(element, **options)
-    sets = _assigned(compiler, [(column, value) for column, value in element.changes])
+    sets = _assigned(compiler, element.changes)
     keys = ", ".join(compiler.preparer.format_column(column) for column in element.table.primary_key)
     guard = "" if element.guard is None else f" WHERE {compiler.process(element.guard, include_table=True)}"
     return f"{inserted} ON CONFLICT ({keys}) DO UPDATE SET {sets}{guard}"
@@ -134,7 +134,7 @@ def _mysql_create_table(element: CreateTable, compiler: Any, **options: Any) -> 
 
 def execute_bound(connection: Connection, statement: Executable, values: Mapping[str, Any]) -> CursorResult[Any]:
     """A statement that is built once, past SQLAlchemy's work at each execution; it fills in no defaults of columns."""
-    text, names, literals = _bound(statement, connection.dialect, tuple(values))
+    text, names, literals = _compiled(statement, connection.dialect, tuple(values))
     found = {**literals, **values}
     return connection.exec_driver_sql(text, tuple([found[name] for name in names]))
 
@@ -185,13 +185,9 @@ def execute_among(
 
 
 @cache
-def _bound(statement: Executable, dialect: Dialect, keys: tuple[str, ...]) -> tuple[str, list[str], dict[str, Any]]:
-    columns = {"column_keys": list(keys)} if isinstance(statement, Insert) else {}
+def _compiled(
+    statement: Executable, dialect: Dialect, keys: tuple[str, ...] = ()
+) -> tuple[str, list[str], dict[str, Any]]:
+    columns = {"column_keys": list(keys)} if keys and isinstance(statement, Insert) else {}
     compiled = statement.compile(dialect=dialect, **columns)
-    return str(compiled), compiled.positiontup, compiled.params
-
-
-@cache
-def _compiled(statement: Executable, dialect: Dialect) -> tuple[str, list[str], dict[str, Any]]:
-    compiled = statement.compile(dialect=dialect)
     return str(compiled), compiled.positiontup, compiled.params

@@ -80,7 +80,7 @@ class MysqlDatabase:
     has not our tables, Contended when another transaction was in the way, Rejected when it refuses the data.
     """
 
-    def __init__(self, url: str, outage: float = LONGEST_OUTAGE, answer: int = ANSWER_SECONDS) -> None:
+    def __init__(self, url: str, *, outage: float = LONGEST_OUTAGE, answer: int = ANSWER_SECONDS) -> None:
         """`outage`: seconds a server that went away is waited for; `answer`: seconds it has for one answer."""
         self.url, self.outage = url, outage
         # A writer sees what others have just committed; a reader one state from beginning to end.

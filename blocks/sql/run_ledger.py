@@ -10,11 +10,12 @@ from blocks.sql import ledger
 from blocks.sql.catalog import led
 from blocks.sql.constructs import now
 from blocks.sql.database import Database, repeatable
+from blocks.sql.refusals import set_aside_of
 from blocks.sql.shards import Shards
 from blocks.sql.tables import batch, run, shard
 from collectors.interfaces import RunClaim
 from collectors.models import Batch
-from collectors.recovering import OpenBatch
+from collectors.recovering import OpenBatch, Refusal
 
 _OPEN = (
     select(batch, shard.c.stage.label("read_in"), shard.c.span)
@@ -58,18 +59,22 @@ class RunLedger:
             return [_open(row) for row in connection.execute(_OPEN, {"of_run": run_id}).mappings()]
 
     @repeatable
-    def replace(self, claim: RunClaim, lost: Sequence[Batch], found: Sequence[Batch]) -> None:
+    def replace(
+        self, claim: RunClaim, lost: Sequence[Batch], found: Sequence[Batch], refused: Sequence[Refusal] = ()
+    ) -> None:
         """Raises Fenced when another process leads the run now."""
         with self._database.write() as connection:
             led(connection, claim, fence=claim.fence)
             ledger.replace(connection, lost, found)
+            for each in refused:
+                set_aside_of(connection, each.batch, [each.record])
 
 
 def _open(row: Any) -> OpenBatch:
     of = {name: row[name] for name in ("tenant", "collection", "run_id", "shard_id", "observation")}
     return OpenBatch(
         batch=Batch(**of, page=row["batch_id"].split("/")[2], records=(), arrived_at=row["arrived_at"] or 0),
-        identities=frozenset(map(tuple, orjson.loads(row["record_ids"]))),
+        identities=tuple(map(tuple, orjson.loads(row["record_ids"]))),
         stage=row["read_in"],
         span=orjson.loads(row["span"]),
     )

@@ -156,7 +156,9 @@ def _shard(each: Any) -> dict[str, Any]:
     }
 
 
-def quarantine(run_id: str | None = None, /, *, limit: Limit = 1000, json: bool = False) -> int:
+def quarantine(
+    run_id: str | None = None, /, *, limit: Limit = 1000, tenant: str = "default", json: bool = False
+) -> int:
     """Show the records that were refused, and why.
 
     Examples
@@ -169,16 +171,18 @@ def quarantine(run_id: str | None = None, /, *, limit: Limit = 1000, json: bool 
         only those of this run
     limit
         the most to show
+    tenant
+        whose runs
     json
         print an array of objects, each with what the source sent
     """
     with open_storage(Settings.load()) as storage:
         if run_id:
             storage.catalog.run(run_id)
-        found = [_refused(each) for each in storage.catalog.quarantined(run_id, limit + 1)]
+        found = [_refused(each) for each in storage.catalog.quarantined(run_id, limit + 1, tenant)]
     columns = {
         "RUN": "run_id", "SHARD": "shard_id", "PAGE": lambda each: each["page"] + 1,
-        "AT": lambda each: each["position"] + 1, "ID": "record_id", "REASON": "reason", "WHAT": "message",
+        "AT": _place, "ID": "record_id", "REASON": "reason", "WHAT": "message",
     }  # fmt: skip
     print_rows(found[:limit], columns, json)
     if len(found) > limit:
@@ -188,6 +192,11 @@ def quarantine(run_id: str | None = None, /, *, limit: Limit = 1000, json: bool 
     elif not found and not json:
         say("nothing is quarantined")
     return 0
+
+
+def _place(each: dict[str, Any]) -> int | str:
+    """Where it stood on its page; what loading refused has no place there."""
+    return each["position"] + 1 if each["position"] >= 0 else "-"
 
 
 def _refused(each: dict[str, Any]) -> dict[str, Any]:

@@ -144,6 +144,8 @@ def _reindex(settings: Settings) -> None:
 class _Looking:
     """What the catalog needs of a database to be looked at: nothing can be written."""
 
+    outage = 0.0
+
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
 

@@ -1,7 +1,9 @@
 """A real Kiwi TCMS server, collected whole and compared with what its own API lists. Run by `make kiwi`."""
 
 import httpx
+import pymongo
 import pytest
+import sqlalchemy
 
 PASSWORD = "collector-pass"
 
@@ -21,7 +23,31 @@ def kiwi(request):
         yield address, call
 
 
-def test_every_plan_and_case_is_collected(kiwi, collect, tmp_path):
+@pytest.fixture(params=["embedded", "full stack"])
+def stores(request, collect):
+    """The addresses of the stores; none of the embedded ones."""
+    if request.param == "embedded":
+        return {}
+    urls = {role: request.getfixturevalue(f"{role}_url") for role in ("metadata", "documents", "cache", "queue")}
+    collect.environment |= {f"COLLECT_{role.upper()}": url for role, url in urls.items()}
+    collect("storage", "migrate")
+    return urls
+
+
+def counted(stores):
+    """How many live records stand in MySQL and in MongoDB."""
+    engine = sqlalchemy.create_engine(stores["metadata"])
+    tables = ("test_directory", "test_case")
+    with engine.connect() as connection:
+        queries = [sqlalchemy.text(f"SELECT COUNT(*) FROM {table} WHERE NOT deleted") for table in tables]
+        rows = sum(connection.scalar(query) for query in queries)
+    engine.dispose()
+    with pymongo.MongoClient(stores["documents"]) as client:
+        details = client.get_default_database()["test_case_detail"]
+        return rows, details.count_documents({"deleted": False})
+
+
+def test_every_plan_and_case_is_collected(kiwi, collect, stores, tmp_path):
     address, call = kiwi
     definition = tmp_path / "kiwi.yaml"
     definition.write_text(
@@ -45,4 +71,7 @@ def test_every_plan_and_case_is_collected(kiwi, collect, tmp_path):
     }
     again = collect.json("run", "kiwi")
     assert again["records"]["unchanged"] == len(plans) + len(cases)
+    assert collect.json("reconcile", "kiwi") == []
+    if stores:
+        assert counted(stores) == (len(plans) + len(cases),) * 2
     assert PASSWORD not in run.stdout + run.stderr

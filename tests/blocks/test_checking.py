@@ -12,6 +12,6 @@ def test_versions_that_are_known_to_work(version):
     assert not is_too_old(version)
 
 
-@pytest.mark.parametrize("version", ["5.7.44-log", "5.6.51", "10.5.23-MariaDB", "5.5.68-MariaDB"])
+@pytest.mark.parametrize("version", ["8.0.16", "5.7.44-log", "5.6.51", "10.5.23-MariaDB", "5.5.68-MariaDB"])
 def test_versions_that_lack_what_is_needed(version):
     assert is_too_old(version)

@@ -5,6 +5,7 @@ import pytest
 from collectors.closing import Outcome, outcome, repair_paths
 from collectors.models import Record, Strategy
 from collectors.paths import CUT, LONGEST_PATH
+from collectors.quarantine import too_many
 from collectors.states import RunState, ShardState
 
 
@@ -194,6 +195,8 @@ COMPLETED = Outcome(RunState.COMPLETED)
 PAUSED = Outcome(RunState.PAUSED)
 PARTLY = Outcome(RunState.PARTIALLY_COMPLETED, "it broke")
 FAILED = Outcome(RunState.FAILED, "it broke")
+TOO_MANY = Outcome(RunState.FAILED, str(too_many("r1", 11, CONTINUE.max_errors)))
+NONE = Outcome(RunState.FAILED, str(too_many("r1", 1, 0)))
 
 
 @pytest.mark.parametrize(
@@ -204,9 +207,9 @@ FAILED = Outcome(RunState.FAILED, "it broke")
         pytest.param([DONE], 0, 0, CONTINUE, COMPLETED, id="done without a record"),
         pytest.param([DONE], 5, 1, CONTINUE, Outcome(RunState.PARTIALLY_COMPLETED), id="one refused"),
         pytest.param([DONE], 50, 10, CONTINUE, Outcome(RunState.PARTIALLY_COMPLETED), id="as many refused as allowed"),
-        pytest.param([DONE], 50, 11, CONTINUE, Outcome(RunState.FAILED), id="too many refused"),
+        pytest.param([DONE], 50, 11, CONTINUE, TOO_MANY, id="too many refused"),
         pytest.param([DONE, WRONG], 50, 11, CONTINUE, FAILED, id="too many refused, with the error that says so"),
-        pytest.param([DONE], 50, 1, Strategy(max_errors=0), Outcome(RunState.FAILED), id="none may be refused"),
+        pytest.param([DONE], 50, 1, Strategy(max_errors=0), NONE, id="none may be refused"),
         pytest.param([DONE, WRONG], 5, 0, CONTINUE, PARTLY, id="one failed"),
         pytest.param([DONE, WRONG], 5, 0, STOP, FAILED, id="one failed where that stops"),
         pytest.param([WRONG, WRONG], 5, 0, CONTINUE, PARTLY, id="all failed half-way"),
@@ -217,15 +220,19 @@ FAILED = Outcome(RunState.FAILED, "it broke")
         pytest.param([WRONG, (ShardState.PAUSED, None)], 5, 0, CONTINUE, PAUSED, id="failed and paused can go on"),
         pytest.param([WRONG, (ShardState.PENDING, None)], 5, 0, STOP, FAILED, id="siblings stopped by a failure"),
         pytest.param([WRONG, (ShardState.PENDING, None)], 0, 0, CONTINUE, FAILED, id="failed before anything was read"),
-        pytest.param([(ShardState.PAUSED, None)], 50, 11, CONTINUE, Outcome(RunState.FAILED), id="too many to go on"),
+        pytest.param([(ShardState.PAUSED, None)], 50, 11, CONTINUE, TOO_MANY, id="too many to go on"),
         *(pytest.param([DONE, (state, None)], 5, 1, CONTINUE, PAUSED, id=f"{state} shards are left") for state in OPEN),
     ],
 )
 def test_a_run_ends_as(shards, read, quarantined, strategy, expected):
-    assert outcome(shards, read, quarantined, strategy) == expected
+    assert outcome("r1", shards, read, quarantined, strategy) == expected
+
+
+def test_a_run_that_was_stopped_before_all_was_loaded_goes_on_later():
+    assert outcome("r1", [DONE, DONE], 5, 0, CONTINUE, loaded=False) == PAUSED
 
 
 @pytest.mark.parametrize("said", [None, ""])
 def test_a_failed_shard_that_gave_no_reason_is_no_complete_run(said):
-    ended = outcome([DONE, (ShardState.FAILED, said)], 5, 0, CONTINUE)
+    ended = outcome("r1", [DONE, (ShardState.FAILED, said)], 5, 0, CONTINUE)
     assert ended.state is RunState.PARTIALLY_COMPLETED

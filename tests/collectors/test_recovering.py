@@ -6,7 +6,7 @@ import pytest
 from anyio import to_thread
 
 from collectors import recovering
-from collectors.errors import CollectError, Unreachable
+from collectors.errors import CollectError, Rejected, Unreachable
 from collectors.loading import Loader
 from collectors.models import Page, Record
 from collectors.reading import Reader
@@ -85,12 +85,6 @@ def lose(storage, begin):
     return lost
 
 
-def read() -> asyncio.Event:
-    event = asyncio.Event()
-    event.set()
-    return event
-
-
 def held(storage) -> set[str]:
     rows = {row["id"] for chunk in storage.rows.live("default", "c", "case") for row in chunk}
     assert storage.documents.read("default", "c", "case", list(rows)).keys() == rows
@@ -103,7 +97,7 @@ def stages(storage, run) -> list[str]:
 
 async def test_nothing_is_fetched_again_when_nothing_was_lost(storage, lose):
     _, collector, queue, recovery = await lose()
-    await recovery.loaded(read())
+    await recovery.loaded()
     assert (collector.fetches, queue.published) == (3, 3)
 
 
@@ -111,7 +105,7 @@ async def test_nothing_is_fetched_again_when_nothing_was_lost(storage, lose):
 async def test_lost_batches_are_read_again_and_counted_once(storage, lose, numbers):
     run, _, _, recovery = await lose(*numbers)
     assert held(storage) != ALL
-    await recovery.loaded(read())
+    await recovery.loaded()
     assert held(storage) == ALL
     assert run.applied() == {"new": 9, "changed": 0, "unchanged": 0, "deleted": 0, "superseded": 0}
     assert stages(storage, run) == ["done"] * 3 + ["refetched"] * len(numbers)
@@ -119,20 +113,20 @@ async def test_lost_batches_are_read_again_and_counted_once(storage, lose, numbe
 
 async def test_what_was_lost_half_way_is_written_whole_and_counted_once(storage, lose):
     run, _, _, recovery = await lose(2, half_way=True)
-    await recovery.loaded(read())
+    await recovery.loaded()
     assert held(storage) == ALL
     assert run.applied()["new"] == 9
 
 
 async def test_reading_again_ends_where_everything_was_found(storage, lose):
     _, collector, _, recovery = await lose(1)
-    await recovery.loaded(read())
+    await recovery.loaded()
     assert collector.fetches == 4
 
 
 async def test_a_collector_that_can_is_asked_for_the_missing_ids_only(storage, lose):
     _, collector, _, recovery = await lose(2, collector=Asked())
-    await recovery.loaded(read())
+    await recovery.loaded()
     assert (collector.asked, collector.fetches) == (PAGES[1], 3)
     assert held(storage) == ALL
 
@@ -140,21 +134,39 @@ async def test_a_collector_that_can_is_asked_for_the_missing_ids_only(storage, l
 async def test_what_moved_to_another_page_meanwhile_is_found_there(storage, lose):
     _, collector, _, recovery = await lose(2)
     collector.pages = [["a1", "a2"], ["a3", "b1"], ["b2", "c1"], ["b3", "c2", "c3"]]
-    await recovery.loaded(read())
+    await recovery.loaded()
     assert held(storage) == ALL
 
 
 async def test_what_is_gone_from_the_source_meanwhile_holds_nothing_up(storage, lose):
     _, collector, _, recovery = await lose(2)
     collector.pages[1].remove("b2")
-    await recovery.loaded(read())
+    await recovery.loaded()
     assert held(storage) == ALL - {"b2"}
+
+
+async def test_what_is_refused_at_the_second_look_is_quarantined_and_counted(storage, lose):
+    run, collector, _, recovery = await lose(2)
+    good = collector.map
+
+    def map(stage, item):
+        if item["id"] == "b2":
+            raise Rejected("broken", "it has broken meanwhile")
+        return good(stage, item["id"])
+
+    collector.pages = [[{"id": id} for id in page] for page in PAGES]
+    collector.map = map
+    await recovery.loaded()
+    assert held(storage) == ALL - {"b2"}
+    (refused,) = storage.catalog.quarantined(run.run_id)
+    assert (refused["record_id"], refused["page"], refused["reason"]) == ("b2", 1, "broken")
+    assert run.shard()["quarantined"] == 1
 
 
 async def test_a_batch_that_comes_late_after_all_changes_nothing(storage, lose):
     run, _, _, recovery = await lose(2)
     (lost,) = storage.ledger.open_batches(run.run_id)
-    await recovery.loaded(read())
+    await recovery.loaded()
     records = tuple(Record(kind="case", id=id, name="late and old") for id in PAGES[1])
     late = type(lost.batch)(**{**vars(lost.batch), "records": records})
     Loader(storage.rows, storage.documents, storage.cache).apply(late)
@@ -168,7 +180,7 @@ async def test_a_batch_that_comes_late_after_all_changes_nothing(storage, lose):
 async def test_what_may_still_come_is_not_taken_for_lost(storage, lose, holds):
     _, collector, queue, recovery = await lose(2)
     queue.holds = holds
-    waiting = asyncio.create_task(recovery.loaded(read()))
+    waiting = asyncio.create_task(recovery.loaded())
     await asyncio.wait({waiting}, timeout=0.5)
     assert not waiting.done() and collector.fetches == 3
     queue.holds = 0
@@ -179,18 +191,17 @@ async def test_what_may_still_come_is_not_taken_for_lost(storage, lose, holds):
 async def test_a_queue_that_loses_everything_is_given_up(storage, lose):
     run, _, _, recovery = await lose(*range(1, 100))
     with pytest.raises(CollectError, match="COL-0512"):
-        await recovery.loaded(read())
+        await recovery.loaded()
     assert "published" in stages(storage, run)
 
 
 async def test_while_reading_goes_on_the_watch_goes_on(storage, lose, monkeypatch):
     monkeypatch.setattr(recovering, "LOOK_WHILE_READING", 0.01)
     run, _, _, recovery = await lose(2)
-    event = asyncio.Event()
-    watching = asyncio.create_task(recovery.loaded(event))
+    watching = asyncio.create_task(recovery.loaded(reading=True))
     while "refetched" not in stages(storage, run):
         await asyncio.sleep(0.01)
-    assert not watching.done()
-    event.set()
-    await watching
     assert held(storage) == ALL
+    assert not watching.done()
+    watching.cancel()
+    await asyncio.wait({watching})

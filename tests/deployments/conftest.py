@@ -163,6 +163,6 @@ async def _collected(settings: Settings, definition: Collection) -> str:
         rows = catalog.shards(claim.run_id)
         stands = [(ShardState(row["state"]), row["error"]) for row in rows]
         counts = [sum(row[name] for row in rows) for name in ("fetched", "quarantined")]
-        end = outcome(stands, *counts, strategy)
+        end = outcome(claim.run_id, stands, *counts, strategy)
         catalog.end(claim, end.state, end.error)
     return claim.run_id

@@ -54,7 +54,7 @@ class Faults:
 
     def __init__(self, collect: Any, source: Any, file: str, settings: Settings | None = None) -> None:
         self.collect, self.source, self.file = collect, source, file
-        self._settings = settings or Settings(collect.home, None)
+        self._settings = settings
         self._started: list[subprocess.Popen[str]] = []
 
     # ---- processes -------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ class Faults:
 
     @contextmanager
     def storage(self) -> Iterator[Storage]:
-        with open_storage(self._settings) as storage:
+        with open_storage(self._settings or Settings(self.collect.home, None)) as storage:
             yield storage
 
     def run_id(self) -> str:

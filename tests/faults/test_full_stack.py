@@ -22,7 +22,7 @@ DONE, PUBLISH = "blocks.queues.deliveries:RabbitDelivery.done", "blocks.queues.r
 CHECKPOINT, OBSERVE = "blocks.sql.shards:Shards.checkpoint", "blocks.sql.shards:Shards.observe"
 CLAIM, RELEASE = "blocks.sql.shards:Shards.claim", "blocks.sql.shards:Shards.release"
 FETCH, END = "collectors.sources.testrail:TestRail.fetch", "blocks.sql.catalog:Catalog.end"
-KILLED = -9
+KILLED, INTERRUPTED = -9, 130
 PATIENCE = 120.0
 HERE = Path(__file__).parent
 
@@ -111,12 +111,15 @@ def wait_for(condition):
         assert time.monotonic() < give_up
 
 
-def is_all_loaded(faults):
+def is_read(storage, run_id):
+    shards = storage.catalog.shards(run_id)
+    return bool(shards) and all(shard["state"] == "COMPLETED" for shard in shards)
+
+
+def is_loaded(faults):
     with faults.storage() as storage:
         run_id = faults.run_id()
-        shards = storage.catalog.shards(run_id)
-        is_read = bool(shards) and all(shard["state"] == "COMPLETED" for shard in shards)
-        return is_read and not storage.ledger.open_stages(run_id)
+        return is_read(storage, run_id) and not storage.ledger.open_stages(run_id)
 
 
 @pytest.mark.faults
@@ -132,7 +135,7 @@ def test_what_a_frozen_loader_had_in_hand_is_done_by_another_one(stack_faults, u
         wait_for(mark.exists)
         frozen = int(mark.read_text())
         with subprocess.Popen(another, env=faults.collect.environment, stdin=subprocess.PIPE, **pipes):
-            wait_for(lambda: is_all_loaded(faults))
+            wait_for(lambda: is_loaded(faults))
             before = faults.held()
             os.kill(frozen, signal.SIGCONT)
             out, err = run.communicate(timeout=PATIENCE)
@@ -157,3 +160,22 @@ def test_a_run_frozen_past_its_lease_changes_nothing_when_it_wakes(stack_faults,
     assert "Traceback" not in err
     assert faults.standing(result["run_id"]) == before
     assert_whole(faults, result, undisturbed, expected)
+
+
+@pytest.mark.faults
+def test_a_run_that_is_stopped_while_it_is_loaded_pauses_and_loads_the_rest_when_it_goes_on(
+    stack_faults, undisturbed, expected, tmp_path
+):
+    faults = stack_faults
+    environment = struck(faults.collect.environment, (WRITE, "before", 2), "freeze", tmp_path / "struck")
+    command = [sys.executable, "-m", "deployments.cli", "run", faults.file]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, cwd=faults.collect.home.parent, **pipes) as run:
+        wait_for((tmp_path / "struck").exists)
+        with faults.storage() as storage:
+            wait_for(lambda: is_read(storage, faults.run_id()))
+        run.send_signal(signal.SIGINT)
+        out, err = run.communicate(timeout=PATIENCE)
+    assert run.returncode == INTERRUPTED, f"{out}\n{err}"
+    assert faults.collect.json("status", faults.run_id())["state"] == "PAUSED"
+    assert_whole(faults, faults.collect.json("resume", faults.run_id()), undisturbed, expected)

@@ -26,7 +26,7 @@ def migrate(database: MysqlDatabase) -> tuple[str | None, str]:
 
     Raises Refused while another process does it.
     """
-    with closing(MysqlDatabase(database.url, SECONDS_OF_A_CHANGE)) as patient, patient.write() as connection:
+    with closing(MysqlDatabase(database.url, answer=SECONDS_OF_A_CHANGE)) as patient, patient.write() as connection:
         lock = {"name": LOCK, "seconds": SECONDS_TO_WAIT}
         if not connection.scalar(text("SELECT GET_LOCK(:name, :seconds)"), lock):
             raise Refused(
