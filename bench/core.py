@@ -11,14 +11,15 @@ from itertools import groupby
 
 from blocks.process import this_process
 from blocks.settings import Settings
+from blocks.sql.rows import Rows
 from blocks.stores import Storage, open_storage
 from blocks.workspace import Workspace, workspace
-from collectors.closing import repair_paths
-from collectors.interfaces import RunClaim
+from collectors.closing import repair_directories, repair_paths
+from collectors.interfaces import Cache, Documents
 from collectors.models import Collection, ShardPlan
 from collectors.planning import plan
 from collectors.reading import Reader
-from collectors.recovering import Recovery
+from collectors.recovering import loaded
 from collectors.states import RunState
 
 SOURCE = {"project_id": 1, "suite_id": 1, "username": "reader", "api_key": "key"}
@@ -35,8 +36,9 @@ async def collected(storage: Storage, definition: Collection) -> str:
         places = asyncio.Semaphore(strategy.concurrency)
         for _, shards in groupby(plans, key=lambda shard: shard.stage):
             await asyncio.gather(*(_read(here, shard, places) for shard in shards))
-        await _loaded(here, claim)
-        repair_paths(here.storage.rows, here.storage.documents, here.storage.cache, definition.tenant, definition.name)
+            await loaded(here.storage.ledger, claim.run_id)
+            repair_directories(*_of(here))
+        repair_paths(*_of(here))
         here.storage.catalog.end(claim, RunState.COMPLETED)
     return begun.run_id
 
@@ -45,8 +47,9 @@ def fetched(storage: Storage, run_id: str) -> int:
     return sum(shard["fetched"] for shard in storage.catalog.shards(run_id))
 
 
-async def _loaded(here: Workspace, claim: RunClaim) -> None:
-    await Recovery(claim, here.storage.ledger, here.collector, here.storage.queue).loaded()
+def _of(here: Workspace) -> tuple[Rows, Documents, Cache, str, str]:
+    stores = here.storage.rows, here.storage.documents, here.storage.cache
+    return *stores, here.collection.tenant, here.collection.name
 
 
 async def _read(here: Workspace, shard: ShardPlan, places: asyncio.Semaphore) -> None:

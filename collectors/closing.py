@@ -29,19 +29,32 @@ def repair_paths(tree: Tree, documents: Documents, cache: Cache, tenant: str, co
 
     Documents are corrected before rows: the rows are what is compared, so an interruption leaves work to be found.
     """
-    stored = tree.directories(tenant, collection)
-    places = derive((id, parent, name) for id, parent, name, _, _ in stored)
-    directories = [
-        Move(id, path, places[id]) for id, _, _, path, level in stored if (path, level) != (places[id] or (None, None))
-    ]
-    _correct(tree, documents, cache, tenant, collection, "directory", directories)
+    number, places = _put_right(tree, documents, cache, tenant, collection)
     cases = [
         Move(id, path, _case_place(places, parent, name))
         for id, parent, name, path in tree.misplaced_cases(tenant, collection)
     ]
     cases = [move for move in cases if move.found != (move.place and move.place.path)]
     _correct(tree, documents, cache, tenant, collection, "case", cases)
-    return len(directories) + len(cases)
+    return number + len(cases)
+
+
+def repair_directories(tree: Tree, documents: Documents, cache: Cache, tenant: str, collection: str) -> int:
+    """The same for directories alone, so that what hangs below them gets its place at once."""
+    return _put_right(tree, documents, cache, tenant, collection)[0]
+
+
+def _put_right(
+    tree: Tree, documents: Documents, cache: Cache, tenant: str, collection: str
+) -> tuple[int, dict[str, Place | None]]:
+    """How many directories had to be corrected, and the places of all."""
+    stored = tree.directories(tenant, collection)
+    places = derive((id, parent, name) for id, parent, name, _, _ in stored)
+    moves = [
+        Move(id, path, places[id]) for id, _, _, path, level in stored if (path, level) != (places[id] or (None, None))
+    ]
+    _correct(tree, documents, cache, tenant, collection, "directory", moves)
+    return len(moves), places
 
 
 def _correct(

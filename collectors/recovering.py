@@ -22,7 +22,7 @@ from collectors.reading import sift
 
 QUIET_SECONDS = 60.0
 MOST_ATTEMPTS = 3
-LOOK_EVERY, LOOK_WHILE_READING = 0.05, 1.0
+LOOK_EVERY, LOOK_FOR_LOST = 0.05, 1.0
 IDS_AT_ONCE = 100
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,12 @@ class Ledger(Protocol):
         """From one transaction on `found` and `refused` count, and `lost` do not."""
 
 
+async def loaded(ledger: Ledger, run_id: str) -> None:
+    """Returns when every confirmed batch of the run is in every store."""
+    while await to_thread.run_sync(ledger.open_stages, run_id):
+        await asyncio.sleep(LOOK_EVERY)
+
+
 @dataclass(frozen=True, slots=True)
 class Recovery:
     """Sees to it that what one run has read gets into the stores."""
@@ -70,18 +76,18 @@ class Recovery:
     queue: Queue
     attempts: Counter[str] = field(default_factory=Counter)
 
-    async def loaded(self, reading: bool = False) -> None:
-        """Returns when every confirmed batch is in every store; never while there is `reading`, which brings new ones.
-
-        Raises CollectError when batches do not get there although they were fetched again several times.
+    async def watch(self) -> None:
+        """Never returns. Raises CollectError when batches do not get there although they were fetched again several
+        times.
         """
         moved, seen = time.monotonic(), frozenset()
-        while (standing := await to_thread.run_sync(self.ledger.open_stages, self.claim.run_id)) or reading:
+        while True:
+            standing = await to_thread.run_sync(self.ledger.open_stages, self.claim.run_id)
             if not standing or standing != seen or await self._moves():
                 moved, seen = time.monotonic(), standing
             elif time.monotonic() - moved > QUIET_SECONDS:
                 await self._fetch_again(await to_thread.run_sync(self.ledger.open_batches, self.claim.run_id))
-            await asyncio.sleep(LOOK_WHILE_READING if reading else LOOK_EVERY)
+            await asyncio.sleep(LOOK_FOR_LOST)
 
     async def _moves(self) -> bool:
         """Whether the queue holds something that will come. One that is away may hold anything."""

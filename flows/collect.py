@@ -25,7 +25,7 @@ from collectors.keeping import kept, until_stopped
 from collectors.states import Desired, RunState, ShardState
 from flows.shard import PAUSED, RENEWALS_PER_LEASE, begun, shard
 from tasks.closing import close_run
-from tasks.loading import load_rest, recovering
+from tasks.loading import load_stage, recovering
 from tasks.planning import plan_run
 from tasks.reporting import progress_shown, report_run
 
@@ -107,14 +107,15 @@ async def _stages_loaded(here: Workspace, claim: RunClaim, stop: asyncio.Event) 
     row = await to_thread.run_sync(catalog.run, claim.run_id)
     if not row["planned"] and await until_stopped(stop, plan_run(claim)) is None:
         return Outcome(RunState.PAUSED)
+    loaded: bool | None = True
     async with progress_shown(here), recovering(here, claim, stop):
         shards = await to_thread.run_sync(catalog.shards, claim.run_id)
         for stage, rows in groupby(shards, key=lambda row: row["stage"]):
             get_run_logger().info("stage %s", stage)
             await _read(here, [row["shard_id"] for row in rows if row["state"] != ShardState.COMPLETED], stop)
-            if stop.is_set():
+            loaded = not stop.is_set() and await until_stopped(stop, load_stage(claim))
+            if not loaded:
                 break
-    loaded = not stop.is_set() and await until_stopped(stop, load_rest(claim))
     return await close_run(claim.run_id, bool(loaded))
 
 

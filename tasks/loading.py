@@ -1,32 +1,37 @@
-"""The step that waits until what was read is in every store, and fetches again what was lost on the way."""
+"""The step that waits until what was read is in every store, and what fetches again what was lost on the way."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from anyio import to_thread
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from blocks.workspace import Workspace, workspace
+from collectors.closing import repair_directories
 from collectors.interfaces import RunClaim
-from collectors.recovering import Recovery
+from collectors.recovering import Recovery, loaded
 
 
 @task(name="load", retries=0, cache_policy=NO_CACHE)
-async def load_rest(claim: RunClaim) -> bool:
-    """True as soon as everything is in the stores. Raises CollectError when batches do not get there."""
+async def load_stage(claim: RunClaim) -> bool:
+    """True when all that was read is in every store, and directories are where what is read next will hang."""
     async with workspace(claim.run_id) as here:
-        await _recovery(here, claim).loaded()
+        await loaded(here.storage.ledger, claim.run_id)
+        stores = here.storage.rows, here.storage.documents, here.storage.cache
+        await to_thread.run_sync(repair_directories, *stores, here.collection.tenant, here.collection.name)
     return True
 
 
 @asynccontextmanager
 async def recovering(here: Workspace, claim: RunClaim, stop: asyncio.Event) -> AsyncIterator[None]:
-    """Meanwhile lost batches are fetched again, or reading would wait for them for ever.
+    """Meanwhile lost batches are fetched again, or who waits for them would do so forever.
 
     When that is in vain `stop` is set, and the reason raised in the end.
     """
-    watching = asyncio.create_task(_recovery(here, claim).loaded(reading=True))
+    recovery = Recovery(claim, here.storage.ledger, here.collector, here.storage.queue)
+    watching = asyncio.create_task(recovery.watch())
 
     def stopped(_: asyncio.Task[None]) -> None:
         stop.set()
@@ -40,7 +45,3 @@ async def recovering(here: Workspace, claim: RunClaim, stop: asyncio.Event) -> A
         await asyncio.wait({watching})
     if not watching.cancelled():
         watching.result()
-
-
-def _recovery(here: Workspace, claim: RunClaim) -> Recovery:
-    return Recovery(claim, here.storage.ledger, here.collector, here.storage.queue)

@@ -10,7 +10,7 @@ from collectors.errors import CollectError, Rejected, Unreachable
 from collectors.loading import Loader
 from collectors.models import Page, Record
 from collectors.reading import Reader
-from collectors.recovering import Recovery
+from collectors.recovering import Recovery, loaded
 from collectors.states import ShardState
 
 PAGES = [[f"{letter}{number}" for number in range(1, 4)] for letter in "abc"]
@@ -69,6 +69,7 @@ class Forgetful:
 def hurried(monkeypatch):
     monkeypatch.setattr(recovering, "QUIET_SECONDS", 0.05)
     monkeypatch.setattr(recovering, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(recovering, "LOOK_FOR_LOST", 0.01)
 
 
 @pytest.fixture
@@ -85,6 +86,18 @@ def lose(storage, begin):
     return lost
 
 
+async def recovered(recovery) -> None:
+    """Until everything is loaded; raises what the watch gives up with."""
+    watching = asyncio.create_task(recovery.watch())
+    waiting = asyncio.create_task(loaded(recovery.ledger, recovery.claim.run_id))
+    await asyncio.wait({watching, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    for each in (watching, waiting):
+        each.cancel()
+    await asyncio.wait({watching, waiting})
+    if not watching.cancelled():
+        watching.result()
+
+
 def held(storage) -> set[str]:
     rows = {row["id"] for chunk in storage.rows.live("default", "c", "case") for row in chunk}
     assert storage.documents.read("default", "c", "case", list(rows)).keys() == rows
@@ -97,7 +110,7 @@ def stages(storage, run) -> list[str]:
 
 async def test_nothing_is_fetched_again_when_nothing_was_lost(storage, lose):
     _, collector, queue, recovery = await lose()
-    await recovery.loaded()
+    await recovered(recovery)
     assert (collector.fetches, queue.published) == (3, 3)
 
 
@@ -105,7 +118,7 @@ async def test_nothing_is_fetched_again_when_nothing_was_lost(storage, lose):
 async def test_lost_batches_are_read_again_and_counted_once(storage, lose, numbers):
     run, _, _, recovery = await lose(*numbers)
     assert held(storage) != ALL
-    await recovery.loaded()
+    await recovered(recovery)
     assert held(storage) == ALL
     assert run.applied() == {"new": 9, "changed": 0, "unchanged": 0, "deleted": 0, "superseded": 0}
     assert stages(storage, run) == ["done"] * 3 + ["refetched"] * len(numbers)
@@ -113,20 +126,20 @@ async def test_lost_batches_are_read_again_and_counted_once(storage, lose, numbe
 
 async def test_what_was_lost_half_way_is_written_whole_and_counted_once(storage, lose):
     run, _, _, recovery = await lose(2, half_way=True)
-    await recovery.loaded()
+    await recovered(recovery)
     assert held(storage) == ALL
     assert run.applied()["new"] == 9
 
 
 async def test_reading_again_ends_where_everything_was_found(storage, lose):
     _, collector, _, recovery = await lose(1)
-    await recovery.loaded()
+    await recovered(recovery)
     assert collector.fetches == 4
 
 
 async def test_a_collector_that_can_is_asked_for_the_missing_ids_only(storage, lose):
     _, collector, _, recovery = await lose(2, collector=Asked())
-    await recovery.loaded()
+    await recovered(recovery)
     assert (collector.asked, collector.fetches) == (PAGES[1], 3)
     assert held(storage) == ALL
 
@@ -134,14 +147,14 @@ async def test_a_collector_that_can_is_asked_for_the_missing_ids_only(storage, l
 async def test_what_moved_to_another_page_meanwhile_is_found_there(storage, lose):
     _, collector, _, recovery = await lose(2)
     collector.pages = [["a1", "a2"], ["a3", "b1"], ["b2", "c1"], ["b3", "c2", "c3"]]
-    await recovery.loaded()
+    await recovered(recovery)
     assert held(storage) == ALL
 
 
 async def test_what_is_gone_from_the_source_meanwhile_holds_nothing_up(storage, lose):
     _, collector, _, recovery = await lose(2)
     collector.pages[1].remove("b2")
-    await recovery.loaded()
+    await recovered(recovery)
     assert held(storage) == ALL - {"b2"}
 
 
@@ -156,7 +169,7 @@ async def test_what_is_refused_at_the_second_look_is_quarantined_and_counted(sto
 
     collector.pages = [[{"id": id} for id in page] for page in PAGES]
     collector.map = map
-    await recovery.loaded()
+    await recovered(recovery)
     assert held(storage) == ALL - {"b2"}
     (refused,) = storage.catalog.quarantined(run.run_id)
     assert (refused["record_id"], refused["page"], refused["reason"]) == ("b2", 1, "broken")
@@ -166,7 +179,7 @@ async def test_what_is_refused_at_the_second_look_is_quarantined_and_counted(sto
 async def test_a_batch_that_comes_late_after_all_changes_nothing(storage, lose):
     run, _, _, recovery = await lose(2)
     (lost,) = storage.ledger.open_batches(run.run_id)
-    await recovery.loaded()
+    await recovered(recovery)
     records = tuple(Record(kind="case", id=id, name="late and old") for id in PAGES[1])
     late = type(lost.batch)(**{**vars(lost.batch), "records": records})
     Loader(storage.rows, storage.documents, storage.cache).apply(late)
@@ -180,7 +193,7 @@ async def test_a_batch_that_comes_late_after_all_changes_nothing(storage, lose):
 async def test_what_may_still_come_is_not_taken_for_lost(storage, lose, holds):
     _, collector, queue, recovery = await lose(2)
     queue.holds = holds
-    waiting = asyncio.create_task(recovery.loaded())
+    waiting = asyncio.create_task(recovered(recovery))
     await asyncio.wait({waiting}, timeout=0.5)
     assert not waiting.done() and collector.fetches == 3
     queue.holds = 0
@@ -191,14 +204,13 @@ async def test_what_may_still_come_is_not_taken_for_lost(storage, lose, holds):
 async def test_a_queue_that_loses_everything_is_given_up(storage, lose):
     run, _, _, recovery = await lose(*range(1, 100))
     with pytest.raises(CollectError, match="COL-0512"):
-        await recovery.loaded()
+        await recovered(recovery)
     assert "published" in stages(storage, run)
 
 
-async def test_while_reading_goes_on_the_watch_goes_on(storage, lose, monkeypatch):
-    monkeypatch.setattr(recovering, "LOOK_WHILE_READING", 0.01)
+async def test_the_watch_goes_on_when_everything_is_loaded(storage, lose):
     run, _, _, recovery = await lose(2)
-    watching = asyncio.create_task(recovery.loaded(reading=True))
+    watching = asyncio.create_task(recovery.watch())
     while "refetched" not in stages(storage, run):
         await asyncio.sleep(0.01)
     assert held(storage) == ALL
