@@ -166,8 +166,16 @@ def _written(rows: Sequence[tuple[Any, ...]]) -> Iterator[list[str]]:
 
 
 def _literal(known: dict[Any, str], value: int | str) -> str:
-    """Text as the hexadecimal of its bytes: nothing in it can have a meaning. Most of it repeats from row to row."""
-    written = f"_utf8mb4 x'{value.encode().hex()}'" if isinstance(value, str) else str(int(value))
+    """Text that is more than letters and digits as the hexadecimal of its bytes: nothing in it can have a meaning.
+
+    Most of it repeats from row to row.
+    """
+    if not isinstance(value, str):
+        written = str(int(value))
+    elif value.isascii() and value.isalnum():
+        written = f"'{value}'"
+    else:
+        written = f"_utf8mb4 x'{value.encode().hex()}'"
     known[value] = written
     return written
 

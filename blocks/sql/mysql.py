@@ -146,6 +146,7 @@ def _engine(url: str, isolation: str, answer: int) -> Engine:
         pool_size=CONNECTIONS,
         max_overflow=0,
         pool_timeout=answer,
+        pool_reset_on_return=None,  # each transaction was ended by who began it
         connect_args={
             "charset": "utf8mb4",
             "connect_timeout": CONNECT_SECONDS,
