@@ -236,6 +236,17 @@ async def test_a_sweep_reads_every_plan_and_case_once(shard_size, page_size):
 
 
 @live
+@pytest.mark.parametrize(("stage", "of"), [("directories", 0), ("cases", 1)])
+async def test_records_that_are_asked_for_by_id_are_those_a_sweep_reads(stage, of):
+    wanted = (await swept(10_000, 250))[of][:5]
+    http, collector = connected()
+    async with http:
+        page = await collector.fetch_ids(stage, [record.id for record in wanted])
+    found = {record.id: record for record in (collector.map(stage, item) for item in page.items)}
+    assert [found[record.id] for record in wanted] == wanted
+
+
+@live
 async def test_every_case_lies_where_the_server_says():
     directories, cases = await swept(10_000, 250)
     ids = sorted(int(record.id) for record in directories)
