@@ -18,18 +18,17 @@ def identity(pid: int) -> str:
 
 def is_gone(owner: str | None) -> bool:
     """True only if `owner` ran on this machine and certainly does not run any more."""
-    host, _, rest = (owner or "").partition(":")
-    pid, _, born = rest.partition(":")
-    if host != _place() or not pid.isdigit():
-        return False
-    return not _exists(int(pid)) or _born(int(pid)) != born
+    return _is_of_this_machine(owner or "") and not _runs(owner)
 
 
 def is_here(process: str) -> bool:
     """True only if `process` certainly runs, on this machine."""
-    host, _, rest = process.partition(":")
-    pid, _, born = rest.partition(":")
-    return host == _place() and pid.isdigit() and _exists(int(pid)) and _born(int(pid)) == born
+    return _is_of_this_machine(process) and _runs(process)
+
+
+def pid_of(process: str) -> int:
+    """The number in what `identity` has made of it."""
+    return int(process.split(":")[1])
 
 
 @contextmanager
@@ -41,6 +40,16 @@ def locked(path: Path, flags: int = 0) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _is_of_this_machine(process: str) -> bool:
+    host, _, rest = process.partition(":")
+    return host == _place() and rest.partition(":")[0].isdigit()
+
+
+def _runs(process: str) -> bool:
+    pid = pid_of(process)
+    return _exists(pid) and _born(pid) == process.split(":", 2)[2]
 
 
 def _place() -> str:

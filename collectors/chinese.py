@@ -489,8 +489,6 @@ TEXTS: dict[str, str] = {
     "Start it, or unset PREFECT_API_URL to use a server of your own machine.": (
         "请启动它，或取消 PREFECT_API_URL 以使用本机的服务器。"
     ),
-    "no port of 127.0.0.1 is free for the Prefect server": "127.0.0.1 上没有空闲端口可供 Prefect 服务器使用",
-    "End programs that listen, or wait a minute.": "请结束占用端口的程序，或稍等片刻。",
     # headings
     "RUN": "运行",
     "COLLECTION": "采集任务",

@@ -15,9 +15,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
-from blocks.process import identity, is_here, locked
+from blocks.process import identity, is_here, locked, pid_of
 from blocks.settings import Settings
 from collectors.errors import Misconfigured, Unreachable
+from deployments.ports import free_port
 
 USUAL_PORT = 4200
 HIGHEST_PORT = 65_535
@@ -97,7 +98,7 @@ def _end(settings: Settings) -> bool:
     noted = _noted(settings)
     if noted is None or not is_here(noted["process"]):
         return False
-    pid = int(noted["process"].split(":")[1])
+    pid = pid_of(noted["process"])
     os.kill(pid, signal.SIGTERM)
     if not _until(lambda: not is_here(noted["process"]), SECONDS_TO_STOP):
         os.kill(pid, signal.SIGKILL)
@@ -160,20 +161,6 @@ def _environment(settings: Settings, api: str) -> dict[str, str]:
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     return inherited | QUIET | own
-
-
-def free_port(wanted: int) -> int:
-    """`wanted` if nobody listens there, else any that is free."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return probe.getsockname()[1]
-    what, remedy = "no port of 127.0.0.1 is free for the Prefect server", "End programs that listen, or wait a minute."
-    raise Unreachable(what, remedy, code="COL-0705")
 
 
 def taken(api: str) -> bool:

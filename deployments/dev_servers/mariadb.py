@@ -4,8 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
-from deployments.dev_servers.ports import HOST
 from deployments.dev_servers.server import DATABASE, USER, Server, write_secret
+from deployments.ports import HOST
 
 INSTALLER = "mariadb-install-db"
 

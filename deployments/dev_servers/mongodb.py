@@ -5,8 +5,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from deployments.dev_servers.ports import HOST
 from deployments.dev_servers.server import DATABASE, Server
+from deployments.ports import HOST
 
 NOT_YET_INITIALIZED = 94
 

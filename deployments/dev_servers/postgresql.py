@@ -2,8 +2,8 @@
 
 import shutil
 
-from deployments.dev_servers.ports import HOST
 from deployments.dev_servers.server import USER, Server, write_secret
+from deployments.ports import HOST
 
 DATABASE = "prefect"
 

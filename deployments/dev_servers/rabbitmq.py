@@ -5,8 +5,8 @@ Its nodes find each other by epmd, which the first node of a machine starts; it 
 
 from zlib import crc32
 
-from deployments.dev_servers.ports import HOST, free_port
 from deployments.dev_servers.server import DATABASE, USER, Server, write_secret
+from deployments.ports import HOST, free_port
 
 
 class RabbitMq(Server):

@@ -1,7 +1,7 @@
 """Redis: the cache, which keeps nothing on disk: what an old snapshot would bring back may have changed since."""
 
-from deployments.dev_servers.ports import HOST
 from deployments.dev_servers.server import Server, write_secret
+from deployments.ports import HOST
 
 
 class Redis(Server):

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blocks.process import identity, is_here, locked
+from blocks.process import identity, is_here, locked, pid_of
 from collectors.errors import Misconfigured, Unreachable, Unusable
 from collectors.language import spoken
-from deployments.dev_servers.ports import HOST, free_port, is_free
 from deployments.dev_servers.server import Server, write_secret
+from deployments.ports import HOST, free_port, is_free
 
 SECONDS_TO_START = 90.0
 SECONDS_TO_END = 15.0
@@ -59,7 +59,7 @@ class DevServer:
     def pid(self) -> int | None:
         """The process, while it runs."""
         process = self.known.get("process")
-        return int(process.split(":")[1]) if process and is_here(process) else None
+        return pid_of(process) if process and is_here(process) else None
 
     def up(self) -> str:
         """Its address; started when it does not run, with the data it had. Raises CollectError."""
@@ -159,7 +159,7 @@ class DevServer:
         """Nothing is left of its last life: parts of PostgreSQL that outlive it keep the next one from its data."""
         process = self.known.get("process")
         try:
-            return not process or bool(os.killpg(int(process.split(":")[1]), 0))
+            return not process or bool(os.killpg(pid_of(process), 0))
         except (ProcessLookupError, PermissionError):
             return True
 

@@ -14,7 +14,8 @@ import pytest
 from blocks.settings import Settings
 from collectors.errors import Misconfigured
 from deployments import prefect_server
-from deployments.prefect_server import free_port, taken
+from deployments.ports import free_port
+from deployments.prefect_server import taken
 
 
 def address(text):

@@ -8,8 +8,10 @@ HOST = "127.0.0.1"
 PORTS = range(20_000, 32_000)
 
 
-def free_port() -> int:
-    return next(port for port in random.sample(PORTS, len(PORTS)) if is_free(port))
+def free_port(wanted: int = 0) -> int:
+    """`wanted` if nobody listens there, else any that is free."""
+    ports = [*([wanted] if wanted else []), *random.sample(PORTS, len(PORTS))]
+    return next(port for port in ports if is_free(port))
 
 
 def is_free(port: int) -> bool:
