@@ -27,11 +27,11 @@ PATIENCE = 120.0
 HERE = Path(__file__).parent
 
 LOADER_KILLS = [(APPLY, "after", 3), (WRITE, "after", 4), (FINISH, "after", 5)]
-ALL_LOADER_KILLS = [*product((APPLY, WRITE, DROP, FINISH, DONE), ("before", "after"), (1, 5))]
+ALL_LOADER_KILLS = [*product((APPLY, WRITE, DROP, FINISH, DONE), ("before", "after"), (4,))]
 READER_KILLS = [(PUBLISH, "after", 4), (CHECKPOINT, "after", 5)]
 ALL_READER_KILLS = [
-    *product((FETCH, OBSERVE, PUBLISH, CHECKPOINT), ("before", "after"), (1, 5)),
-    *product((CLAIM, RELEASE), ("before", "after"), (1, 2)),
+    *product((FETCH, OBSERVE, PUBLISH, CHECKPOINT), ("before", "after"), (5,)),
+    *product((CLAIM, RELEASE), ("before", "after"), (2,)),
 ]
 
 LOADER_FREEZES = [*product((APPLY, WRITE, FINISH), ("before", "after"), (3,)), (DONE, "before", 3)]
