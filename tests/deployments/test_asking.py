@@ -209,3 +209,8 @@ def test_what_is_shown_is_labelled_in_the_users_language(typed, testrail, gather
     fields = shown.partition("\n    {")[0].partition("\n")[2]
     for line in "\n".join([of_run, fields, tried]).splitlines():
         assert re.match(" *[一-龥]|directories|cases|$", line), line
+
+
+def test_a_collection_is_not_said_to_be_unknown_while_nobody_tells_where_the_stores_are(new_collect, tmp_path):
+    collect = new_collect(tmp_path / "home", PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert "COL-0730" in collect("plan", "cases", exit_code=5).stderr

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 
@@ -111,6 +112,18 @@ def wait_for(condition):
         assert time.monotonic() < give_up
 
 
+@contextmanager
+def started(command, environment, folder):
+    """A process that does not outlive its test."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-m", *command], env=environment, cwd=folder, **pipes) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
+
+
 def is_read(storage, run_id):
     shards = storage.catalog.shards(run_id)
     return bool(shards) and all(shard["state"] == "COMPLETED" for shard in shards)
@@ -127,14 +140,12 @@ def is_loaded(faults):
 def test_what_a_frozen_loader_had_in_hand_is_done_by_another_one(stack_faults, undisturbed, expected, tmp_path, case):
     faults, mark = stack_faults, tmp_path / "struck"
     faults.collect.environment["COLLECT_QUEUE"] += "?heartbeat=2"  # so soon it is given up
-    command = [sys.executable, "-m", "deployments.cli", "run", faults.file, "--json"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    environment = struck(faults.collect.environment, case, "freeze", mark)
-    another = [sys.executable, "-m", "blocks.loader", "--while-fed"]
-    with subprocess.Popen(command, env=environment, cwd=faults.collect.home.parent, **pipes) as run:
-        wait_for(mark.exists)
+    environment, folder = faults.collect.environment, faults.collect.home.parent
+    command = ["deployments.cli", "run", faults.file, "--json"]
+    with started(command, struck(environment, case, "freeze", mark), folder) as run:
+        wait_for(lambda: mark.exists() and mark.read_text())
         frozen = int(mark.read_text())
-        with subprocess.Popen(another, env=faults.collect.environment, stdin=subprocess.PIPE, **pipes):
+        with started(["blocks.loader", "--while-fed"], environment, folder):
             wait_for(lambda: is_loaded(faults))
             before = faults.held()
             os.kill(frozen, signal.SIGCONT)
@@ -167,10 +178,9 @@ def test_a_run_that_is_stopped_while_it_is_loaded_pauses_and_loads_the_rest_when
     stack_faults, undisturbed, expected, tmp_path
 ):
     faults = stack_faults
-    environment = struck(faults.collect.environment, (WRITE, "before", 2), "freeze", tmp_path / "struck")
-    command = [sys.executable, "-m", "deployments.cli", "run", faults.file]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environment, cwd=faults.collect.home.parent, **pipes) as run:
+    # In the last stage: an earlier one is not read to its end before the one before it is loaded.
+    environment = struck(faults.collect.environment, (WRITE, "before", 5), "freeze", tmp_path / "struck")
+    with started(["deployments.cli", "run", faults.file], environment, faults.collect.home.parent) as run:
         wait_for((tmp_path / "struck").exists)
         with faults.storage() as storage:
             wait_for(lambda: is_read(storage, faults.run_id()))

@@ -17,7 +17,7 @@ from blocks.sql.mysql import MysqlDatabase
 from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.tables import SCHEMA, catalog
 from blocks.stores import open_storage
-from collectors.errors import Refused
+from collectors.errors import Refused, Unreachable
 from tests.blocks.sql.previous_tables import tables as previous
 
 OPEN_HOME = """
@@ -113,6 +113,18 @@ def test_a_migration_that_takes_another_process_too_long_is_named(new_mysql, mon
             migrate(database)
         connection.execute(text(f"SELECT RELEASE_LOCK('{LOCK}')"))
     assert migrate(database) == (None, HEAD)
+
+
+def test_a_change_has_as_long_as_large_tables_take(new_mysql, monkeypatch):
+    """Made small here: what takes longer than that is given up, and nothing sooner."""
+    monkeypatch.setattr("blocks.sql.migrations.SECONDS_OF_A_CHANGE", 1)
+    monkeypatch.setattr("blocks.sql.migrations.SECONDS_TO_WAIT", 3)
+    database = new_mysql()
+    with database.write() as connection:
+        connection.execute(text(f"SELECT GET_LOCK('{LOCK}', 0)"))
+        with pytest.raises(Unreachable):
+            migrate(database)
+        connection.execute(text(f"SELECT RELEASE_LOCK('{LOCK}')"))
 
 
 class Interrupted(Exception):
