@@ -13,6 +13,7 @@ from collectors.caching import keys_of, record_key
 RANGE = 1000
 SECONDS_BETWEEN_LOOKS = 1.0
 KINDS = ("directory", "case")
+NO_ROW = "no row"
 Marks = Mapping[str, tuple[str, bool]]  # by id: the content hash, and whether it is gone
 
 
@@ -57,7 +58,7 @@ def _of_range(kind: str, rows: Marks, documents: Marks) -> Iterator[Difference]:
         if id not in documents:
             yield Difference(kind, id, "no document")
         elif id not in rows:
-            yield Difference(kind, id, "no row")
+            yield Difference(kind, id, NO_ROW)
         elif rows[id] != documents[id]:
             yield Difference(kind, id, "another document")
 
@@ -68,6 +69,16 @@ def _cached(storage: Storage, tenant: str, collection: str, kind: str, rows: Mar
         record = orjson.loads(value)
         if (record["content_hash"], record["deleted"]) != rows[keys[key]]:
             yield Difference(kind, keys[key], "another copy in the cache")
+
+
+def discard_orphans(storage: Storage, tenant: str, collection: str) -> int:
+    """Take away documents that have no row although the source was read whole: no run would ever touch them again."""
+    orphans = [each for each in differences(storage, tenant, collection) if each.what == NO_ROW]
+    for kind in KINDS:
+        ids = [each.id for each in orphans if each.kind == kind]
+        storage.documents.discard(tenant, collection, kind, ids)
+        storage.cache.drop(tenant, keys_of(tenant, collection, ((kind, id) for id in ids)))
+    return len(orphans)
 
 
 def make_due(storage: Storage, tenant: str, collection: str, found: list[Difference]) -> None:

@@ -139,6 +139,9 @@ class Documents(Protocol):
     def repath(self, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None:
         """Set the derived path where it is the one that was found, whatever the version."""
 
+    def discard(self, tenant: str, collection: str, kind: str, ids: Sequence[str]) -> None:
+        """Take documents away, whatever their versions. What is gone from its source is written as deleted instead."""
+
     def search(
         self,
         tenant: str,

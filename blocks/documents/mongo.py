@@ -75,6 +75,12 @@ class MongoDocuments:
             for start in range(0, len(updates), CHUNK):
                 self._details.bulk_write(updates[start : start + CHUNK], ordered=False)
 
+    def discard(self, tenant: str, collection: str, kind: str, ids: Sequence[str]) -> None:
+        with self._explained():
+            for start in range(0, len(ids), CHUNK):
+                some = [_id(tenant, collection, kind, id) for id in ids[start : start + CHUNK]]
+                self._details.delete_many({"_id": {"$in": some}})
+
     def search(
         self,
         tenant: str,

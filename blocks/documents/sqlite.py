@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, bindparam, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from blocks.documents import search_index
@@ -56,6 +56,12 @@ class SqliteDocuments:
         for start in range(0, len(rows), CHUNK):
             with self._database.write() as connection:
                 connection.execute(statement, rows[start : start + CHUNK])
+
+    def discard(self, tenant: str, collection: str, kind: str, ids: Sequence[str]) -> None:
+        for start in range(0, len(ids), CHUNK):
+            with self._database.write() as connection:
+                some = document.c.id.in_(ids[start : start + CHUNK])
+                connection.execute(delete(document).where(_of(tenant, collection, kind), some))
 
     def search(
         self,

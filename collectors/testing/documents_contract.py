@@ -121,6 +121,15 @@ class DocumentsContract:
         store.repath(*KEY, [Move("1", "/n", RIGHT)])
         assert store.read(*KEY, ["1"])["1"].path == "/newest"
 
+    def test_only_what_is_named_is_taken_away_and_it_is_not_found_any_more(self, store):
+        store.write([saying("1", "gone"), saying("2", "kept"), saying("1", "kept", collection="other")])
+        store.discard(*KEY, ["1", "nobody"])
+        assert store.read(*KEY, ["1", "2"]).keys() == {"2"}
+        assert store.read("default", "other", "case", ["1"]).keys() == {"1"}
+        assert (ids(store, "gone"), sorted(ids(store, "kept"))) == ([], ["1", "2"])
+        store.write([saying("1", "back", version="a")])
+        assert ids(store, "back") == ["1"]
+
     def test_ids_that_look_alike_are_different_documents(self, store):
         store.write([document(id, name=f"of {id}") for id in SIMILAR])
         assert {id: each.name for id, each in store.read(*KEY, SIMILAR).items()} == {id: f"of {id}" for id in SIMILAR}

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from blocks.reconciling import differences, make_due
+from blocks.reconciling import differences, discard_orphans, make_due
 from blocks.settings import Settings
 from blocks.stores import open_storage
 from deployments.cli.choosing import meant
@@ -24,7 +24,7 @@ def reconcile(collection: str, /, *, repair: bool = False, tenant: str = "defaul
     collection
         name of the collection
     repair
-        collect it again, and write anew what differed
+        collect it again, and write anew what differed; documents that have no row even then are taken away
     tenant
         whose collection
     json
@@ -43,7 +43,11 @@ def reconcile(collection: str, /, *, repair: bool = False, tenant: str = "defaul
         say("{count} records differ; write them anew with: {command}", count=len(found), command=_command(name, tenant))
         return DIFFERENT
     say("{count} records differ; the collection is collected again", count=len(found))
-    return run(name, tenant=tenant)
+    if (ended := run(name, tenant=tenant)) == 0:
+        with open_storage(Settings.load()) as storage:
+            if orphans := discard_orphans(storage, tenant, name):
+                say("{count} documents without a row, and unknown to the source, were taken away", count=orphans)
+    return ended
 
 
 def _command(name: str, tenant: str) -> str:

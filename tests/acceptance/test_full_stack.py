@@ -82,6 +82,7 @@ def test_what_differs_between_the_stores_is_found_and_written_anew(
         first, second, third = details.find({"type": "CASE"}).limit(3)
         details.delete_one({"_id": first["_id"]})
         details.update_one({"_id": second["_id"]}, {"$set": {"contentHash": "other"}})
+        details.insert_one(third | {"_id": "default:cases:case:nobody", "id": "nobody"})
     stack("show", third["id"], "--kind", "case")
     with redis.Redis.from_url(cache_url) as client:
         key = f"default:cases:test:case:{third['id']}"
@@ -91,6 +92,7 @@ def test_what_differs_between_the_stores_is_found_and_written_anew(
         (first["id"], "no document"),
         (second["id"], "another document"),
         (third["id"], "another copy in the cache"),
+        ("nobody", "no row"),
     }
     stack("reconcile", "cases", "--repair")
     assert stack.json("reconcile", "cases") == []
