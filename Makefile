@@ -21,7 +21,7 @@ test: .venv/dev
 
 faults: .venv/dev
 	@.ci/servers
-	@$(BIN)/python -m pytest tests/faults -m faults
+	@$(BIN)/python -m pytest tests/faults -m faults -n 2 --dist loadfile
 	@$(BIN)/python tests/faults/sabotage.py
 
 lint: .venv/dev
