@@ -106,10 +106,11 @@ def test_the_five_minutes_of_the_readme_work_as_they_are_written(collect, source
     assert ["storage", "migrate"] in lines and ["dev-servers", "down"] in lines
     places: dict[str, list[str]] = {"demo": ["cases"]}
     # Kept in the folder alone: the Prefect server is that of all tests, and its blocks would be theirs, too.
-    api = collect.environment.pop("PREFECT_API_URL")
+    api = collect.environment["PREFECT_API_URL"]
     try:
         for line in lines:
             typed = [each for word in line for each in places.get(word, [word])]
+            collect.environment.pop("PREFECT_API_URL", None)
             if line == ["run", "demo"]:
                 collect.environment["PREFECT_API_URL"] = api
                 typed = ["run", source.collection(), "--json"]

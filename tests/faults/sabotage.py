@@ -108,9 +108,9 @@ SABOTAGES = (
     ),
     Sabotage(
         "a cached value is filled without asking for the token",
-        "blocks/caches/redis_cache.py",
-        "    if redis.call('HGET', key, 'token') == ARGV[1] then\n        redis.call('DEL', key)",
-        "    if true then\n        redis.call('DEL', key)",
+        "blocks/caches/scripts.py",
+        "    if era and held[1] == era and held[2] == ARGV[1] then",
+        "    if era then",
         REDIS,
     ),
     Sabotage(
@@ -123,7 +123,7 @@ SABOTAGES = (
     Sabotage(
         "a hung database is waited for",
         "blocks/sql/mysql.py",
-        '            "read_timeout": ANSWER_SECONDS,\n',
+        '            "read_timeout": answer,\n',
         "",
         f"{SQL} -k hangs --timeout=30",
     ),
@@ -168,6 +168,27 @@ SABOTAGES = (
         "    return and_(table.c.tenant == tenant, table.c.collection == collection)",
         "    return and_(table.c.collection == collection)",
         SQL,
+    ),
+    Sabotage(
+        "who is frozen keeps its locks",
+        "blocks/sql/mysql.py",
+        "innodb_lock_wait_timeout = {lock_wait}, wait_timeout = {silence}",
+        "innodb_lock_wait_timeout = {lock_wait}",
+        f"{SQL} -k frozen",
+    ),
+    Sabotage(
+        "what was stopped while it was loaded is complete",
+        "collectors/closing.py",
+        "    if not loaded or any(",
+        "    if any(",
+        "tests/collectors/test_closing.py",
+    ),
+    Sabotage(
+        "a stage begins before the one before it is loaded",
+        "flows/collect.py",
+        "not stop.is_set() and await until_stopped(stop, load_stage(claim))",
+        "not stop.is_set()",
+        "tests/faults/test_crashes.py -m faults -k places",
     ),
     Sabotage(
         "a pause without a cap",
