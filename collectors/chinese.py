@@ -608,6 +608,8 @@ TEXTS: dict[str, str] = {
     "nothing is left to load: without RabbitMQ a batch is in the stores as soon as it was read": "没有需要装载的内容：不用 RabbitMQ 时，批次一读取就已写入存储",
     "A loader is for the full stack: collect storage set": "装载进程用于完整的存储：collect storage set",
     "{count} documents without a row, and unknown to the source, were taken away": "已移除 {count} 个没有行且来源中不存在的文档",
+    "the stores are there again with: {up}; back to two files: {back}": "重新启动存储：{up}；改回两个文件：{back}",
+    "search index: MongoDB has it": "搜索索引：在 MongoDB 中",
     "no loader can work as things are set up here": "按此处的设置，没有装载进程能够工作",
     "See why with: collect storage check; then: collect load": "用 collect storage check 查看原因；然后：collect load",
     "loading with {count} processes, until Ctrl-C": "用 {count} 个进程装载，按 Ctrl-C 结束",

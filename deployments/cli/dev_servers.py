@@ -10,6 +10,7 @@ from deployments.cli.output import print_json, print_rows, say, show_field
 from deployments.dev_servers.kinds import STORES
 from deployments.dev_servers.stack import all_down, all_up, of_home
 
+UP, BACK = "collect dev-servers up", "collect storage set --embedded"
 dev_servers = App(name="dev-servers", help_format="plaintext")
 
 
@@ -52,9 +53,12 @@ def down() -> int:
     Examples
         $ collect dev-servers down
     """
-    servers = [each for each in of_home(Settings.load().home) if each.pid]
+    settings = Settings.load()
+    servers = [each for each in of_home(settings.home) if each.pid]
     all_down(servers)
     say("{count} servers ended", count=len(servers))
+    if settings.addresses:
+        say("the stores are there again with: {up}; back to two files: {back}", up=UP, back=BACK)
     return 0
 
 
@@ -81,6 +85,12 @@ def status(*, json: bool = False) -> int:
         }
         for each in of_home(Settings.load().home)
     ]
-    columns = {"KEEPS": "role", "SERVER": "server", "STATE": "state", "PID": "pid", "ADDRESS": "url"}
-    print_rows(found, columns, json)
+    columns = {
+        "KEEPS": "role",
+        "SERVER": "server",
+        "STATE": "state",
+        "PID": lambda each: str(each["pid"] or ""),
+        "ADDRESS": "url",
+    }
+    print_rows(found, columns, json, whole=True)
     return 0

@@ -73,19 +73,26 @@ def print_json(value: Any) -> None:
 
 
 def print_rows(
-    rows: Sequence[dict[str, Any]], columns: Mapping[str, str | Callable[[dict[str, Any]], Any]], json: bool = False
+    rows: Sequence[dict[str, Any]],
+    columns: Mapping[str, str | Callable[[dict[str, Any]], Any]],
+    json: bool = False,
+    whole: bool = False,
 ) -> None:
-    """Whole as JSON, or as columns: each a header with the key it shows, or with what makes a cell of a row."""
+    """Whole as JSON, or as columns: each a header with the key it shows, or with what makes a cell of a row.
+
+    `whole`: the last column is not cut on a terminal, since it is what is looked for.
+    """
     if json:
         print_json(rows)
         return
     print_columns(
         list(columns),
         [[row[shown] if isinstance(shown, str) else shown(row) for shown in columns.values()] for row in rows],
+        whole,
     )
 
 
-def print_columns(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def print_columns(header: Sequence[str], rows: Sequence[Sequence[Any]], whole: bool = False) -> None:
     """Aligned with a header on a terminal, where the last column may be cut; tab-separated without one in a pipe.
 
     The header is said in the user's language.
@@ -101,7 +108,7 @@ def print_columns(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     widths = [max(cell_len(row[column]) for row in [headings, *texts]) for column in range(len(header))]
     room = max(NARROWEST, shutil.get_terminal_size().columns - sum(widths[:-1]) - 2 * len(widths[:-1]))
     for row in [headings, *texts]:
-        shown = [*row[:-1], shortened(row[-1], room)]
+        shown = row if whole else [*row[:-1], shortened(row[-1], room)]
         print("  ".join(_padded(cell, width) for cell, width in zip(shown, widths, strict=True)).rstrip())
 
 

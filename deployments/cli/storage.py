@@ -1,6 +1,5 @@
 """`storage`: where the stores are, whether they are well, and the tables they need."""
 
-import secrets
 from contextlib import closing
 from dataclasses import asdict
 
@@ -9,7 +8,7 @@ from cyclopts import App
 from blocks import settings_file
 from blocks.addresses import ROLES, addresses, shown
 from blocks.production import refuse_unsafe
-from blocks.settings import KEYS, Settings
+from blocks.settings import Settings
 from collectors.language import spoken
 from deployments import prefect_server
 from deployments.cli.output import print_json, print_rows, say
@@ -53,7 +52,6 @@ redis://:PASSWORD@HOST/0 amqp://USER:PASSWORD@HOST/VHOST
         _obeyed()
         return 0
     where = addresses(dict(zip(ROLES, (metadata, documents, cache, queue), strict=True)))
-    kept.setdefault(KEYS, f"k1:{secrets.token_hex(32)}")
     settings_file.write(bare.home, {role: where[role] for role in ROLES} | kept)
     for role in ROLES:
         say("{role}: {address}", role=role, address=shown(where[role]))
@@ -158,7 +156,7 @@ def check(*, json: bool = False) -> int:
         "ADDRESS": "address",
         "OUTCOME": lambda each: each["wrong"] or spoken("well ({version})", version=each["version"]),
     }
-    print_rows(found, columns, json)
+    print_rows(found, columns, json, whole=True)
     return 1 if any(each["wrong"] for each in found) else 0
 
 

@@ -45,10 +45,24 @@ def _unfinished(check: str, of: str, error: sqlite3.DatabaseError) -> Finding | 
 
 
 def databases(settings: Settings) -> Iterator[Finding]:
+    if settings.addresses:
+        yield from _servers(settings)
+        return
     for path in (settings.database, settings.documents):
         yield (
             _database(path) if path.exists() else Finding("skip", "database", spoken("{path}: not made yet", path=path))
         )
+
+
+def _servers(settings: Settings) -> Iterator[Finding]:
+    from blocks.checking import checked
+
+    for each in checked(settings):
+        where = f"{each.role} {each.address}"
+        if each.wrong:
+            yield Finding("fail", "database", f"{where}: {each.wrong}", "collect storage check")
+        else:
+            yield Finding("ok", "database", f"{where}: {each.version}")
 
 
 def _database(path: Path) -> Finding:
@@ -85,6 +99,9 @@ def _examined(path: Path, connection: sqlite3.Connection) -> Finding:
 
 def search(settings: Settings) -> Iterator[Finding]:
     """Whether the index can be read, and knows as many documents as there are. Nothing waits meanwhile."""
+    if settings.addresses:
+        yield Finding("skip", "search", spoken("search index: MongoDB has it"))
+        return
     try:
         said = _index_damage(settings.documents) if _is_there(settings.documents) else None
     except sqlite3.OperationalError as error:
@@ -156,6 +173,10 @@ class _Looking:
 @contextmanager
 def known(settings: Settings) -> Iterator[Catalog | None]:
     """The catalog, where there is one that this version can read; nothing is made, and nothing changed."""
+    if settings.addresses:
+        with open_storage(settings) as storage:
+            yield storage.catalog
+        return
     with ExitStack() as stack:
         try:
             connection = stack.enter_context(_looked_at(settings.database))

@@ -45,18 +45,26 @@ def home(tmp_path):
     return tmp_path / "home"
 
 
-def test_four_addresses_are_kept_for_their_owner_with_a_key_made_for_them(typed, home):
+def test_four_addresses_are_kept_for_their_owner_and_the_queue_makes_a_key(typed, home):
     said = typed("storage", "set", *STACK)
     kept = settings_file.read(home)
     assert kept["metadata"] == STACK[0].replace("mysql://", "mysql+pymysql://")
     assert [kept[role] for role in ROLES[1:]] == [*STACK[1:]]
     assert (home / "settings").stat().st_mode & 0o777 == 0o600
     (key,) = Settings.load().signing_keys.values()
-    assert len(key) >= 32 and key.decode() not in said.stdout + said.stderr
+    assert len(key) == 32 and key.hex() not in said.stdout + said.stderr
     assert "S3cret" not in said.stdout + said.stderr
     assert "loader:***@127.0.0.1:9/collect" in said.stderr
     assert "blocks are not written" in said.stderr and "collect storage mirror" in said.stderr
     assert "collect storage migrate" in said.stderr
+
+
+def test_two_folders_that_name_the_same_queue_sign_alike(typed, home, monkeypatch):
+    typed("storage", "set", *STACK)
+    first = Settings.load().signing_keys
+    monkeypatch.setenv("COLLECT_HOME", str(home.with_name("other")))
+    typed("storage", "set", *STACK)
+    assert Settings.load().signing_keys == first
 
 
 def test_setting_them_again_keeps_the_keys_and_the_profile(typed, home):
@@ -78,9 +86,9 @@ def test_nothing_is_kept_of_four_addresses_of_which_one_is_wrong(typed, home):
 
 def test_embedded_goes_back_and_the_keys_stay(typed, home):
     typed("storage", "set", *STACK)
-    key = settings_file.read(home)["signing_keys"]
+    settings_file.write(home, settings_file.read(home) | {"signing_keys": "k1:one"})
     assert str(home) in typed("storage", "set", "--embedded").stderr
-    assert settings_file.read(home) == {"signing_keys": key}
+    assert settings_file.read(home) == {"signing_keys": "k1:one"}
     shown = typed("storage", "show", "--json").json
     assert [each["origin"] for each in shown] == ["embedded"] * 4
     assert shown[0]["address"] == str(home / "collect.db")
@@ -104,7 +112,7 @@ def test_show_says_by_whom_and_hides_what_is_secret(typed, monkeypatch):
     said = typed("storage", "show", "--json")
     assert [each["role"] for each in said.json] == [*ROLES]
     assert {each["origin"] for each in said.json} == {"file"}
-    assert "profile: development" in said.stderr and "signing key: k1" in said.stderr
+    assert "profile: development" in said.stderr and "signing key: url" in said.stderr
     for role, address in zip(ROLES, STACK, strict=True):
         monkeypatch.setenv(f"COLLECT_{role.upper()}", address)
     again = typed("storage", "show")
