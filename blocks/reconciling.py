@@ -7,6 +7,7 @@ from hashlib import sha256
 
 import orjson
 
+from blocks.caches import written
 from blocks.stores import Storage
 from collectors.caching import keys_of, record_key
 
@@ -66,8 +67,8 @@ def _of_range(kind: str, rows: Marks, documents: Marks) -> Iterator[Difference]:
 def _cached(storage: Storage, tenant: str, collection: str, kind: str, rows: Marks) -> Iterator[Difference]:
     keys = {record_key(tenant, collection, kind, id): id for id in rows}
     for key, value in storage.cache.peek(list(keys)).items():
-        record = orjson.loads(value)
-        if (record["content_hash"], record["deleted"]) != rows[keys[key]]:
+        record = written.opened(value)
+        if record is None or (record["content_hash"], record["deleted"]) != rows[keys[key]]:
             yield Difference(kind, keys[key], "another copy in the cache")
 
 

@@ -1,11 +1,17 @@
-"""Things in a cache, as JSON: written only if a cache wants to keep them, and read only if it had them."""
+"""Things in a cache, as JSON with a checksum: written only if a cache wants to keep them, and read only if it had them.
+
+What somebody else has put there counts as not there.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from zlib import crc32
 
 import orjson
 
 from collectors.interfaces import AN_HOUR, Cache
+
+SEAL = 8
 
 
 def read(
@@ -27,7 +33,20 @@ def read(
         return Written({key: thing for key, thing in some.items() if kept(thing)})
 
     found = cache.read(keys, load, lasting)
-    return {key: made[key] if key in made else orjson.loads(found[key]) for key in keys if key in made or key in found}
+    kept_ones = {key: opened(value) for key, value in found.items() if key not in made}
+    things = made | {key: thing for key, thing in kept_ones.items() if thing is not None}
+    if spoilt := [key for key in found if key not in things]:
+        things |= make(spoilt)
+    return {key: things[key] for key in keys if key in things}
+
+
+def opened(value: bytes) -> Any:
+    """The thing that was written; None when it was not written here."""
+    return orjson.loads(value[SEAL:]) if value[:SEAL] == _seal(value[SEAL:]) else None
+
+
+def _seal(text: bytes) -> bytes:
+    return b"%08x" % crc32(text)
 
 
 class Written(Mapping[str, bytes]):
@@ -35,7 +54,8 @@ class Written(Mapping[str, bytes]):
         self._things = things
 
     def __getitem__(self, key: str) -> bytes:
-        return orjson.dumps(self._things[key])
+        text = orjson.dumps(self._things[key])
+        return _seal(text) + text
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._things)

@@ -26,6 +26,11 @@ KINDS = {type: kind for kind, type in TYPES.items()}
 CONNECT_MILLISECONDS = 3_000
 ANSWER_MILLISECONDS = 10_000
 CHUNK = 1000
+# What lacks some of it, somebody has damaged: it counts as not there, and is written anew.
+WRITTEN = {
+    *("tenant", "collection", "type", "id", "path", "name", "content", "metadata"),
+    *("version", "contentHash", "deleted", "createTime", "updateTime"),
+}
 START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -61,7 +66,7 @@ class MongoDocuments:
         with self._explained():
             parts = [keys[start : start + CHUNK] for start in range(0, len(keys), CHUNK)]
             found = chain.from_iterable(self._details.find({"_id": {"$in": some}}) for some in parts)
-            return {each["id"]: _document(each) for each in found}
+            return {each["id"]: _document(each) for each in found if each.keys() >= WRITTEN}
 
     def repath(self, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None:
         updates = [
@@ -110,7 +115,7 @@ class MongoDocuments:
         until = {"$lte": end} if last is not None else {"$lt": f"{end[:-1]};"}
         with self._explained():
             found = self._details.find({"_id": {"$gt": start} | until}, {"id": 1, "contentHash": 1, "deleted": 1})
-            return {each["id"]: (each["contentHash"], each["deleted"]) for each in found}
+            return {each["id"]: (each.get("contentHash", ""), each.get("deleted", False)) for each in found}
 
     def make_searchable(self) -> int:
         """Enter what waits into the index of words, if it is much; answers how many documents that were."""

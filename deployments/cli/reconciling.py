@@ -43,11 +43,14 @@ def reconcile(collection: str, /, *, repair: bool = False, tenant: str = "defaul
         say("{count} records differ; write them anew with: {command}", count=len(found), command=_command(name, tenant))
         return DIFFERENT
     say("{count} records differ; the collection is collected again", count=len(found))
-    if (ended := run(name, tenant=tenant)) == 0:
-        with open_storage(Settings.load()) as storage:
-            if orphans := discard_orphans(storage, tenant, name):
-                say("{count} documents without a row, and unknown to the source, were taken away", count=orphans)
-    return ended
+    ended = run(name, tenant=tenant)
+    with open_storage(Settings.load()) as storage:
+        if ended == 0 and (orphans := discard_orphans(storage, tenant, name)):
+            say("{count} documents without a row, and unknown to the source, were taken away", count=orphans)
+        left = differences(storage, tenant, name)
+    if left:
+        say("{count} records differ still: the source does not have them, or has an older version", count=len(left))
+    return ended or (DIFFERENT if left else 0)
 
 
 def _command(name: str, tenant: str) -> str:

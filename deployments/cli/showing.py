@@ -86,8 +86,10 @@ def _shown(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _origin(batch_id: str, at: int) -> dict[str, Any]:
-    """Pages are counted from 1 for people."""
+def _origin(batch_id: str, at: int) -> dict[str, Any] | None:
+    """Pages are counted from 1 for people. None of a record that is marked to be written anew."""
+    if not batch_id:
+        return None
     run_id, shard_id, page, part, observation = origin_of(batch_id)
     return {
         "run_id": run_id,
@@ -116,14 +118,22 @@ def _print(record: dict[str, Any]) -> None:
     for name, text in lines.items():
         show_field(name, text)
     if record["content"] is None:
-        print(spoken("  its details are not stored yet; finish with: collect resume {run_id}", **record["last"]))
+        print(spoken("  its details are not stored yet; {remedy}", remedy=_remedy(record)))
         return
     for name in ("metadata", "content"):
         print(f"  {spoken(name)}")
         print(_indented(record[name]))
 
 
-def _came_from(origin: dict[str, Any]) -> str:
+def _remedy(record: dict[str, Any]) -> str:
+    if record["last"]:
+        return spoken("finish with: collect resume {run_id}", **record["last"])
+    return spoken("collect anew: collect run {collection}", **record)
+
+
+def _came_from(origin: dict[str, Any] | None) -> str:
+    if origin is None:
+        return spoken("marked to be written anew")
     return spoken("run {run_id}, shard {shard_id}, page {page}, batch {part} of it, {at}", **origin)
 
 

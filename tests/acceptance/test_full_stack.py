@@ -99,6 +99,24 @@ def test_what_differs_between_the_stores_is_found_and_written_anew(
     assert held(stack) == source.expected()
 
 
+def test_what_a_repair_cannot_collect_again_is_told_and_can_still_be_shown(stack, source, documents_url, cache_url):
+    stack("run", source.collection())
+    with pymongo.MongoClient(documents_url) as client:
+        details = client.get_default_database()["test_case_detail"]
+        gone, damaged = details.find({"type": "CASE"}).limit(2)
+        details.delete_one({"_id": gone["_id"]})
+        details.update_one({"_id": damaged["_id"]}, {"$unset": {"contentHash": 1, "deleted": 1}})
+    source.change("delete", kind="case", id=int(gone["id"]))
+    with redis.Redis.from_url(cache_url) as client:
+        stack("show", damaged["id"], "--kind", "case")
+        for key in client.scan_iter(f"default:cases:test:case:{damaged['id']}"):
+            client.hset(key, "value", b"[]")
+    assert "1 records differ still" in stack("reconcile", "cases", "--repair", exit_code=1).stderr
+    assert [each["id"] for each in stack.json("reconcile", "cases", exit_code=1)] == [gone["id"]]
+    assert "marked to be written anew" in stack("show", gone["id"], "--kind", "case").stdout
+    assert damaged["name"] in stack("show", damaged["id"], "--kind", "case").stdout
+
+
 def test_the_doctor_examines_the_servers_and_the_runs_they_know(stack, source):
     stack("run", source.collection())
     found = stack.json("doctor")
