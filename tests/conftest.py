@@ -275,3 +275,14 @@ def plug_in(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, module, raising=False)
 
     return installed
+
+
+@pytest.fixture
+def own_prefect(prefect_server: dict[str, str]) -> Iterator[dict[str, str]]:
+    """The session's Prefect server, which afterwards knows of no stores: empty folders of other tests ask it, too."""
+    yield prefect_server
+    api, headers = prefect_server["PREFECT_API_URL"], {"Content-Type": "application/json"}
+    with urlopen(Request(f"{api}/block_documents/filter", b"{}", headers), timeout=30) as answer:
+        known = json.load(answer)
+    for block in known:
+        urlopen(Request(f"{api}/block_documents/{block['id']}", method="DELETE"), timeout=30).close()

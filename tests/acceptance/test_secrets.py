@@ -80,7 +80,7 @@ def files(folder: Path) -> bytes:
     return b"\n".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-def test_no_secret_is_printed_logged_shown_by_prefect_or_queued(collect, sample, talk, urls, rabbitmq, prefect_server):
+def test_no_secret_is_printed_logged_shown_by_prefect_or_queued(collect, sample, talk, urls, rabbitmq, own_prefect):
     with sample("--cases", "60", "--directories", "5", "--api-key", API_KEY) as source:
         right, wrong = collections(source)
         assert talk.run("storage", "migrate") == 0
@@ -105,4 +105,4 @@ def test_no_secret_is_printed_logged_shown_by_prefect_or_queued(collect, sample,
     for secret in map(str.encode, [*PLANTED, *served]):
         assert secret not in talk.said.encode()
         assert secret not in files(collect.home)
-        assert secret not in files(Path(prefect_server["PREFECT_HOME"]))
+        assert secret not in files(Path(own_prefect["PREFECT_HOME"]))

@@ -150,15 +150,6 @@ def ask(api, path, method="POST", body=b"{}"):
         return answer.read().decode()
 
 
-@pytest.fixture
-def own_prefect(prefect_server):
-    """The session's Prefect server, which afterwards knows of no stores: empty folders of other tests ask it, too."""
-    yield prefect_server
-    api = prefect_server["PREFECT_API_URL"]
-    for block in json.loads(ask(api, "block_documents/filter")):
-        ask(api, f"block_documents/{block['id']}", "DELETE", None)
-
-
 def test_what_is_set_here_is_obeyed_in_an_empty_folder_that_knows_prefect_alone(tmp_path, new_collect, own_prefect):
     here = new_collect(tmp_path / "here", **own_prefect)
     said = here("storage", "set", *STACK).stderr
