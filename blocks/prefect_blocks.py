@@ -12,7 +12,7 @@ from collectors.errors import Unreachable
 
 NAME = "collect"
 SLUGS = {role: f"collect-{role}" for role in ROLES}
-SECONDS_TO_ANSWER = 10.0  # a busy one takes its time, and nothing can be done without its answer
+SECONDS_TO_ANSWER = 3.0
 LONGEST_REASON = 200
 
 

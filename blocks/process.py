@@ -18,17 +18,19 @@ def identity(pid: int) -> str:
 
 def is_gone(owner: str | None) -> bool:
     """True only if `owner` ran on this machine and certainly does not run any more."""
-    return _is_of_this_machine(owner or "") and not _runs(owner)
+    place, pid, born = _parted(owner or "")
+    return place == _place() and pid.isdigit() and not _runs(int(pid), born)
 
 
 def is_here(process: str) -> bool:
     """True only if `process` certainly runs, on this machine."""
-    return _is_of_this_machine(process) and _runs(process)
+    place, pid, born = _parted(process)
+    return place == _place() and pid.isdigit() and _runs(int(pid), born)
 
 
 def pid_of(process: str) -> int:
     """The number in what `identity` has made of it."""
-    return int(process.split(":")[1])
+    return int(_parted(process)[1])
 
 
 @contextmanager
@@ -42,14 +44,14 @@ def locked(path: Path, flags: int = 0) -> Iterator[None]:
         os.close(handle)
 
 
-def _is_of_this_machine(process: str) -> bool:
-    host, _, rest = process.partition(":")
-    return host == _place() and rest.partition(":")[0].isdigit()
+def _parted(process: str) -> tuple[str, str, str]:
+    place, _, rest = process.partition(":")
+    pid, _, born = rest.partition(":")
+    return place, pid, born
 
 
-def _runs(process: str) -> bool:
-    pid = pid_of(process)
-    return _exists(pid) and _born(pid) == process.split(":", 2)[2]
+def _runs(pid: int, born: str) -> bool:
+    return _exists(pid) and _born(pid) == born
 
 
 def _place() -> str:

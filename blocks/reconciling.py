@@ -72,14 +72,12 @@ def _cached(storage: Storage, tenant: str, collection: str, kind: str, rows: Mar
             yield Difference(kind, keys[key], "another copy in the cache")
 
 
-def discard_orphans(storage: Storage, tenant: str, collection: str) -> int:
+def discard(storage: Storage, tenant: str, collection: str, orphans: list[Difference]) -> None:
     """Take away documents that have no row although the source was read whole: no run would ever touch them again."""
-    orphans = [each for each in differences(storage, tenant, collection) if each.what == NO_ROW]
     for kind in KINDS:
         ids = [each.id for each in orphans if each.kind == kind]
         storage.documents.discard(tenant, collection, kind, ids)
         storage.cache.drop(tenant, keys_of(tenant, collection, ((kind, id) for id in ids)))
-    return len(orphans)
 
 
 def make_due(storage: Storage, tenant: str, collection: str, found: list[Difference]) -> None:

@@ -55,7 +55,7 @@ class Ledger(Protocol):
     def observe(self) -> int: ...
 
     def replace(
-        self, claim: RunClaim, lost: Sequence[Batch], found: Sequence[Batch], refused: Sequence[Refusal] = ()
+        self, claim: RunClaim, lost: Sequence[Batch], found: Sequence[Batch], refused: Sequence[Refusal]
     ) -> None:
         """From one transaction on `found` and `refused` count, and `lost` do not."""
 

@@ -33,10 +33,9 @@ def read(
         return Written({key: thing for key, thing in some.items() if kept(thing)})
 
     found = cache.read(keys, load, lasting)
-    kept_ones = {key: opened(value) for key, value in found.items() if key not in made}
-    things = made | {key: thing for key, thing in kept_ones.items() if thing is not None}
-    if spoilt := [key for key in found if key not in things]:
-        things |= make(spoilt)
+    things = made | {key: opened(found[key]) for key in found if key not in made}  # what was made is not read again
+    if spoilt := [key for key, thing in things.items() if thing is None]:
+        things = {key: things[key] for key in things if key not in spoilt} | make(spoilt)
     return {key: things[key] for key in keys if key in things}
 
 

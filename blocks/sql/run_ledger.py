@@ -60,7 +60,7 @@ class RunLedger:
 
     @repeatable
     def replace(
-        self, claim: RunClaim, lost: Sequence[Batch], found: Sequence[Batch], refused: Sequence[Refusal] = ()
+        self, claim: RunClaim, lost: Sequence[Batch], found: Sequence[Batch], refused: Sequence[Refusal]
     ) -> None:
         """Raises Fenced when another process leads the run now."""
         with self._database.write() as connection:

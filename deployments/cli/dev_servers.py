@@ -1,6 +1,7 @@
 """`dev-servers`: private servers of the full stack on this machine."""
 
 import shlex
+from dataclasses import astuple
 from typing import Any
 
 from cyclopts import App
@@ -57,7 +58,7 @@ def down() -> int:
     servers = [each for each in of_home(settings.home) if each.pid]
     all_down(servers)
     say("{count} servers ended", count=len(servers))
-    if settings.addresses:
+    if settings.addresses and {each.server.url for each in servers}.intersection(astuple(settings.addresses)):
         say("the stores are there again with: {up}; back to two files: {back}", up=UP, back=BACK)
     return 0
 

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from blocks.reconciling import differences, discard_orphans, make_due
+from blocks.reconciling import NO_ROW, differences, discard, make_due
 from blocks.settings import Settings
 from blocks.stores import open_storage
 from deployments.cli.choosing import meant
@@ -45,10 +45,12 @@ def reconcile(collection: str, /, *, repair: bool = False, tenant: str = "defaul
     say("{count} records differ; the collection is collected again", count=len(found))
     ended = run(name, tenant=tenant)
     with open_storage(Settings.load()) as storage:
-        if ended == 0 and (orphans := discard_orphans(storage, tenant, name)):
-            say("{count} documents without a row, and unknown to the source, were taken away", count=orphans)
         left = differences(storage, tenant, name)
-    if left:
+        orphans = [each for each in left if each.what == NO_ROW and ended == 0]
+        discard(storage, tenant, name, orphans)
+    if orphans:
+        say("{count} documents without a row, and unknown to the source, were taken away", count=len(orphans))
+    if left := [each for each in left if each not in orphans]:
         say("{count} records differ still: the source does not have them, or has an older version", count=len(left))
     return ended or (DIFFERENT if left else 0)
 

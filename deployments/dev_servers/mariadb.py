@@ -19,6 +19,11 @@ class MariaDb(Server):
         return super().program() if shutil.which(INSTALLER) else None
 
     @property
+    def environment(self) -> dict[str, str]:
+        # Of its own: a server that starts takes away what looks left behind there, also what others are using.
+        return {"TMPDIR": str(self.folder)}
+
+    @property
     def url(self) -> str:
         return f"mysql+pymysql://{USER}:{self.secret}@{HOST}:{self.port}/{DATABASE}"
 
@@ -31,21 +36,13 @@ class MariaDb(Server):
         write_secret(self._first, "".join(f"{each};\n" for each in statements))
         # The other method leaves a root without a password to everybody on this machine.
         safe = ["--auth-root-authentication-method=socket", "--skip-test-db"]
-        self.make_data([INSTALLER, "--no-defaults", *safe, *self._user, self._temporary], "--datadir")
+        self.make_data([INSTALLER, "--no-defaults", *safe, *self._user], "--datadir")
 
     def command(self) -> list[str]:
         # A socket's name must be short: one without a folder stands in the data folder.
         where = [f"--datadir={self.data}", "--socket=socket", f"--pid-file={self.folder / 'pid'}"]
         listening = [f"--port={self.port}", f"--bind-address={HOST}", "--skip-name-resolve"]
-        return [
-            str(self.program()),
-            "--no-defaults",
-            *self._user,
-            self._temporary,
-            *where,
-            *listening,
-            f"--init-file={self._first}",
-        ]
+        return [str(self.program()), "--no-defaults", *self._user, *where, *listening, f"--init-file={self._first}"]
 
     def greet(self) -> None:
         import pymysql
@@ -55,13 +52,6 @@ class MariaDb(Server):
     @property
     def _first(self) -> Path:
         return self.folder / "init.sql"
-
-    @property
-    def _temporary(self) -> str:
-        """A folder of its own: a server that starts takes away what looks like left there, also that of others."""
-        folder = self.folder / "tmp"
-        folder.mkdir(exist_ok=True)
-        return f"--tmpdir={folder}"
 
     @property
     def _user(self) -> list[str]:

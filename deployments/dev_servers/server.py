@@ -77,7 +77,9 @@ class Server(ABC):
         with self.log.open("ab") as output:
             pipes = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
             # From where it stands: mariadb-install-db cannot read a path with blanks.
-            subprocess.run([*command, f"{option}=./fresh"], cwd=self.folder, check=True, **pipes, **self.runs_as)
+            environment = {**os.environ, **self.environment}
+            command = [*command, f"{option}=./fresh"]
+            subprocess.run(command, cwd=self.folder, env=environment, check=True, **pipes, **self.runs_as)
         fresh.rename(self.data)
 
 

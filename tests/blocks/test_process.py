@@ -4,10 +4,15 @@ import os
 
 import pytest
 
-from blocks.process import identity, is_gone, this_process
+from blocks.process import identity, is_gone, is_here, this_process
 
 HERE = this_process().split(":")[0]
 RENAMED = "import sys; open('/proc/self/comm', 'w').write(') Z 1 2'); print('ready', flush=True); input()"
+
+
+def test_a_name_that_was_cut_is_no_process_that_lives():
+    cut = this_process().rpartition(":")[0]
+    assert is_gone(cut) and not is_here(cut)
 
 
 def test_this_process_is_alive():

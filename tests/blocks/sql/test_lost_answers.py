@@ -183,7 +183,7 @@ def test_what_takes_the_place_of_a_lost_batch(mysql, beyond, proxy, run, claim, 
     lost, found = (new_batch(new_case("1"), run_id=run.run_id, observation=seen) for seen in (1, 2))
     Shards(mysql).checkpoint(claim, 0, None, [lost], [], read=1)
     proxy.when(b"COMMIT", end)
-    RunLedger(beyond).replace(run, [lost], [found])
+    RunLedger(beyond).replace(run, [lost], [found], [])
     assert not proxy.awaits
     assert {row["observation"]: (row["stage"], row["confirmed"]) for row in stored(mysql, "batch")} == {
         1: ("refetched", False), 2: ("published", True),
