@@ -6,13 +6,13 @@ hand; so does the end of its stdin with `--while-fed`, which comes however its p
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable
 
 from anyio import to_thread
 
+from blocks.children import MISCONFIGURED, when_stdin_ends
 from blocks.settings import Settings, language
 from blocks.stores import Storage, open_storage
 from collectors.consuming import Consumer
@@ -24,7 +24,6 @@ from collectors.pacing import pauses
 
 WHILE_FED = "--while-fed"
 IDLE_SECONDS = 1.0
-MISCONFIGURED = 2
 log = logging.getLogger(__name__)
 
 
@@ -69,15 +68,9 @@ async def _load_until_told(while_fed: bool) -> None:
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop.set)
     if while_fed:
-        loop.add_reader(sys.stdin, _hear, loop, stop)
+        when_stdin_ends(stop.set)
     with open_storage(Settings.load()) as storage:
         await load(storage, stop, lambda: print("ready", flush=True))
-
-
-def _hear(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    if not os.read(sys.stdin.fileno(), 1024):
-        loop.remove_reader(sys.stdin)
-        stop.set()
 
 
 def main() -> int:

@@ -3,11 +3,12 @@
 import time
 from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from blocks.sql.catalog import Catalog
 from collectors.errors import in_a_line
-from collectors.states import OPEN_RUNS, RunState, ShardState
+from collectors.states import OPEN_RUNS, Desired, RunState, ShardState
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,83 @@ def as_json(done: Report) -> dict[str, Any]:
         "delays": {name: round(seconds, 3) for name, seconds in done.delays.items()},
         "error": done.error,
     }
+
+
+def status_of(catalog: Catalog, row: dict[str, Any], done: Report) -> dict[str, Any]:
+    """The shape of `collect status RUN --json`, and of the service."""
+    records = done.records
+    return {
+        "run_id": done.run_id,
+        "collection": done.collection,
+        "state": done.state,
+        "mode": done.mode,
+        "reason": row["reason"] or _deserted(catalog, row),
+        "progress": {
+            "total": done.total,
+            "current": records["fetched"],
+            "success": done.loaded,
+            "failure": records["quarantined"],
+            "phase": done.phase,
+        },
+        "shards": dict(Counter(shard.state for shard in done.shards)),
+        "errors": [error for error in (done.error, *(shard.error for shard in done.shards)) if error],
+        "seconds": round(done.seconds, 3),
+        "created_at": moment(row["created_at"]),
+        "ended_at": moment(row["ended_at"]),
+        "flow_run_id": done.flow_run_id,
+    }
+
+
+def _deserted(catalog: Catalog, row: dict[str, Any]) -> str | None:
+    if row["state"] in OPEN_RUNS and not catalog.seconds_held(row["run_id"]):
+        if row["awaited"] and row["desired"] == Desired.RUN:
+            return "waits to be carried out by the service: collect serve"
+        return f"no process works on it; go on with: collect resume {row['run_id']}"
+    return None
+
+
+def run_of(row: dict[str, Any]) -> dict[str, Any]:
+    """A run in a list of the service: what stands in its row."""
+    return {
+        "run_id": row["run_id"],
+        "collection": row["collection"],
+        "state": row["state"],
+        "mode": row["mode"],
+        "created_at": moment(row["created_at"]),
+        "ended_at": moment(row["ended_at"]),
+        "error": in_a_line(row["error"]),
+    }
+
+
+def shard_of(each: ShardReport) -> dict[str, Any]:
+    """The shape of `collect shards RUN --json`, and of the service."""
+    return {
+        "shard_id": each.shard_id,
+        "state": each.state,
+        "stage": each.stage,
+        "range": each.label,
+        "progress": {"current": each.fetched, "total": each.estimate},
+        "quarantined": each.quarantined,
+        "attempts": each.attempts,
+        "seconds": round(each.seconds, 3),
+        "error": each.error,
+        "errors": [each.error] if each.error else [],
+        "retry_count": max(0, each.attempts - 1),
+        "waiting_for": None,
+    }
+
+
+def refused_of(each: dict[str, Any]) -> dict[str, Any]:
+    """The shape of `collect quarantine --json`, and of the service."""
+    told = {"payload": each["payload"].decode(errors="replace"), "created_at": moment(each["created_at"])}
+    return {str(name): told.get(name, value) for name, value in each.items()}
+
+
+def moment(microseconds: int | None) -> str | None:
+    """ISO 8601 in the local zone, with its offset."""
+    if microseconds is None:
+        return None
+    return datetime.fromtimestamp(microseconds / 1_000_000).astimezone().isoformat(timespec="seconds")
 
 
 def in_words(delays: dict[str, float]) -> str:

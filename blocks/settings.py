@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +80,36 @@ class Settings:
                 home=self.home,
                 why=error.strerror,
             ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """How the service is run.
+
+    With a `work_pool` its workers carry out what is asked for, else the service itself. `allowed_sources` are the
+    addresses that may be named through REST; `requests_per_second` are those of one tenant in one process.
+    """
+
+    work_pool: str | None = None
+    allowed_sources: tuple[str, ...] = ()
+    requests_per_second: float = 1_000.0
+
+    @classmethod
+    def load(cls) -> "Service":
+        """From COLLECT_WORK_POOL, COLLECT_ALLOWED_SOURCES (with commas between) and COLLECT_REQUESTS_PER_SECOND.
+
+        Raises Misconfigured.
+        """
+        allowed = (os.environ.get("COLLECT_ALLOWED_SOURCES") or "").replace(" ", "")
+        rate = os.environ.get("COLLECT_REQUESTS_PER_SECOND") or "1000"
+        if not re.fullmatch(r"[1-9]\d{0,8}", rate):
+            raise Misconfigured(
+                "COLLECT_REQUESTS_PER_SECOND is {rate}",
+                "It has to be a whole number, 1 or more.",
+                code="COL-0698",
+                rate=f"{rate!r:.40}",
+            )
+        return cls(os.environ.get("COLLECT_WORK_POOL") or None, tuple(filter(None, allowed.split(","))), float(rate))
 
 
 def language() -> str:

@@ -13,9 +13,12 @@ from blocks.queues.direct import DirectQueue
 from blocks.settings import Settings
 from blocks.sql.catalog import Catalog
 from blocks.sql.database import Database
+from blocks.sql.keys import Keys
+from blocks.sql.requests import Requests
 from blocks.sql.rows import Rows
 from blocks.sql.run_ledger import RunLedger
 from blocks.sql.shards import Shards
+from blocks.sql.spool import Spool
 from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.tables import SCHEMA, catalog, documents
 from collectors.interfaces import Cache, Deliveries, Documents, Queue
@@ -25,6 +28,9 @@ from collectors.loading import Loader
 @dataclass(frozen=True, slots=True)
 class Storage:
     catalog: Catalog
+    requests: Requests
+    keys: Keys
+    spool: Spool
     shards: Shards
     ledger: RunLedger
     rows: Rows
@@ -83,7 +89,8 @@ def _full_stack(settings: Settings, outage: float) -> Iterator[Storage]:
 def _storage(
     main: Database, rows: Rows, details: Documents, cache: Cache, queue: Queue, deliveries: Deliveries | None = None
 ) -> Storage:
-    return Storage(Catalog(main), Shards(main), RunLedger(main), rows, details, cache, queue, deliveries)
+    kept = Catalog(main), Requests(main), Keys(main), Spool(main), Shards(main), RunLedger(main)
+    return Storage(*kept, rows, details, cache, queue, deliveries)
 
 
 def _upgrade(connection: Connection, schema: int) -> None:

@@ -5,9 +5,10 @@ from itertools import chain
 from typing import Any
 
 from blocks.caches import written
+from blocks.reports import moment
 from blocks.stores import Storage
 from collectors.caching import record_key, search_key, tree_key
-from collectors.models import Hit, parts_of
+from collectors.models import Hit, origin_of, parts_of
 from collectors.trees import nested
 
 OF_A_DIRECTORY = ("id", "parent_id", "name", "path")
@@ -23,6 +24,30 @@ def records(storage: Storage, tenant: str, wanted: Iterable[tuple[str, str]], id
         return {key: record for key, record in found.items() if record}
 
     return list(written.read(storage.cache, list(of), load, kept=lambda record: record["content"] is not None).values())
+
+
+def shown(record: dict[str, Any]) -> dict[str, Any]:
+    """A record for people: its first and its last batch as where they came from."""
+    at = {name: record.pop(name) for name in ("first_batch", "create_time", "last_batch", "update_time")}
+    return record | {
+        "first": _origin(at["first_batch"], at["create_time"]),
+        "last": _origin(at["last_batch"], at["update_time"]),
+    }
+
+
+def _origin(batch_id: str, at: int) -> dict[str, Any] | None:
+    """Pages are counted from 1 for people. None of a record that is marked to be written anew."""
+    if not batch_id:
+        return None
+    run_id, shard_id, page, part, observation = origin_of(batch_id)
+    return {
+        "run_id": run_id,
+        "shard_id": shard_id,
+        "page": page + 1,
+        "part": part + 1,
+        "observation": observation,
+        "at": moment(at),
+    }
 
 
 def tree(storage: Storage, tenant: str, collection: str) -> tuple[list[dict[str, Any]], int]:

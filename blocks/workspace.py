@@ -5,14 +5,14 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from blocks.imported import Imported
 from blocks.process import this_process
 from blocks.settings import Settings, secret
 from blocks.sql.database import LONGEST_OUTAGE
 from blocks.stores import Storage, open_storage
 from collectors.interfaces import Collector
 from collectors.models import Collection
-from collectors.outbound import Http
-from collectors.registry import connected
+from collectors.registry import IMPORT, connected
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,6 @@ class Workspace:
     collection: Collection
     storage: Storage
     collector: Collector
-    http: Http
 
 
 _current: ContextVar[Workspace | None] = ContextVar("workspace", default=None)
@@ -37,11 +36,20 @@ async def workspace(run_id: str) -> AsyncIterator[Workspace]:
         return
     with open_storage(Settings.load(), LONGEST_OUTAGE) as storage:
         collection = Collection.model_validate_json(storage.catalog.run(run_id)["definition"])
-        async with connected(collection, secret) as (collector, http):
-            opened = Workspace(run_id, this_process(), collection, storage, collector, http)
+        async with _source(run_id, collection, storage) as collector:
+            opened = Workspace(run_id, this_process(), collection, storage, collector)
             token = _current.set(opened)
             try:
                 yield opened
             finally:
                 _current.reset(token)
                 await storage.queue.close()
+
+
+@asynccontextmanager
+async def _source(run_id: str, collection: Collection, storage: Storage) -> AsyncIterator[Collector]:
+    if collection.collector == IMPORT:
+        yield Imported(storage.spool, run_id)
+    else:
+        async with connected(collection, secret) as (collector, _):
+            yield collector

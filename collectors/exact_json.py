@@ -71,6 +71,11 @@ def flaw_outside_records(value: Any) -> Rejected | None:
     return _flaw(value)
 
 
+def flaw(value: dict[str, Any]) -> Rejected | None:
+    """What of an object cannot be kept."""
+    return _first(map(_flaw, (*value, *value.values())))
+
+
 def _keys_kept(body: bytes) -> bool:
     try:
         json.loads(body, object_pairs_hook=_once)
@@ -125,7 +130,7 @@ def _object(pairs: list[tuple[str, Any]]) -> Any:
         return _unkept(found[TOO_DEEP], "too-deep", "is nested too deep, from {found}", "COL-0509")
     if len(found) < len(pairs):
         found = _together(pairs)
-    if why := _first(map(_flaw, (*found, *found.values()))):
+    if why := flaw(found):
         found = Flawed(found)
         found.why = why
     return found

@@ -85,7 +85,6 @@ class Http:
             timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT)),
             trust_env=False,
         )
-        self.first_request_at: float | None = None
         self.limits: dict[str, str] = {}  # the rate headers of the last answer
 
     async def __aenter__(self) -> Self:
@@ -161,7 +160,6 @@ class Http:
         raise AssertionError("unreachable")
 
     async def _once(self, request: httpx.Request) -> Any:
-        self.first_request_at = self.first_request_at or time.time()
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._followed(request)

@@ -56,3 +56,23 @@ class Pace:
     async def turn(self) -> None:
         while (remaining := self.remaining) > 0:
             await asyncio.sleep(remaining)
+
+
+class Bucket:
+    """A token bucket: `rate` turns a second on the average, and `burst` of them at once.
+
+    Turner, New Directions in Communications, 1986.
+    """
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._burst, self._clock = rate, burst, clock
+        self._tokens, self._at = burst, clock()
+
+    def take(self) -> float:
+        """0 when this is one's turn, else the seconds until the next one comes; none is taken then."""
+        now = self._clock()
+        self._tokens, self._at = min(self._burst, self._tokens + (now - self._at) * self._rate), now
+        if self._tokens < 1:
+            return (1 - self._tokens) / self._rate
+        self._tokens -= 1
+        return 0.0

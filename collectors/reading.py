@@ -135,7 +135,7 @@ def sift(collector: Collector, stage: str, items: Sequence[Any]) -> tuple[list[R
         except Rejected as error:
             refused.append(quarantined(position, item, error))
         except ValidationError as error:
-            refused.append(quarantined(position, item, _invalid(error)))
+            refused.append(quarantined(position, item, invalid(error)))
         except Exception as error:  # noqa: BLE001 - a malformed item may make a mapping raise anything
             malformed = Rejected("malformed", "cannot be mapped: {error}", code="COL-0504", error=f"{error!r:.300}")
             refused.append(quarantined(position, item, malformed))
@@ -150,7 +150,8 @@ def _record(collector: Collector, stage: str, item: Any) -> Record:
     return record
 
 
-def _invalid(error: ValidationError) -> Rejected:
+def invalid(error: ValidationError) -> Rejected:
+    """The first of what is wrong with a record."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     why = first["msg"].removeprefix("Value error, ")

@@ -24,6 +24,7 @@ KINDS = {
     type(None): "nothing", bool: "yes or no", int: "a number", float: "a number", str: "text", date: "a date",
     datetime: "a date", list: "a list", dict: "further keys",
 }  # fmt: skip
+IMPORT = "import"  # what is sent to the service: nothing to ask, and no collector's name
 BUILT_IN = {"kiwi": "collectors.sources.kiwi:Kiwi", "testrail": "collectors.sources.testrail:TestRail"}
 ABILITIES = ("connection", "survey", "fetch", "map")
 
@@ -34,6 +35,12 @@ def names() -> list[str]:
 
 def load(name: str) -> type[Collector]:
     """The collector's class. Raises Misconfigured when none or several have that name, or the one cannot be used."""
+    if name == IMPORT:
+        raise Misconfigured(
+            "what is imported is sent, and not collected: there is no source to ask",
+            "Send it: POST /api/testcase/import, see docs/service.md",
+            code="COL-0237",
+        )
     match _offered(name):
         case []:
             raise Misconfigured(

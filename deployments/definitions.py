@@ -56,6 +56,27 @@ def resolve(name_or_file: str, overrides: Sequence[str], catalog: Catalog | None
     return Resolved(_checked(changed, name_or_file), of_file)
 
 
+def known_all(catalog: Catalog, tenant: str) -> list[Collection]:
+    """Those collected before, and those that are shipped, by name."""
+    ours = [each.model_copy(update={"tenant": tenant}) for each in shipped()]
+    found = {each.name: each for each in [*ours, *catalog.definitions(tenant)]}
+    return [found[name] for name in sorted(found)]
+
+
+def known(name: str, catalog: Catalog, tenant: str) -> Collection:
+    """By its name alone, never a file. Raises Misconfigured."""
+    if found := looked_for(name, catalog, tenant):
+        return found
+    raise Misconfigured(
+        "there is no collection {name}", "List them with: collect list", code="COL-0204", name=f"{name:.100}"
+    )
+
+
+def looked_for(name: str, catalog: Catalog, tenant: str) -> Collection | None:
+    found = catalog.definition(tenant, name) or {each.name: each for each in shipped()}.get(name)
+    return found and found.model_copy(update={"tenant": tenant})
+
+
 def shipped() -> list[Collection]:
     return [_parsed(_read(path), str(path)) for path in sorted(SHIPPED.glob("*.yaml"))]
 

@@ -24,7 +24,12 @@ _begun: ContextVar[asyncio.Task[ShardState] | None] = ContextVar("begun", defaul
 
 @flow(name="shard", flow_run_name="{run_id}/{shard_id}", retries=0, persist_result=False)
 async def shard(run_id: str, shard_id: str) -> State:
-    """Read one shard of a run, from where its last checkpoint stands."""
+    """Read one shard of a run, from where its last checkpoint stands.
+
+    Args:
+        run_id: the run it belongs to
+        shard_id: the shard, as collect shards shows it
+    """
     async with workspace(run_id) as here:
         get_run_logger().info("reading")
         try:

@@ -1,5 +1,7 @@
 """The step that asks the source how much there is, and cuts it into shards."""
 
+import time
+
 from anyio import to_thread
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -14,9 +16,9 @@ from collectors.planning import plan
 async def plan_run(claim: RunClaim) -> int:
     """Save the run's plan; answers the number of shards. Asking again before it is saved does no harm."""
     async with workspace(claim.run_id) as here:
+        asked_at = time.time()
         stages = await here.collector.survey()
         plans = plan(stages, here.collection.strategy)
-        asked_at = here.http.first_request_at or 0.0
         await to_thread.run_sync(here.storage.catalog.save_plan, claim, plans, asked_at)
     for stage in stages:
         get_run_logger().info("%s: %s records", stage.name, f"{stage.total:,}")

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, case, func, insert, select, update
+from sqlalchemy import Connection, and_, case, exists, func, insert, or_, select, update
 
 from blocks.process import is_gone
 from blocks.sql import leases
 from blocks.sql.constructs import Upsert, now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.ledger import IS_OPEN
-from blocks.sql.tables import OBSERVATION, collection, counter, quarantine, run, shard
+from blocks.sql.tables import OBSERVATION, collection, counter, quarantine, run, shard, spool
 from blocks.sql.tables import batch as ledger
 from collectors.errors import Fenced, Misconfigured, Refused
 from collectors.interfaces import RunClaim
@@ -22,6 +22,7 @@ from collectors.states import OPEN_RUNS, RUN_MOVES, SHARD_MOVES, Desired, RunSta
 PERCENTILES = (50, 95, 99)
 # A run found RUNNING and held by nobody lost its process: it is taken over as it is.
 MAY_RUN = sources_of(RUN_MOVES, RunState.RUNNING) | {RunState.RUNNING}
+NOT_LED = (RunState.CREATED, RunState.PAUSED)
 
 
 class Catalog:
@@ -35,7 +36,7 @@ class Catalog:
     def register(self, definition: Collection) -> None:
         """Keep the definition; a new version only when it differs from the newest one."""
         with self._database.write() as connection:
-            _one_at_a_time(connection)
+            one_at_a_time(connection)
             _register(connection, definition)
 
     @repeatable
@@ -71,49 +72,19 @@ class Catalog:
         `of_file` is what its file says, without overrides: it is registered once the source has answered.
         A run that was interrupted, or whose process died, gives way: it becomes CANCELLED.
         """
-        run_id = secrets.token_hex(4)
+        run_id = new_run_id()
+        held = {"owner": owner, "fence": 1, "lease_until": leases.until(self.lease_seconds)}
         with self._database.write() as connection:
-            _one_at_a_time(connection)
-            superseded = self._give_way(connection, definition, run_id)
-            connection.execute(
-                insert(run).values(
-                    run_id=run_id,
-                    tenant=definition.tenant,
-                    collection=definition.name,
-                    mode=definition.mode,
-                    definition=definition.model_dump_json(),
-                    of_file=of_file and of_file.model_dump_json(),
-                    state=RunState.CREATED,
-                    desired=Desired.RUN,
-                    sweep=func.coalesce(
-                        select(counter.c.value).where(counter.c.name == OBSERVATION).scalar_subquery(), 0
-                    ),
-                    owner=owner,
-                    fence=1,
-                    lease_until=leases.until(self.lease_seconds),
-                    created_at=now(),
-                )
-            )
+            one_at_a_time(connection)
+            superseded = give_way(connection, definition, run_id)
+            add_run(connection, run_id, definition, of_file, **held)
         return RunClaim(run_id, owner, 1, superseded)
-
-    def _give_way(self, connection: Connection, definition: Collection, successor: str) -> str | None:
-        run_id = None
-        for run_id in _open_runs(connection, definition.tenant, definition.name):
-            _refuse_if_held(connection, definition.name, run_id)
-            ended = {"state": RunState.CANCELLED, "reason": f"superseded by run {successor}", "ended_at": now()}
-            connection.execute(update(run).where(run.c.run_id == run_id).values(ended | {"fence": run.c.fence + 1}))
-            connection.execute(
-                update(shard)
-                .where(shard.c.run_id == run_id, shard.c.state.in_(sources_of(SHARD_MOVES, ShardState.CANCELLED)))
-                .values(state=ShardState.CANCELLED, fence=shard.c.fence + 1)
-            )
-        return run_id
 
     @repeatable
     def seconds_held(self, run_id: str) -> float:
         """For how long the run or one of its shards is still held by a process that may be alive."""
         with self._database.read() as connection:
-            return _seconds_held(connection, run_id)
+            return seconds_held(connection, run_id)
 
     @contending
     def lead(self, run_id: str, owner: str, flow_run_id: str | None = None) -> RunClaim:
@@ -122,10 +93,10 @@ class Catalog:
         Raises Refused while another process works on the collection, or when the run has ended for good.
         """
         with self._database.write() as connection:
-            _one_at_a_time(connection)
+            one_at_a_time(connection)
             found = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().one()
             for other in _open_runs(connection, found["tenant"], found["collection"]):
-                if other != run_id or found["owner"] != owner or found["state"] != RunState.CREATED:
+                if other != run_id or found["owner"] != owner or found["state"] not in NOT_LED:
                     _refuse_if_held(connection, found["collection"], other)
             taken = connection.execute(
                 update(run)
@@ -175,7 +146,7 @@ class Catalog:
             for plan in plans
         ]
         with self._database.write() as connection:
-            _one_at_a_time(connection)
+            one_at_a_time(connection)
             led(connection, claim, planned=True, started_at=int(started_at * 1_000_000))
             known = connection.scalar(select(func.count()).where(shard.c.run_id == claim.run_id))
             if rows and not known:
@@ -216,13 +187,27 @@ class Catalog:
         return dict(row)
 
     @repeatable
-    def runs(self, tenant: str, collection_name: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
-        """Newest first."""
-        query = select(run).where(run.c.tenant == tenant).order_by(run.c.created_at.desc()).limit(limit)
+    def runs(
+        self,
+        tenant: str,
+        collection_name: str | None = None,
+        limit: int = 50,
+        state: RunState | None = None,
+        before: tuple[int, str] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Newest first; `before`: those older than the run of this (created_at, run id)."""
+        query = select(run).where(run.c.tenant == tenant)
         if collection_name:
             query = query.where(run.c.collection == collection_name)
+        if state:
+            query = query.where(run.c.state == state)
+        if before:
+            at, run_id = before
+            older = or_(run.c.created_at < at, and_(run.c.created_at == at, run.c.run_id < run_id))
+            query = query.where(older)
+        newest = query.order_by(run.c.created_at.desc(), run.c.run_id.desc()).limit(limit)
         with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+            return [dict(row) for row in connection.execute(newest).mappings()]
 
     @repeatable
     def collected(self, tenant: str) -> list[str]:
@@ -284,16 +269,17 @@ class Catalog:
 
     @repeatable
     def quarantined(
-        self, run_id: str | None = None, limit: int = 1000, tenant: str = "default"
+        self, run_id: str | None = None, limit: int = 1000, tenant: str = "default", start: int = 0
     ) -> list[dict[str, Any]]:
-        """What a run refused; without one, what all runs of the tenant did."""
-        query = select(quarantine).order_by(quarantine.c.created_at.desc(), quarantine.c.page, quarantine.c.position)
+        """What a run refused, from the `start`-th on; without one, what all runs of the tenant did."""
+        q = quarantine.c
+        query = select(quarantine).order_by(q.created_at.desc(), q.run_id, q.shard_id, q.page, q.position)
         if run_id:
             query = query.where(quarantine.c.run_id == run_id)
         else:
             query = query.join(run, run.c.run_id == quarantine.c.run_id).where(run.c.tenant == tenant)
         with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(query.limit(limit)).mappings()]
+            return [dict(row) for row in connection.execute(query.limit(limit).offset(start)).mappings()]
 
     @repeatable
     def refusals(self, run_id: str) -> list[dict[str, Any]]:
@@ -309,9 +295,50 @@ class Catalog:
             return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def _one_at_a_time(connection: Connection) -> None:
+def one_at_a_time(connection: Connection) -> None:
     """SQLite has one writer; elsewhere who begins, leads or plans a run waits here for others who do."""
     connection.execute(Upsert(counter, [(counter.c.value, counter.c.value)]).values(name=OBSERVATION, value=0))
+
+
+def new_run_id() -> str:
+    return secrets.token_hex(4)
+
+
+def add_run(
+    connection: Connection, run_id: str, definition: Collection, of_file: Collection | None, **values: Any
+) -> None:
+    now_observed = select(counter.c.value).where(counter.c.name == OBSERVATION).scalar_subquery()
+    connection.execute(
+        insert(run).values(
+            run_id=run_id,
+            tenant=definition.tenant,
+            collection=definition.name,
+            mode=definition.mode,
+            definition=definition.model_dump_json(),
+            of_file=of_file and of_file.model_dump_json(),
+            state=RunState.CREATED,
+            desired=Desired.RUN,
+            sweep=func.coalesce(now_observed, 0),
+            created_at=now(),
+            **values,
+        )
+    )
+
+
+def give_way(connection: Connection, definition: Collection, successor: str) -> str | None:
+    """Cancel what was interrupted of the collection; answers the last of it. Raises Refused while one is under way."""
+    run_id = None
+    for run_id in _open_runs(connection, definition.tenant, definition.name):
+        _refuse_if_held(connection, definition.name, run_id)
+        _refuse_if_awaited(connection, definition.name, run_id)
+        ended = {"state": RunState.CANCELLED, "reason": f"superseded by run {successor}", "ended_at": now()}
+        connection.execute(update(run).where(run.c.run_id == run_id).values(ended | {"fence": run.c.fence + 1}))
+        connection.execute(
+            update(shard)
+            .where(shard.c.run_id == run_id, shard.c.state.in_(sources_of(SHARD_MOVES, ShardState.CANCELLED)))
+            .values(state=ShardState.CANCELLED, fence=shard.c.fence + 1)
+        )
+    return run_id
 
 
 def led(connection: Connection, claim: RunClaim, *conditions: Any, **values: Any) -> None:
@@ -359,7 +386,7 @@ def _open_runs(connection: Connection, tenant: str, name: str) -> Sequence[str]:
 
 
 def _refuse_if_held(connection: Connection, name: str, run_id: str) -> None:
-    if _seconds_held(connection, run_id):
+    if seconds_held(connection, run_id):
         raise Refused(
             "collection {collection} is being collected by run {run}",
             "Watch it with: collect status {run}",
@@ -369,7 +396,21 @@ def _refuse_if_held(connection: Connection, name: str, run_id: str) -> None:
         )
 
 
-def _seconds_held(connection: Connection, run_id: str) -> float:
+def _refuse_if_awaited(connection: Connection, name: str, run_id: str) -> None:
+    """What the service has accepted is carried out; and what was sent with it is nowhere else."""
+    sent = exists().where(spool.c.run_id == run.c.run_id)
+    asked_for = and_(run.c.awaited.is_(True), run.c.desired == Desired.RUN)
+    if connection.scalar(select(run.c.run_id).where(run.c.run_id == run_id, or_(asked_for, sent))):
+        raise Refused(
+            "run {run} of collection {collection} waits to be carried out",
+            "Watch it with: collect status {run}; the service carries it out: collect serve",
+            code="COL-0408",
+            collection=name,
+            run=run_id,
+        )
+
+
+def seconds_held(connection: Connection, run_id: str) -> float:
     leased = [
         *connection.execute(select(run.c.owner, run.c.lease_until - now()).where(run.c.run_id == run_id)),
         *connection.execute(

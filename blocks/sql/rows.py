@@ -147,6 +147,37 @@ class Rows:
         return dict(row) if row else None
 
     @repeatable
+    def within(
+        self, tenant: str, collection: str, kind: str, parent: str | None, after: str, limit: int
+    ) -> list[dict[str, Any]]:
+        """The next rows by id of those in a directory, or in none; gone ones included, since others hang below them."""
+        t = RECORDS[kind]
+        query = select(*_shown(t)).where(_of(t, tenant, collection), t.c.parent_id == parent, t.c.id > after)
+        with self._database.read() as connection:
+            return [dict(row) for row in connection.execute(query.order_by(t.c.id).limit(limit)).mappings()]
+
+    @repeatable
+    def lost(self, tenant: str, collection: str, kind: str, after: str, limit: int) -> list[dict[str, Any]]:
+        """The next live rows by id of those whose place is not known."""
+        t = RECORDS[kind]
+        nowhere = and_(t.c.path.is_(None), t.c.deleted.is_(False), t.c.id > after)
+        query = select(*_shown(t)).where(_of(t, tenant, collection), nowhere).order_by(t.c.id).limit(limit)
+        with self._database.read() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    @repeatable
+    def above(self, tenant: str, collection: str, kind: str, id: str) -> list[str]:
+        """The ids of the directories it lies in, the highest first, as far as they are known; each once."""
+        found: list[str] = []
+        with self._database.read() as connection:
+            while parent := connection.scalar(_parent(kind, tenant, collection, id)):
+                if parent in found:
+                    break
+                found.insert(0, parent)
+                kind, id = "directory", parent
+        return found
+
+    @repeatable
     def cases_by_directory(self, tenant: str, collection: str) -> dict[str | None, int]:
         c = test_case.c
         query = (
@@ -183,6 +214,15 @@ class Rows:
                 if connection.execute(query).first():
                     return True
         return False
+
+
+def _shown(table: Table) -> list[Any]:
+    return [table.c[name].label(name) for name in ("id", "parent_id", "name", "path", "deleted")]
+
+
+def _parent(kind: str, tenant: str, collection: str, id: str) -> Any:
+    table = RECORDS[kind]
+    return select(table.c.parent_id).where(_of(table, tenant, collection), table.c.id == id)
 
 
 def _of(table: Table, tenant: str, collection: str) -> Any:

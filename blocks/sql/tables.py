@@ -8,8 +8,8 @@ from sqlalchemy.dialects.mysql import LONGTEXT, MEDIUMBLOB
 
 from blocks.documents import search_index
 
-# 2: the index of the documents for search. 3: when the page of a batch had arrived.
-SCHEMA = 3
+# 2: the index of the documents for search. 3: when the page of a batch had arrived. 4: what the service needs.
+SCHEMA = 4
 LONG = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
 BYTES = LargeBinary().with_variant(MEDIUMBLOB(), "mysql", "mariadb")
 
@@ -56,7 +56,9 @@ run = Table(
     Column("started_at", BigInteger),
     Column("ended_at", BigInteger),
     Column("error", LONG),
+    Column("awaited", Boolean),
     Index("run_of_collection", "tenant", "collection", "created_at"),
+    Index("run_awaited", "awaited", "state"),
 )
 
 shard = Table(
@@ -123,6 +125,41 @@ counter = Table(
     catalog,
     Column("name", String(64), primary_key=True),
     Column("value", BigInteger, nullable=False),
+)
+
+# What was asked for once under a key of the caller's is not done again when it is asked for again.
+request = Table(
+    "request",
+    catalog,
+    Column("tenant", String(64), primary_key=True),
+    Column("idempotency_key", String(255), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("run_id", String(32), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+spool = Table(
+    "spool",
+    catalog,
+    Column("run_id", String(32), primary_key=True),
+    Column("stage", String(64), primary_key=True),
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("size", Integer, nullable=False),
+    Column("content", BYTES, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+api_key = Table(
+    "api_key",
+    catalog,
+    Column("key_id", String(16), primary_key=True),
+    Column("secret_hash", String(64), nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
 )
 
 

@@ -30,6 +30,8 @@ COMMANDS = {
     "collectors": ("sources:collectors", "List the kinds of sources that can be collected, or show one."),
     "doctor": ("doctoring:doctor", "Check everything the platform needs, and repair what can be repaired safely."),
     "sample": ("serving:sample", "Serve a made-up test-management system to try things on."),
+    "serve": ("service:serve", "Serve import, tree, search and runs over HTTP, and carry the runs out."),
+    "keys": ("keys:keys", "Make, list and revoke keys of the service."),
     "up": ("serving:up", "Start this folder's Prefect server; it stays until collect down."),
     "down": ("serving:down", "End this folder's Prefect server."),
     "storage": ("storage:storage", "Say where the stores are, check them, make their tables."),

@@ -3,12 +3,12 @@
 from collections import Counter
 from typing import Any
 
-from blocks.reports import in_words
+from blocks.reports import in_words, moment
 from blocks.settings import Settings
 from blocks.stores import open_storage
 from collectors.language import spoken
 from deployments.cli.choosing import Limit
-from deployments.cli.output import duration, moment, print_json, print_rows, say, show_field
+from deployments.cli.output import duration, print_json, print_rows, say, show_field
 
 
 def ledger(run_id: str, /, *, limit: Limit = 20, json: bool = False) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 from blocks.settings import Settings
 from blocks.stores import open_storage
 from deployments.cli.output import print_rows
-from deployments.definitions import shipped
+from deployments.definitions import known_all
 
 
 def list_(*, tenant: str = "default", json: bool = False) -> int:
@@ -23,8 +23,7 @@ def list_(*, tenant: str = "default", json: bool = False) -> int:
         print an array of objects
     """
     with open_storage(Settings.load()) as storage:
-        known = {each.name: each for each in [*shipped(), *storage.catalog.definitions(tenant)]}
-        rows = [_collection(storage, each) for each in known.values()]
+        rows = [_collection(storage, each) for each in known_all(storage.catalog, tenant)]
     columns = {
         "COLLECTION": "name", "COLLECTOR": "collector", "SOURCE": "source", "DIRECTORIES": "directories",
         "CASES": "cases", "LAST RUN": "last_run", "STATE": "state",

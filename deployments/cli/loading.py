@@ -7,8 +7,9 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from blocks.loader import deliveries_of
-from blocks.loaders import kept_alive
+from blocks.children import kept_alive
+from blocks.loader import WHILE_FED, deliveries_of
+from blocks.loaders import MODULE
 from blocks.settings import Settings
 from blocks.stores import open_storage
 from deployments.cli.output import say
@@ -42,4 +43,4 @@ async def _side_by_side(replicas: int) -> int:
 
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, first)
-    return max(await asyncio.gather(*(kept_alive(stop) for _ in range(replicas))))
+    return max(await asyncio.gather(*(kept_alive(stop, MODULE, WHILE_FED) for _ in range(replicas))))

@@ -1,17 +1,14 @@
 """`status`, `shards`, `quarantine`: how runs stand, and what they refused."""
 
 import shlex
-from collections import Counter
 from typing import Any
 
-from blocks.reports import Report, report
+from blocks.reports import Report, refused_of, report, shard_of, status_of
 from blocks.settings import Settings
-from blocks.sql.catalog import Catalog
 from blocks.stores import open_storage
 from collectors.language import spoken
-from collectors.states import OPEN_RUNS
 from deployments.cli.choosing import MOST, Limit
-from deployments.cli.output import duration, moment, print_json, print_rows, say, show_field
+from deployments.cli.output import duration, print_json, print_rows, say, show_field
 
 
 def status(
@@ -41,8 +38,8 @@ def status(
         if run_id:
             row = catalog.run(run_id)
             done = report(catalog, run_id)
-            return _status_of_one(_status(catalog, row, done), done, json)
-        found = [_status(catalog, row, report(catalog, row["run_id"])) for row in catalog.runs(tenant, collection)]
+            return _status_of_one(status_of(catalog, row, done), done, json)
+        found = [status_of(catalog, row, report(catalog, row["run_id"])) for row in catalog.runs(tenant, collection)]
     columns = {
         "RUN": "run_id", "COLLECTION": "collection", "STATE": "state", "MODE": "mode", "DONE": _done,
         "STARTED": "created_at", "TOOK": _took,
@@ -86,36 +83,6 @@ def _status_of_one(found: dict[str, Any], done: Report, json: bool) -> int:
     return 0
 
 
-def _status(catalog: Catalog, row: dict[str, Any], done: Report) -> dict[str, Any]:
-    records = done.records
-    return {
-        "run_id": done.run_id,
-        "collection": done.collection,
-        "state": done.state,
-        "mode": done.mode,
-        "reason": row["reason"] or _deserted(catalog, row),
-        "progress": {
-            "total": done.total,
-            "current": records["fetched"],
-            "success": done.loaded,
-            "failure": records["quarantined"],
-            "phase": done.phase,
-        },
-        "shards": dict(Counter(shard.state for shard in done.shards)),
-        "errors": [error for error in (done.error, *(shard.error for shard in done.shards)) if error],
-        "seconds": round(done.seconds, 3),
-        "created_at": moment(row["created_at"]),
-        "ended_at": moment(row["ended_at"]),
-        "flow_run_id": done.flow_run_id,
-    }
-
-
-def _deserted(catalog: Catalog, row: dict[str, Any]) -> str | None:
-    if row["state"] in OPEN_RUNS and not catalog.seconds_held(row["run_id"]):
-        return f"no process works on it; go on with: collect resume {row['run_id']}"
-    return None
-
-
 def shards(run_id: str, /, *, json: bool = False) -> int:
     """Show the shards of a run.
 
@@ -131,7 +98,7 @@ def shards(run_id: str, /, *, json: bool = False) -> int:
         print an array of objects
     """
     with open_storage(Settings.load()) as storage:
-        found = [_shard(each) for each in report(storage.catalog, run_id).shards]
+        found = [shard_of(each) for each in report(storage.catalog, run_id).shards]
     columns = {
         "SHARD": "shard_id", "STATE": "state", "RANGE": "range", "DONE": _done, "TOOK": _took, "TRY": "attempts",
         "WHY": "error",
@@ -140,20 +107,6 @@ def shards(run_id: str, /, *, json: bool = False) -> int:
     if not found and not json:
         say("run {run} has no shards: its source was empty, or could not be asked", run=run_id)
     return 0
-
-
-def _shard(each: Any) -> dict[str, Any]:
-    return {
-        "shard_id": each.shard_id,
-        "state": each.state,
-        "stage": each.stage,
-        "range": each.label,
-        "progress": {"current": each.fetched, "total": each.estimate},
-        "quarantined": each.quarantined,
-        "attempts": each.attempts,
-        "seconds": round(each.seconds, 3),
-        "error": each.error,
-    }
 
 
 def quarantine(
@@ -179,7 +132,7 @@ def quarantine(
     with open_storage(Settings.load()) as storage:
         if run_id:
             storage.catalog.run(run_id)
-        found = [_refused(each) for each in storage.catalog.quarantined(run_id, limit + 1, tenant)]
+        found = [refused_of(each) for each in storage.catalog.quarantined(run_id, limit + 1, tenant)]
     columns = {
         "RUN": "run_id", "SHARD": "shard_id", "PAGE": lambda each: each["page"] + 1,
         "AT": _place, "ID": "record_id", "REASON": "reason", "WHAT": "message",
@@ -197,7 +150,3 @@ def quarantine(
 def _place(each: dict[str, Any]) -> int | str:
     """Where it stood on its page; what loading refused has no place there."""
     return each["position"] + 1 if each["position"] >= 0 else "-"
-
-
-def _refused(each: dict[str, Any]) -> dict[str, Any]:
-    return each | {"payload": each["payload"].decode(errors="replace"), "created_at": moment(each["created_at"])}

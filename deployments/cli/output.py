@@ -6,7 +6,6 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import orjson
@@ -55,10 +54,11 @@ def show_field(name: str, text: str, indent: str = "  ") -> None:
 
 
 def show_warnings() -> None:
-    """Say what a source makes us wait for; the flow's own log goes to Prefect."""
+    """Say what a source makes us wait for, and the like; the flow's own log goes to Prefect."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Visible())
-    logging.getLogger("collectors").addHandler(handler)
+    for room in ("collectors", "blocks", "deployments"):
+        logging.getLogger(room).addHandler(handler)
     logging.getLogger("stamina").addHandler(logging.NullHandler())  # it would say the same, in other words
 
 
@@ -132,13 +132,6 @@ def coloured(text: str, code: str) -> str:
     if "NO_COLOR" in os.environ or not sys.stdout.isatty():
         return text
     return f"\x1b[{code}m{text}\x1b[0m"
-
-
-def moment(microseconds: int | None) -> str | None:
-    """ISO 8601 in the local zone, with its offset."""
-    if microseconds is None:
-        return None
-    return datetime.fromtimestamp(microseconds / 1_000_000).astimezone().isoformat(timespec="seconds")
 
 
 def duration(seconds: float) -> str:

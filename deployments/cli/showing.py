@@ -9,9 +9,8 @@ from blocks.settings import Settings
 from blocks.stores import open_storage
 from collectors.errors import Misconfigured
 from collectors.language import spoken
-from collectors.models import origin_of
 from deployments.cli.choosing import meant
-from deployments.cli.output import moment, print_json, show_field, visible
+from deployments.cli.output import print_json, show_field, visible
 
 KINDS = ("directory", "case")
 
@@ -47,7 +46,7 @@ def show(
     with open_storage(Settings.load()) as storage:
         names = [meant(storage, collection, tenant)] if collection else storage.catalog.collected(tenant)
         wanted = [(name, of_kind) for name in names for of_kind in ([kind] if kind else KINDS)]
-        record = _shown(_only(views.records(storage, tenant, wanted, id), id))
+        record = views.shown(_only(views.records(storage, tenant, wanted, id), id))
     if json:
         print_json(record)
     else:
@@ -75,30 +74,6 @@ def _only(found: list[dict[str, Any]], id: str) -> dict[str, Any]:
             kind=found[0]["kind"],
         )
     return found[0]
-
-
-def _shown(record: dict[str, Any]) -> dict[str, Any]:
-    """Its first and its last batch as where they came from."""
-    at = {name: record.pop(name) for name in ("first_batch", "create_time", "last_batch", "update_time")}
-    return record | {
-        "first": _origin(at["first_batch"], at["create_time"]),
-        "last": _origin(at["last_batch"], at["update_time"]),
-    }
-
-
-def _origin(batch_id: str, at: int) -> dict[str, Any] | None:
-    """Pages are counted from 1 for people. None of a record that is marked to be written anew."""
-    if not batch_id:
-        return None
-    run_id, shard_id, page, part, observation = origin_of(batch_id)
-    return {
-        "run_id": run_id,
-        "shard_id": shard_id,
-        "page": page + 1,
-        "part": part + 1,
-        "observation": observation,
-        "at": moment(at),
-    }
 
 
 def _print(record: dict[str, Any]) -> None:

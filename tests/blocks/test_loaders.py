@@ -1,9 +1,6 @@
-"""Loader processes kept alive, and ended, whatever became of them."""
+"""A loader beside a run."""
 
 import asyncio
-import os
-import signal
-from pathlib import Path
 
 import pytest
 
@@ -19,25 +16,6 @@ ADDRESSES = [
     "redis://127.0.0.1:9/0",
     "amqp://u:p@127.0.0.1:9/%2F",
 ]
-
-
-def children() -> list[int]:
-    own = os.getpid()
-    return [int(pid) for pid in Path(f"/proc/{own}/task/{own}/children").read_text().split()]
-
-
-async def test_a_loader_that_is_frozen_is_not_waited_for_for_ever(monkeypatch):
-    monkeypatch.setattr(loaders, "SECONDS_TO_FINISH", 0.5)
-    before, stop = set(children()), asyncio.Event()
-    keeping = asyncio.create_task(loaders.kept_alive(stop))
-    while not (started := set(children()) - before):
-        await asyncio.sleep(0)
-    (loader,) = started
-    os.kill(loader, signal.SIGSTOP)
-    stop.set()
-    async with asyncio.timeout(10):
-        assert await keeping == 0
-    assert loader not in children()
 
 
 async def test_a_run_whose_loader_cannot_work_is_stopped_and_told(tmp_path, monkeypatch):

@@ -18,15 +18,18 @@ def add_table(
 ) -> None:
     if not _found().has_table(name):
         op.create_table(name, *columns, sa.PrimaryKeyConstraint(*key), **options)
-    present = {index["name"] for index in _found().get_indexes(name)}
     for index, of in indexes.items():
-        if index not in present:
-            op.create_index(index, name, of)
+        add_index(index, name, of)
 
 
 def add_column(table: str, column: sa.Column) -> None:
     if column.name not in {each["name"] for each in _found().get_columns(table)}:
         op.add_column(table, column)
+
+
+def add_index(name: str, table: str, columns: Sequence[str]) -> None:
+    if name not in {index["name"] for index in _found().get_indexes(table)}:
+        op.create_index(name, table, columns)
 
 
 def _found() -> sa.Inspector:

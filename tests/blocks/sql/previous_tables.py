@@ -89,6 +89,7 @@ Table(
     ),
     Column("published_at", BigInteger, nullable=False),
     Column("done_at", BigInteger),
+    Column("arrived_at", BigInteger),
     Index("batch_of_run", "run_id"),
     Index("batch_of_collection", "tenant", "collection", "stage"),
 )

@@ -1,0 +1,87 @@
+"""Keys of the service: who may ask it for what, and until when. A secret is shown once; its hash is kept."""
+
+import hashlib
+import hmac
+import secrets
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from sqlalchemy import insert, literal, select, update
+
+from blocks.sql.constructs import now
+from blocks.sql.database import Database, contending, repeatable
+from blocks.sql.tables import api_key
+from collectors.errors import Misconfigured
+
+PREFIX = "pck"
+A_DAY = 24 * 3600 * 1_000_000
+
+
+class Role(IntEnum):
+    """Each may do what those before it may."""
+
+    VIEWER = 1
+    OPERATOR = 2
+    ADMIN = 3
+
+
+class Caller(NamedTuple):
+    """Whose key it is, and what it may do."""
+
+    key_id: str
+    tenant: str
+    role: Role
+
+
+class Keys:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @contending
+    def create(self, tenant: str, role: Role, name: str, days: int) -> tuple[str, str]:
+        """The key, which nobody can tell again, and its id. It ends by itself after so many days."""
+        key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+        values = {"key_id": key_id, "tenant": tenant, "role": role.name.lower(), "name": name}
+        ends = {"created_at": now(), "expires_at": now() + literal(days * A_DAY)}
+        with self._database.write() as connection:
+            connection.execute(insert(api_key).values(**values, **ends, secret_hash=_hash(secret)))
+        return f"{PREFIX}_{key_id}_{secret}", key_id
+
+    @repeatable
+    def all(self, tenant: str | None = None) -> list[dict[str, Any]]:
+        """Without their hashes; `valid`: neither revoked nor expired."""
+        shown = [column for column in api_key.c if column.name != "secret_hash"]
+        query = select(*shown, _VALID.label("valid")).order_by(api_key.c.created_at)
+        if tenant is not None:
+            query = query.where(api_key.c.tenant == tenant)
+        with self._database.read() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    @repeatable
+    def revoke(self, key_id: str) -> None:
+        with self._database.write() as connection:
+            values = {"revoked_at": now()}
+            if not connection.execute(update(api_key).where(api_key.c.key_id == key_id).values(values)).rowcount:
+                raise Misconfigured(
+                    "there is no key {key}", "List them with: collect keys list", code="COL-0266", key=key_id
+                )
+
+    @repeatable
+    def caller(self, key: str) -> Caller | None:
+        """Whose valid key it is."""
+        prefix, _, rest = key.partition("_")
+        key_id, _, secret = rest.partition("_")
+        query = select(api_key).where(api_key.c.key_id == key_id, _VALID)
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().first()
+        if row is None or prefix != PREFIX or not hmac.compare_digest(row["secret_hash"], _hash(secret)):
+            return None
+        return Caller(key_id, row["tenant"], Role[row["role"].upper()])
+
+
+# High entropy needs no slow hash.
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode(errors="replace")).hexdigest()
+
+
+_VALID = (api_key.c.expires_at > now()) & api_key.c.revoked_at.is_(None)

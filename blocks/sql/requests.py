@@ -1,0 +1,135 @@
+"""Runs that were asked for and wait for whoever carries them out; each is asked for once, however often it is said."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, and_, case, delete, insert, literal, or_, select, update
+
+from blocks.sql import leases
+from blocks.sql.catalog import NOT_LED, add_run, give_way, one_at_a_time, seconds_held
+from blocks.sql.constructs import now
+from blocks.sql.database import Database, contending, repeatable
+from blocks.sql.tables import request, run
+from collectors.errors import Refused
+from collectors.models import Collection
+from collectors.states import OPEN_RUNS, Desired, RunState
+
+A_DAY = 24 * 3600 * 1_000_000
+_WAITING = and_(run.c.awaited.is_(True), run.c.state.in_(OPEN_RUNS), run.c.desired == Desired.RUN)
+
+
+class Once(NamedTuple):
+    """What makes a request the same one when it comes again: a key of the caller's, and what was asked for."""
+
+    key: str
+    fingerprint: str
+
+
+class Accepted(NamedTuple):
+    run_id: str
+    repeated: bool = False
+
+
+class Requests:
+    def __init__(self, database: Database, lease_seconds: float = leases.LEASE_SECONDS) -> None:
+        self._database = database
+        self._lease_seconds = lease_seconds
+
+    @contending
+    def accept(
+        self,
+        definition: Collection,
+        run_id: str,
+        of_file: Collection | None = None,
+        once: Once | None = None,
+        queued: bool = False,
+    ) -> Accepted:
+        """A run that waits to be carried out; `queued`: behind others of its collection, instead of being refused.
+
+        Raises Refused while another run of the collection is under way, or when the key belongs to another request.
+        """
+        with self._database.write() as connection:
+            one_at_a_time(connection)
+            if once and (known := _known(connection, definition.tenant, once)):
+                return Accepted(known, repeated=True)
+            if not queued:
+                give_way(connection, definition, run_id)
+            add_run(connection, run_id, definition, of_file, awaited=True)
+            if once:
+                values = {"tenant": definition.tenant, "idempotency_key": once.key, "fingerprint": once.fingerprint}
+                connection.execute(insert(request).values(**values, run_id=run_id, created_at=now()))
+        return Accepted(run_id)
+
+    @repeatable
+    def waiting(self) -> int:
+        """How many runs wait, or are being carried out."""
+        with self._database.read() as connection:
+            return len(connection.execute(select(run.c.run_id).where(_WAITING)).all())
+
+    @contending
+    def take(self, owner: str, to_hand_over: bool = False) -> str | None:
+        """The run that waits for longest and can begin now, held by `owner`, who leads it or gives it back.
+
+        One whose process died waits again. `to_hand_over`: only what nobody was told of.
+        """
+        with self._database.write() as connection:
+            one_at_a_time(connection)
+            for run_id in _may_begin(connection, to_hand_over):
+                stopped = case((run.c.state == RunState.RUNNING, RunState.PAUSED), else_=run.c.state)
+                held = {"owner": owner, "lease_until": leases.until(self._lease_seconds), "fence": run.c.fence + 1}
+                connection.execute(update(run).where(run.c.run_id == run_id).values(**held, state=stopped))
+                return run_id
+        return None
+
+    @repeatable
+    def give_back(self, run_id: str, owner: str, seconds: float = 0.0) -> None:
+        """It waits again, and for so long at least."""
+        self._let_go(run_id, owner, lease_until=leases.until(seconds))
+
+    @repeatable
+    def handed_over(self, run_id: str, owner: str, flow_run_id: str) -> None:
+        """It waits for whoever carries out that flow run."""
+        self._let_go(run_id, owner, lease_until=0, flow_run_id=flow_run_id)
+
+    def _let_go(self, run_id: str, owner: str, **values: Any) -> None:
+        """A run that ended or was paused is held by nobody, and may have to wait all the same."""
+        mine = or_(run.c.owner == owner, run.c.owner.is_(None))
+        still = and_(run.c.run_id == run_id, run.c.state.in_(NOT_LED), mine)
+        with self._database.write() as connection:
+            connection.execute(update(run).where(still).values(owner=None, **values))
+
+    @repeatable
+    def forget(self) -> None:
+        """Keys that are older than a day may be used anew."""
+        with self._database.write() as connection:
+            connection.execute(delete(request).where(request.c.created_at < now() - literal(A_DAY)))
+
+
+def _known(connection: Connection, tenant: str, once: Once) -> str | None:
+    mine = and_(request.c.tenant == tenant, request.c.idempotency_key == once.key)
+    found = connection.execute(select(request.c.fingerprint, request.c.run_id).where(mine)).first()
+    if found and found.fingerprint != once.fingerprint:
+        raise Refused(
+            "the Idempotency-Key {key} was used for another request, that of run {run}",
+            "Give each request a key of its own, and repeat it unchanged.",
+            code="COL-0407",
+            key=f"{once.key:.60}",
+            run=found.run_id,
+        )
+    return found and found.run_id
+
+
+def _may_begin(connection: Connection, to_hand_over: bool) -> Iterator[str]:
+    """Those nobody holds, one after another in each collection."""
+    query = select(run.c.run_id, run.c.tenant, run.c.collection, run.c.flow_run_id).where(_WAITING)
+    seen: set[Any] = set()
+    for run_id, tenant, collection, flow_run_id in connection.execute(query.order_by(run.c.created_at, run.c.run_id)):
+        first = (tenant, collection) not in seen
+        seen.add((tenant, collection))
+        if first and not (to_hand_over and flow_run_id) and not _held(connection, tenant, collection):
+            yield run_id
+
+
+def _held(connection: Connection, tenant: str, collection: str) -> bool:
+    of = and_(run.c.tenant == tenant, run.c.collection == collection, run.c.state.in_(OPEN_RUNS))
+    return any(seconds_held(connection, run_id) for run_id in connection.scalars(select(run.c.run_id).where(of)).all())

@@ -1,0 +1,64 @@
+"""What was sent to be imported, in numbered parts, until a run has read it: any worker finds it, whoever took it in."""
+
+from sqlalchemy import and_, delete, func, insert, literal, or_, select
+
+from blocks.sql.constructs import now
+from blocks.sql.database import Database, contending, repeatable
+from blocks.sql.tables import run, spool
+from collectors.states import RunState
+
+# A part without a run is one whose sender has gone, or is sending still.
+AN_HOUR = 3600 * 1_000_000
+A_WEEK = 7 * 24 * AN_HOUR
+READ = (RunState.COMPLETED, RunState.CANCELLED)
+
+
+class Spool:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @contending
+    def add(self, run_id: str, stage: str, part: int, size: int, content: bytes) -> None:
+        """`size`: lines in it."""
+        values = {"run_id": run_id, "stage": stage, "part": part, "size": size, "content": content}
+        with self._database.write() as connection:
+            connection.execute(insert(spool).values(**values, created_at=now()))
+
+    @repeatable
+    def sizes(self, run_id: str) -> dict[str, list[tuple[int, int]]]:
+        """The (part, lines) of each stage, in order."""
+        query = select(spool.c.stage, spool.c.part, spool.c.size).where(spool.c.run_id == run_id)
+        found: dict[str, list[tuple[int, int]]] = {}
+        with self._database.read() as connection:
+            for stage, part, size in connection.execute(query.order_by(spool.c.stage, spool.c.part)):
+                found.setdefault(stage, []).append((part, size))
+        return found
+
+    @repeatable
+    def read(self, run_id: str, stage: str, part: int) -> bytes | None:
+        at = and_(spool.c.run_id == run_id, spool.c.stage == stage, spool.c.part == part)
+        with self._database.read() as connection:
+            return connection.scalar(select(spool.c.content).where(at))
+
+    @repeatable
+    def drop(self, run_id: str) -> None:
+        with self._database.write() as connection:
+            connection.execute(delete(spool).where(spool.c.run_id == run_id))
+
+    def tidy(self) -> None:
+        """Drop what nobody will read any more."""
+        for run_id in self._read():
+            self.drop(run_id)
+
+    @repeatable
+    def _read(self) -> list[str]:
+        nobodys = and_(run.c.run_id.is_(None), func.max(spool.c.created_at) < now() - literal(AN_HOUR))
+        ended = or_(run.c.state.in_(READ), run.c.ended_at < now() - literal(A_WEEK))
+        query = (
+            select(spool.c.run_id)
+            .select_from(spool.outerjoin(run, run.c.run_id == spool.c.run_id))
+            .group_by(spool.c.run_id, run.c.run_id, run.c.state, run.c.ended_at)
+            .having(or_(ended, nobodys))
+        )
+        with self._database.read() as connection:
+            return list(connection.scalars(query))

@@ -1,0 +1,41 @@
+"""One process that answers: `python -m deployments.api FD`, on a socket that listens already.
+
+It says `ready` on stdout when it is about to answer, and ends when its stdin does, however its parent ends.
+"""
+
+import asyncio
+import sys
+
+import uvicorn
+
+from blocks.children import when_stdin_ends
+from blocks.settings import Service, Settings, language
+from collectors.language import LANGUAGE
+from deployments.api.application import application
+
+SECONDS_TO_FINISH = 10
+
+
+async def _serve(listener: int) -> None:
+    app = application(Settings.load(), Service.load(), lambda: print("ready", flush=True))
+    config = uvicorn.Config(
+        app,
+        fd=listener,
+        log_level="warning",
+        access_log=False,
+        ws="none",
+        timeout_graceful_shutdown=SECONDS_TO_FINISH,
+        server_header=False,
+    )
+    server = uvicorn.Server(config)
+
+    def end() -> None:
+        server.should_exit = True
+
+    when_stdin_ends(end)
+    await server.serve()
+
+
+if __name__ == "__main__":
+    LANGUAGE.set(language())
+    asyncio.run(_serve(int(sys.argv[1])))

@@ -1,0 +1,55 @@
+"""The service: what it answers, put together."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.security import HTTPBearer
+
+from blocks.settings import Service, Settings
+from blocks.stores import open_storage
+from deployments.api import problems, runs, shapes, testcases
+from deployments.api.answers import answer
+from deployments.api.guard import Guard, Guarded
+from deployments.api.watching import Watch
+
+KEY = HTTPBearer(auto_error=False, description="a key of: collect keys create")
+
+open_router = APIRouter(prefix="/api", tags=["service"], route_class=Guarded)
+
+
+@open_router.get("/health", responses=shapes.open_to_all(shapes.Health))
+async def health(request: Request) -> Response:
+    """Whether it is well: the stores, the queue, Prefect. 503 while nothing can be read."""
+    found = await request.app.state.watch.health()
+    answered = answer(request, found)
+    answered.status_code = 503 if found["status"] == "down" else answered.status_code
+    return answered
+
+
+def application(settings: Settings, service: Service, ready: Callable[[], None] = lambda: None) -> FastAPI:
+    """`ready` is called when it is about to answer."""
+
+    @asynccontextmanager
+    async def running(app: FastAPI) -> AsyncIterator[None]:
+        with open_storage(settings) as storage:
+            app.state.service, app.state.storage = service, storage
+            app.state.guard = Guard(storage.keys.caller, service.requests_per_second)
+            app.state.watch = Watch(settings, storage)
+            async with app.state.watch.watching():
+                ready()
+                yield
+
+    app = FastAPI(
+        title="platform-collect",
+        version=version("platform-collect"),
+        description="Import test cases, read them, and see to the runs that collect them.",
+        lifespan=running,
+        redirect_slashes=False,
+    )
+    for router in (testcases.router, runs.router):
+        app.include_router(router, dependencies=[Depends(KEY)])
+    app.include_router(open_router)
+    problems.install(app)
+    return app

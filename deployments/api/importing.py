@@ -1,0 +1,224 @@
+"""The body of an import on its way into the spool: a tree or a list as one JSON text, or a node a line."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+from anyio import CancelScope, to_thread
+from fastapi import Request
+
+from blocks.imported import Parts
+from blocks.sql.spool import Spool
+from collectors import nodes
+from collectors.errors import Rejected
+from collectors.exact_json import Flawed
+from deployments.api.guard import too_large
+from deployments.api.problems import HttpError
+
+JSON, JSON_LINES = "application/json", ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
+LARGEST_JSON = 64 * 2**20
+LARGEST_LINES = 8 * 2**30
+LONGEST_LINE = 4 * 2**20
+MOST_TOLD = 100  # mistakes in one answer
+BLOCK = 2**19  # bytes that are handled at once
+Validate = Literal["whole", "records"]
+
+
+@dataclass(slots=True)
+class Taken:
+    """What came: how many nodes, and which of them were refused when all have to be right."""
+
+    parts: Parts
+    whole: bool
+    nodes: int = 0
+    mistakes: list[dict[str, Any]] = field(default_factory=list)
+    wrong: int = 0
+
+    def take(self, number: int, at: str, text: bytes, judge: Callable[[], Any] | None) -> None:
+        """One node as it is to be kept; `judge` raises Rejected when it is none. Without, that is found out later."""
+        self.nodes += 1
+        why = _refused(text, judge)
+        if why and self.whole:
+            self.wrong += 1
+            if len(self.mistakes) < MOST_TOLD:
+                self.mistakes.append({"at": at, "code": why.code, "what": why.what})
+        elif not self.wrong:
+            self.parts.add(number, text, why)
+
+    def end(self) -> None:
+        """Raises HttpError when all had to be right, and some are not."""
+        if not self.wrong:
+            self.parts.end()
+            return
+        error = HttpError(
+            "{wrong:,} of {nodes:,} nodes are wrong, and nothing was imported; the first: {first}",
+            "Correct them, and send it again; with validate=records those that are right are imported.",
+            status=422,
+            code="COL-0808",
+            wrong=self.wrong,
+            nodes=self.nodes,
+            first=f"{self.mistakes[0]['at']}: {self.mistakes[0]['what']}",
+        )
+        error.errors = self.mistakes
+        raise error
+
+
+def _refused(text: bytes, judge: Callable[[], Any] | None) -> Rejected | None:
+    try:
+        if len(text) > LONGEST_LINE:
+            raise Rejected("too-large", "is longer than {most:,} bytes", code="COL-0520", most=LONGEST_LINE)
+        if judge:
+            judge()
+    except Rejected as error:
+        return error
+    return None
+
+
+@asynccontextmanager
+async def kept_if_accepted(spool: Spool, run_id: str) -> AsyncIterator[Callable[[], None]]:
+    """What is spooled meanwhile is dropped in the end, unless it was said that it is to be kept."""
+    kept: list[None] = []
+    try:
+        yield lambda: kept.append(None)
+    finally:
+        if not kept:
+            with CancelScope(shield=True):
+                await to_thread.run_sync(spool.drop, run_id)
+
+
+async def spooled(request: Request, parts: Parts, validate: Validate | None) -> tuple[int, str]:
+    """How many nodes the body has, and its fingerprint. Raises HttpError."""
+    media, _, _ = request.headers.get("content-type", "").partition(";")
+    kind = media.strip().lower()
+    if kind == JSON:
+        return await _json(request, Taken(parts, validate != "records"))
+    if kind in JSON_LINES:
+        return await _lines(request, Taken(parts, validate == "whole"))
+    raise HttpError(
+        "an import is {json} or {lines}, and not {kind}",
+        "Send its Content-Type with it.",
+        status=415,
+        code="COL-0804",
+        json=JSON,
+        lines=JSON_LINES[0],
+        kind=f"{kind!r:.60}",
+    )
+
+
+# ---- one JSON text ---------------------------------------------------------------------------------------
+
+
+async def _json(request: Request, taken: Taken) -> tuple[int, str]:
+    body = b"".join([chunk async for chunk in _limited(request, LARGEST_JSON)])
+    await to_thread.run_sync(_take_tree, body, taken)
+    return taken.nodes, hashlib.sha256(body).hexdigest()
+
+
+def _take_tree(body: bytes, taken: Taken) -> None:
+    try:
+        top = nodes.decoded_one(body)
+    except ValueError as error:
+        raise HttpError(
+            "the body is no JSON: {why}", "Send UTF-8.", status=400, code="COL-0811", why=f"{error:.200}"
+        ) from None
+    seen: set[tuple[Any, Any]] = set()
+    for number, (pointer, value) in enumerate(nodes.flattened(top), 1):
+        taken.take(number, pointer, _text(value), lambda value=value: _once(nodes.record(value), seen))
+    taken.end()
+
+
+def _text(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # it is refused, and only shown
+        return repr(value).encode(errors="replace")
+
+
+def _once(record: Any, seen: set[tuple[Any, Any]]) -> None:
+    if (record.kind, record.id) in seen:
+        raise Rejected("repeated", "comes more than once", record.id, code="COL-0519")
+    seen.add((record.kind, record.id))
+
+
+# ---- a node a line ---------------------------------------------------------------------------------------
+
+
+async def _lines(request: Request, taken: Taken) -> tuple[int, str]:
+    """While a block is handled by a thread, the next one comes."""
+    lines, digest = Lines(taken), hashlib.sha256()
+    try:
+        async with asyncio.TaskGroup() as handling:
+            before = handling.create_task(asyncio.sleep(0))
+            async for block in _blocks(_limited(request, LARGEST_LINES)):
+                await before
+                before = handling.create_task(to_thread.run_sync(lines.feed, block, digest))
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
+    await to_thread.run_sync(lines.feed, b"\n", hashlib.sha256())
+    await to_thread.run_sync(lines.end)
+    return taken.nodes, digest.hexdigest()
+
+
+async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """A network's chunks are small, and a thread takes a moment to begin."""
+    gathered: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        gathered.append(chunk)
+        size += len(chunk)
+        if size >= BLOCK:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+    yield b"".join(gathered)
+
+
+class Lines:
+    """Cuts what comes into lines; of one that is too long only as much is kept as shows that it is."""
+
+    def __init__(self, taken: Taken) -> None:
+        self._taken, self._number, self._rest = taken, 0, b""
+
+    def feed(self, data: bytes, digest: Any) -> None:
+        digest.update(data)
+        *whole, rest = (self._rest + data).split(b"\n")
+        for line in whole:
+            self._number += 1
+            if line and not line.isspace():
+                self._take(line)
+        self._rest = rest[: LONGEST_LINE + 1]
+
+    def _take(self, line: bytes) -> None:
+        judge = (lambda: _judged(line)) if self._taken.whole else None
+        self._taken.take(self._number, f"line {self._number}", line, judge)
+
+    def end(self) -> None:
+        self._taken.end()
+
+
+def _judged(line: bytes) -> None:
+    try:
+        value = nodes.decoded_one(line)
+    except ValueError as error:
+        raise Rejected("no-json", "is no JSON: {why}", code="COL-0518", why=f"{error:.200}") from None
+    if isinstance(value, Flawed):
+        raise value.why
+    nodes.record(value)
+
+
+# ---- both --------------------------------------------------------------------------------------------------
+
+
+async def _limited(request: Request, most: int) -> AsyncIterator[bytes]:
+    """Raises HttpError as soon as it is known that too much comes."""
+    told, came = request.headers.get("content-length", ""), 0
+    if told.isdigit() and int(told) > most:
+        raise too_large(most)
+    async for chunk in request.stream():
+        came += len(chunk)
+        if came > most:
+            raise too_large(most)
+        yield chunk

@@ -1,0 +1,169 @@
+"""Collections and their runs: started, and watched."""
+
+import hashlib
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import orjson
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from blocks.reports import refused_of, report, run_of, shard_of, status_of
+from blocks.sql.catalog import new_run_id
+from blocks.sql.requests import Accepted, Once
+from blocks.stores import Storage
+from collectors.errors import Misconfigured
+from collectors.language import spoken
+from collectors.models import LONGEST_NAME, Collection
+from collectors.outbound import BaseUrl
+from collectors.registry import load
+from collectors.states import RunState
+from deployments.api import shapes
+from deployments.api.answers import Cursor, Limit, answer, listed, position_of
+from deployments.api.guard import Guarded
+from deployments.api.problems import HttpError
+from deployments.api.watching import Watch
+from deployments.definitions import known, known_all
+
+Key = Annotated[str | None, Header(min_length=1, max_length=255, description="the same request is carried out once")]
+RunId = Annotated[str, Path(max_length=32)]
+
+router = APIRouter(prefix="/api", tags=["runs"], route_class=Guarded)
+
+
+class Start(BaseModel):
+    """How a run is to be made."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"mode": "full"}]})
+
+    mode: Literal["full"] = Field("full", description="what to read: everything")
+    base_url: BaseUrl | None = Field(
+        None, max_length=2_000, description="the source's address for this run; one that COLLECT_ALLOWED_SOURCES names"
+    )
+
+
+@router.get("/collections", responses=shapes.listing(shapes.CollectionShape))
+def collections(request: Request, limit: Limit = 100, cursor: Cursor = None) -> Response:
+    """The known collections, by name."""
+    after = (position_of(cursor, (str,)) or [""])[0]
+    found = known_all(storage_of(request).catalog, request.state.caller.tenant)
+    items = [
+        {"name": each.name, "collector": each.collector, "mode": each.mode, "source": each.source.get("base_url")}
+        for each in found
+        if each.name > after
+    ]
+    return listed(request, items[:limit], (items[limit - 1]["name"],) if len(items) > limit else None)
+
+
+@router.post("/collections/{name}/runs", status_code=202, responses=shapes.accepting(413))
+def start_run(
+    request: Request,
+    name: Annotated[str, Path(max_length=LONGEST_NAME)],
+    body: Start,
+    idempotency_key: Key = None,
+) -> Response:
+    """Ask for a run of a collection. It is kept until somebody carries it out, whatever happens meanwhile.
+
+    409 names the run that is under way.
+    """
+    storage, tenant = storage_of(request), request.state.caller.tenant
+    registered = known(name, storage.catalog, tenant)
+    load(registered.collector)
+    definition = _of_this_run(registered, body, request.app.state.service.allowed_sources)
+    once = once_of(idempotency_key, "run", name, body.model_dump_json())
+    done = storage.requests.accept(definition, new_run_id(), registered, once)
+    return accepted(request, done, name)
+
+
+def _of_this_run(registered: Collection, body: Start, allowed: tuple[str, ...]) -> Collection:
+    source = registered.source
+    if body.base_url is not None:
+        if _origin(body.base_url) not in map(_origin, allowed):
+            raise HttpError(
+                "{address} is not on the list of addresses that may be collected",
+                "Whoever runs the service names them in COLLECT_ALLOWED_SOURCES.",
+                status=422,
+                code="COL-0807",
+                address=f"{body.base_url:.100}",
+            )
+        source = source | {"base_url": body.base_url}
+    return registered.model_copy(update={"mode": body.mode, "source": source})
+
+
+def _origin(address: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(address)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+@router.get("/runs", responses=shapes.listing(shapes.Run))
+def runs(
+    request: Request,
+    collection: Annotated[str | None, Query(max_length=LONGEST_NAME)] = None,
+    state: RunState | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """Runs, newest first."""
+    found = position_of(cursor, (int, str))
+    tenant = request.state.caller.tenant
+    rows = storage_of(request).catalog.runs(tenant, collection, limit + 1, state, found and (found[0], found[1]))
+    last = (rows[limit - 1]["created_at"], rows[limit - 1]["run_id"]) if len(rows) > limit else None
+    return listed(request, [run_of(row) for row in rows[:limit]], last)
+
+
+@router.get("/task/{run}/status", responses=shapes.one(shapes.Status))
+def status(request: Request, run: RunId) -> Response:
+    """How far a run is."""
+    catalog = storage_of(request).catalog
+    row = _run(request, run)
+    return answer(request, status_of(catalog, row, report(catalog, run)))
+
+
+@router.get("/task/{run}/shards", responses=shapes.one(shapes.Shards))
+def shards(request: Request, run: RunId) -> Response:
+    """The shards of a run, in the order of its plan."""
+    _run(request, run)
+    found = report(storage_of(request).catalog, run).shards
+    return answer(request, {"run_id": run, "shards": [shard_of(each) for each in found]})
+
+
+@router.get("/quarantine", responses=shapes.listing(shapes.Refusal))
+def quarantine(
+    request: Request,
+    run: Annotated[str | None, Query(max_length=32, description="only what this run refused")] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """Records that were refused, each with its reason and what was sent; newest first."""
+    if run is not None:
+        _run(request, run)
+    start = max((position_of(cursor, (int,)) or [0])[0], 0)
+    tenant = request.state.caller.tenant
+    found = storage_of(request).catalog.quarantined(run, limit + 1, tenant, start)
+    more = (start + limit,) if len(found) > limit else None
+    return listed(request, [refused_of(each) for each in found[:limit]], more)
+
+
+def accepted(request: Request, done: Accepted, collection: str, **facts: Any) -> Response:
+    """202: where to look, and what it waits for if that is known already."""
+    watch: Watch = request.app.state.watch
+    told = {"run_id": done.run_id, "collection": collection, "status": f"/api/task/{done.run_id}/status"}
+    waiting = None if watch.prefect_answers else spoken("Prefect, which does not answer; the run is kept meanwhile")
+    body = orjson.dumps(told | facts | {"repeated": done.repeated, "waiting_for": waiting})
+    return Response(body, 202, {"Location": told["status"]}, "application/json")
+
+
+def once_of(key: str | None, *request: Any) -> Once | None:
+    return Once(key, hashlib.sha256(repr(request).encode()).hexdigest()) if key else None
+
+
+def storage_of(request: Request) -> Storage:
+    return request.app.state.storage
+
+
+def _run(request: Request, run_id: str) -> dict[str, Any]:
+    """The row of a run of the caller's tenant; another's is not there."""
+    row = storage_of(request).catalog.run(run_id)
+    if row["tenant"] != request.state.caller.tenant:
+        raise Misconfigured("there is no run {run}", "List them with: collect status", code="COL-0205", run=run_id)
+    return row

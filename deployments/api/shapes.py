@@ -1,0 +1,323 @@
+"""What is sent and answered, as OpenAPI tells it: shapes with examples. Nothing is checked by them."""
+
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from collectors.models import Kind
+from collectors.states import RunState, ShardState
+from deployments.api.problems import MEDIA_TYPE
+
+Item = TypeVar("Item")
+NODE = {
+    "kind": "case",
+    "id": "17",
+    "parent_id": "3",
+    "name": "退款原路退回",
+    "content": {"description": "", "steps": ["申请退款"], "expectedResults": ["原路退回"]},
+    "metadata": {"tags": ["支付"], "priority": 2},
+}
+TREE = [
+    {
+        "kind": "directory",
+        "id": "3",
+        "name": "支付",
+        "children": [{"kind": "case", "id": "17", "name": "退款原路退回", "content": {}, "metadata": {}}],
+    }
+]
+
+
+def _example(**example: Any) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [example]})
+
+
+class ImportedNode(BaseModel):
+    """A directory or a case; nested ones need no parent_id."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [NODE]})
+
+    kind: Kind | None = Field(None, description="may be left out where there are children")
+    id: str = Field(min_length=1, max_length=255)
+    parent_id: str | None = None
+    name: str = Field(min_length=1, max_length=16_000)
+    content: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+    children: list["ImportedNode"] = []
+
+
+class Accepted(BaseModel):
+    model_config = _example(
+        run_id="7f3a90c1", collection="imports", status="/api/task/7f3a90c1/status", received=2, repeated=False,
+        waiting_for=None,
+    )  # fmt: skip
+
+    run_id: str
+    collection: str
+    status: str = Field(description="where to look how far it is")
+    received: int | None = Field(None, description="nodes of an import")
+    repeated: bool = Field(description="whether the run was asked for before, with the same Idempotency-Key")
+    waiting_for: str | None = Field(description="what it waits for, as far as that is known already")
+
+
+class Node(BaseModel):
+    model_config = _example(
+        kind="case", id="17", parent_id="3", name="退款原路退回", path="/支付/退款原路退回", collection="imports",
+        depth=2, lost=False,
+    )  # fmt: skip
+
+    kind: Kind
+    id: str
+    parent_id: str | None
+    name: str
+    path: str | None = Field(description="null while it is not known")
+    collection: str
+    depth: int | None = Field(description="levels below the top, or below the root that was asked for")
+    lost: bool = Field(description="its directory is not there")
+
+
+class Version(BaseModel):
+    epoch: int
+    source: int
+    observation: int
+    text: str
+
+
+class Origin(BaseModel):
+    run_id: str
+    shard_id: str
+    page: int
+    part: int
+    observation: int
+    at: str
+
+
+class Detail(BaseModel):
+    model_config = _example(
+        **NODE, tenant="default", collection="imports", path="/支付/退款原路退回", deleted=False,
+        version={"epoch": 0, "source": 0, "observation": 5, "text": "0000" + "0" * 31 + "5"}, content_hash="9f…",
+        first=None, last=None,
+    )  # fmt: skip
+
+    kind: Kind
+    tenant: str
+    collection: str
+    id: str
+    parent_id: str | None
+    path: str | None
+    name: str
+    deleted: bool
+    content: dict[str, Any] | None = Field(description="null while it is not stored yet")
+    metadata: dict[str, Any] | None
+    version: Version
+    content_hash: str
+    first: Origin | None
+    last: Origin | None
+
+
+class Hit(BaseModel):
+    model_config = _example(
+        collection="imports", kind="case", id="17", path="/支付/退款原路退回", name="退款原路退回", field="name",
+        snippet="【退款】原路退回",
+    )  # fmt: skip
+
+    collection: str
+    kind: Kind
+    id: str
+    path: str | None
+    name: str
+    field: str
+    snippet: str = Field(description="a part of the field, with the words in 【】")
+
+
+class CollectionShape(BaseModel):
+    model_config = _example(name="demo", collector="testrail", mode="full", source="http://127.0.0.1:8765")
+
+    name: str
+    collector: str
+    mode: str
+    source: str | None
+
+
+class Run(BaseModel):
+    model_config = _example(
+        run_id="7f3a90c1", collection="imports", state="COMPLETED", mode="full", created_at="2026-01-01T00:00:00+00:00",
+        ended_at="2026-01-01T00:00:09+00:00", error=None,
+    )  # fmt: skip
+
+    run_id: str
+    collection: str
+    state: RunState
+    mode: str
+    created_at: str
+    ended_at: str | None
+    error: str | None
+
+
+class Progress(BaseModel):
+    total: int = Field(description="records, as far as they are known")
+    current: int = Field(description="read")
+    success: int = Field(description="in the stores")
+    failure: int = Field(description="quarantined")
+    phase: str = Field(description="planning, the stage that is read, loading, closing, ended")
+
+
+class Status(BaseModel):
+    model_config = _example(
+        run_id="7f3a90c1", collection="imports", state="RUNNING", mode="full", reason=None,
+        progress={"total": 20800, "current": 5000, "success": 4000, "failure": 0, "phase": "cases"},
+        shards={"COMPLETED": 1, "RUNNING": 2}, errors=[], seconds=1.5, created_at="2026-01-01T00:00:00+00:00",
+        ended_at=None, flow_run_id=None,
+    )  # fmt: skip
+
+    run_id: str
+    collection: str
+    state: RunState
+    mode: str
+    reason: str | None
+    progress: Progress
+    shards: dict[str, int] = Field(description="how many are in each state")
+    errors: list[str]
+    seconds: float
+    created_at: str
+    ended_at: str | None
+    flow_run_id: str | None
+
+
+class ShardProgress(BaseModel):
+    current: int
+    total: int
+
+
+class Shard(BaseModel):
+    model_config = _example(
+        shard_id="s01", state="RUNNING", stage="cases", range="cases 0..9", progress={"current": 500, "total": 10000},
+        quarantined=0, attempts=1, seconds=0.7, error=None, errors=[], retry_count=0, waiting_for=None,
+    )  # fmt: skip
+
+    shard_id: str
+    state: ShardState
+    stage: str
+    range: str
+    progress: ShardProgress
+    quarantined: int
+    attempts: int
+    seconds: float
+    error: str | None
+    errors: list[str]
+    retry_count: int
+    waiting_for: str | None
+
+
+class Shards(BaseModel):
+    run_id: str
+    shards: list[Shard]
+
+
+class Refusal(BaseModel):
+    model_config = _example(
+        run_id="7f3a90c1", shard_id="s02", page=0, position=3, reason="missing-name", message="COL-0502: has no title",
+        record_id="17", payload='{"id":17}', created_at="2026-01-01T00:00:00+00:00",
+    )  # fmt: skip
+
+    run_id: str
+    shard_id: str
+    page: int
+    position: int
+    reason: str
+    message: str
+    record_id: str | None
+    payload: str = Field(description="what was sent")
+    created_at: str
+
+
+class Part(BaseModel):
+    state: Literal["ok", "failed"]
+    code: str | None = Field(description="of docs/errors.md")
+
+
+class Health(BaseModel):
+    model_config = _example(status="ok", parts={"metadata": {"state": "ok", "code": None}})
+
+    status: Literal["ok", "degraded", "down"]
+    parts: dict[str, Part]
+
+
+class Mistake(BaseModel):
+    at: str = Field(description="where it stands")
+    what: str
+    code: str | None = None
+
+
+class Problem(BaseModel):
+    """RFC 9457, with a code of docs/errors.md and what to do."""
+
+    model_config = _example(
+        type="docs/errors.md#col-0205", title="Not Found", status=404, detail="there is no run 7f3a90c1",
+        code="COL-0205", remedy="List them with: collect status",
+    )  # fmt: skip
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    remedy: str
+    errors: list[Mistake] = []
+
+
+class Listed(BaseModel, Generic[Item]):
+    items: list[Item]
+    next: str | None = Field(description="the cursor of the next page; null at the end")
+
+
+# ---- answers, by their status ------------------------------------------------------------------------------
+
+WORDS = {
+    304: "you have it already",
+    400: "the body cannot be read",
+    401: "no valid key",
+    403: "the key's role is not enough",
+    404: "not there, or another tenant's",
+    409: "the present state forbids it",
+    413: "too large",
+    415: "of another kind",
+    422: "something in it is wrong",
+    429: "too often",
+    503: "a server does not answer; the problem says which",
+}
+
+
+def one(model: Any, *others: int) -> dict[int | str, dict[str, Any]]:
+    return {200: {"model": model}, 304: {"description": WORDS[304]}} | _problems(401, 403, 404, 422, 429, 503, *others)
+
+
+def listing(model: Any, *others: int) -> dict[int | str, dict[str, Any]]:
+    return one(Listed[model], *others)
+
+
+def accepting(*others: int) -> dict[int | str, dict[str, Any]]:
+    return {202: {"model": Accepted}} | _problems(401, 403, 404, 409, 422, 429, 503, *others)
+
+
+def open_to_all(model: Any) -> dict[int | str, dict[str, Any]]:
+    return {200: {"model": model}, 304: {"description": WORDS[304]}, 503: {"model": model}} | _problems(429)
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": WORDS[status], "content": content} for status in statuses}
+
+
+IMPORT_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"oneOf": [{"$ref": "#/components/schemas/ImportedNode"},
+                                     {"type": "array", "items": {"$ref": "#/components/schemas/ImportedNode"}}]},
+                "examples": {"tree": {"value": TREE}, "list": {"value": [NODE]}},
+            },
+            "application/x-ndjson": {"schema": {"type": "string"}, "examples": {"lines": {"value": "…"}}},
+        },
+    }
+}  # fmt: skip

@@ -1,0 +1,158 @@
+"""Test cases: imported, and read as a tree, one by one, or by their words."""
+
+from dataclasses import asdict
+from functools import partial
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+
+from blocks import views
+from blocks.imported import Parts
+from blocks.sql.catalog import new_run_id
+from blocks.stores import Storage
+from blocks.walking import KINDS, Position, Tree, position
+from collectors.errors import Misconfigured, Refused
+from collectors.models import LONGEST_NAME, Collection, Kind
+from collectors.registry import IMPORT
+from deployments.api import shapes
+from deployments.api.answers import Cursor, Limit, answer, listed, position_of
+from deployments.api.guard import Guarded
+from deployments.api.importing import Validate, kept_if_accepted, spooled
+from deployments.api.runs import accepted, once_of, storage_of
+from deployments.definitions import looked_for
+
+IMPORTS = "imports"
+FARTHEST = 1_000  # hits that are paged through
+A_WORD = r"^[^\s/\\:]+$"
+Named = Query(max_length=LONGEST_NAME, pattern=A_WORD, description="name of a collection; all of them when left out")
+Key = Annotated[str | None, Header(min_length=1, max_length=255, description="the same request is carried out once")]
+
+router = APIRouter(prefix="/api/testcase", tags=["test cases"], route_class=Guarded)
+
+
+@router.post("/import", status_code=202, openapi_extra=shapes.IMPORT_BODY, responses=shapes.accepting(400, 413, 415))
+async def import_(
+    request: Request,
+    collection: Annotated[str, Query(max_length=LONGEST_NAME, pattern=A_WORD)] = IMPORTS,
+    validate: Annotated[Validate | None, Query(description="refuse all for one mistake, or only what is wrong")] = None,
+    idempotency_key: Key = None,
+) -> Response:
+    """Import directories and cases: a tree or a list as JSON (64 MB at most), or any number of them as JSON lines.
+
+    They are in the stores when the run has ended. JSON is refused as a whole when a node is wrong; of JSON lines, those
+    that are wrong are quarantined and the others imported; `validate` says it otherwise. Nothing is deleted by it.
+    """
+    storage: Storage = storage_of(request)
+    tenant = request.state.caller.tenant
+    definition = await to_thread.run_sync(_importing, storage, tenant, collection)
+    run_id = new_run_id()
+    async with kept_if_accepted(storage.spool, run_id) as keep:
+        count, fingerprint = await spooled(request, Parts(storage.spool, run_id), validate)
+        once = once_of(idempotency_key, "import", collection, validate, fingerprint)
+        accept = partial(storage.requests.accept, definition, run_id, definition, once, queued=True)
+        done = await to_thread.run_sync(accept)
+        if not done.repeated:
+            keep()
+    return accepted(request, done, collection, received=count)
+
+
+def _importing(storage: Storage, tenant: str, name: str) -> Collection:
+    """Raises Refused when the collection is collected from a source: the next run would undo what was imported."""
+    known = looked_for(name, storage.catalog, tenant)
+    if known and known.collector != IMPORT:
+        raise Refused(
+            "collection {collection} is collected from a source, by {collector}",
+            "Import into another one: ?collection=NAME",
+            code="COL-0410",
+            collection=name,
+            collector=known.collector,
+        )
+    return known or Collection(name=name, collector=IMPORT, source={}, tenant=tenant)
+
+
+@router.get("/tree", responses=shapes.listing(shapes.Node, 409))
+def tree(
+    request: Request,
+    collection: Annotated[str | None, Named] = None,
+    root: Annotated[str | None, Query(max_length=255, description="id of a directory: it, and what is below")] = None,
+    depth: Annotated[int | None, Query(ge=1, le=1_000, description="levels; all when left out")] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """The tree by pages: each directory before what is in it, the directories in it first; siblings by their ids.
+
+    Records whose directory is not there come last, as `lost`.
+    """
+    found = position_of(cursor, (str, str, str, bool))
+    storage, tenant = storage_of(request), request.state.caller.tenant
+    walk = Tree(storage, tenant, _meant(storage, tenant, collection), root, depth)
+    nodes = walk.page(Position(*found) if found else None, limit + 1)
+    if root is not None and not found and not nodes:
+        raise _no_record(root)
+    return listed(request, nodes[:limit], position(nodes[limit - 1]) if len(nodes) > limit else None)
+
+
+@router.get("/search", responses=shapes.listing(shapes.Hit))
+def search(
+    request: Request,
+    q: Annotated[str, Query(min_length=1, max_length=1_000, description="words; each has to occur")],
+    collection: Annotated[str | None, Named] = None,
+    under: Annotated[str | None, Query(max_length=1_000, description="path of a directory")] = None,
+    kind: Kind | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Cursor = None,
+) -> Response:
+    """Directories and cases by the words in their names and texts: Chinese anywhere, an English word or its beginning.
+
+    Names come first.
+    """
+    found = position_of(cursor, (int,)) or [0]
+    start = min(max(found[0], 0), FARTHEST)
+    where = {"collection": collection, "kind": kind, "under": under}
+    hits = views.search(storage_of(request), request.state.caller.tenant, q, where, start + limit + 1)
+    more = len(hits) > start + limit and start + limit <= FARTHEST
+    return listed(request, [asdict(hit) for hit in hits[start : start + limit]], (start + limit,) if more else None)
+
+
+@router.get("/{id:path}", responses=shapes.one(shapes.Detail, 409))
+def detail(
+    request: Request,
+    id: Annotated[str, Path(min_length=1, max_length=255)],
+    collection: Annotated[str | None, Named] = None,
+    kind: Annotated[Kind | None, Query(description="a case, where both have the id and this is left out")] = None,
+) -> Response:
+    """One record in full, and the run, shard and page it came from."""
+    storage, tenant = storage_of(request), request.state.caller.tenant
+    names = _meant(storage, tenant, collection)
+    wanted = [(name, of_kind) for name in names for of_kind in ([kind] if kind else KINDS)]
+    found = views.records(storage, tenant, wanted, id)
+    cases = [each for each in found if each["kind"] == "case"]
+    return answer(request, views.shown(_only(cases or found, id)))
+
+
+def _only(found: list[dict[str, Any]], id: str) -> dict[str, Any]:
+    if not found:
+        raise _no_record(id)
+    if len(found) > 1:
+        raise Refused(
+            "several collections have a record {id}: {names}",
+            "Say which: ?collection=NAME",
+            code="COL-0411",
+            id=id,
+            names=", ".join(each["collection"] for each in found),
+        )
+    return found[0]
+
+
+def _no_record(id: str) -> Misconfigured:
+    return Misconfigured(
+        "no record has the id {id}",
+        "Find it by its words: GET /api/testcase/search?q=WORDS",
+        code="COL-0245",
+        id=id,
+    )
+
+
+def _meant(storage: Storage, tenant: str, collection: str | None) -> list[str]:
+    return [collection] if collection else storage.catalog.collected(tenant)

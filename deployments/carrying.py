@@ -1,0 +1,145 @@
+"""Carrying out what is asked for, in a process of its own: `python -m deployments.carrying RUNS`.
+
+So many runs side by side are led by this process; with a work pool they are handed to its workers instead. It ends when
+its stdin does: runs stop at their last checkpoints then, and go on when another process like this one begins.
+"""
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Iterator
+
+from anyio import to_thread
+
+from blocks.children import MISCONFIGURED, when_stdin_ends
+from blocks.process import this_process
+from blocks.settings import Service, Settings, language
+from blocks.stores import Storage, open_storage
+from collectors.errors import CollectError, Misconfigured, named
+from collectors.keeping import until_stopped
+from collectors.language import LANGUAGE
+from collectors.pacing import pauses
+from collectors.states import OPEN_RUNS, Desired
+from deployments import prefect_server
+from deployments.cli.output import show_warnings
+
+LOOK_EVERY = 0.25
+TIDY_EVERY = 60.0
+LONGEST_PAUSE = 60.0
+log = logging.getLogger(__name__)
+
+
+class Carrier:
+    """Leads runs that wait, `most` of them side by side, until `stop` is set."""
+
+    def __init__(self, storage: Storage, most: int, stop: asyncio.Event) -> None:
+        self._storage, self._most, self._stop = storage, most, stop
+        self._owner = this_process()
+        self._running: set[asyncio.Task[None]] = set()
+        self._pauses: dict[str, Iterator[float]] = {}
+
+    async def carry(self) -> None:
+        try:
+            while not self._stop.is_set():
+                if not await self._begun():
+                    await until_stopped(self._stop, asyncio.sleep(LOOK_EVERY))
+        finally:
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _begun(self) -> bool:
+        if len(self._running) >= self._most or not await to_thread.run_sync(self._storage.requests.waiting):
+            return False
+        run_id = await to_thread.run_sync(self._storage.requests.take, self._owner)
+        if run_id:
+            task = asyncio.create_task(self._carried_out(run_id))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        return run_id is not None
+
+    async def _carried_out(self, run_id: str) -> None:
+        """One that could not be brought to its end, as a server went away, waits for longer each time."""
+        from flows.running import mark_crashed, run_in_this_process
+
+        try:
+            await mark_crashed((await to_thread.run_sync(self._storage.catalog.run, run_id))["flow_run_id"])
+            await run_in_this_process(run_id)
+        except Exception as error:  # noqa: BLE001 - whatever it was, other runs go on, and this one is tried again
+            log.warning("run %s: %s", run_id, named(error))
+        finally:
+            await asyncio.shield(to_thread.run_sync(self._let_go, run_id))
+
+    def _let_go(self, run_id: str) -> None:
+        row = self._storage.catalog.run(run_id)
+        if row["state"] in OPEN_RUNS and row["desired"] == Desired.RUN and not self._stop.is_set():
+            pause = next(self._pauses.setdefault(run_id, pauses(1.0, LONGEST_PAUSE)))
+            self._storage.requests.give_back(run_id, self._owner, pause)
+        else:
+            self._pauses.pop(run_id, None)
+            self._storage.requests.give_back(run_id, self._owner)
+
+
+async def handing_over(storage: Storage, deployment: str, stop: asyncio.Event) -> None:
+    from flows.handing_over import hand_over
+
+    waits = pauses(LOOK_EVERY, LONGEST_PAUSE)
+    while not stop.is_set():
+        try:
+            if await to_thread.run_sync(storage.requests.waiting):
+                await hand_over(storage.requests, storage.catalog.run, this_process(), deployment)
+            waits = pauses(LOOK_EVERY, LONGEST_PAUSE)
+        except CollectError as error:
+            log.warning("%s", error)
+        await until_stopped(stop, asyncio.sleep(next(waits)))
+
+
+async def tidying(storage: Storage, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        for tidy in (storage.spool.tidy, storage.requests.forget):
+            try:
+                await to_thread.run_sync(tidy)
+            except CollectError as error:
+                log.warning("%s", error)
+        await until_stopped(stop, asyncio.sleep(TIDY_EVERY))
+
+
+async def _carry_until_told(settings: Settings, runs: int) -> None:
+    stop = asyncio.Event()
+    when_stdin_ends(stop.set)
+    pool = Service.load().work_pool
+    with open_storage(settings) as storage:
+        work = handing_over(storage, f"collect/{pool}", stop) if pool else Carrier(storage, runs, stop).carry()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(tidying(storage, stop))
+            group.create_task(work)
+
+
+def _prefect_up(settings: Settings) -> None:
+    """Wait for Prefect; when the parent ends meanwhile, so does this."""
+    waits = pauses(1.0, 10.0)
+    while True:
+        try:
+            prefect_server.use(settings)
+            return
+        except CollectError as error:
+            log.warning("%s", error)
+        time.sleep(next(waits))
+
+
+def main() -> int:
+    LANGUAGE.set(language())
+    show_warnings()
+    settings = Settings.load()
+    try:
+        _prefect_up(settings)
+        asyncio.run(_carry_until_told(settings, int(sys.argv[1])))
+    except Misconfigured as error:
+        print(error, file=sys.stderr)
+        return MISCONFIGURED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
