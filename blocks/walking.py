@@ -5,13 +5,15 @@ What is read for a page grows with the page and not with the tree.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
+from blocks.sql.branches import Branches
 from blocks.stores import Storage
 from collectors.errors import Refused
 
 KINDS = ("directory", "case")
+Level = Iterator[dict[str, Any]]
 
 
 class Position(NamedTuple):
@@ -34,106 +36,110 @@ class Tree:
     depth: int | None = None
 
     def page(self, after: Position | None, limit: int) -> list[dict[str, Any]]:
-        return list(islice(self._nodes(after, limit), limit))
-
-    def _nodes(self, after: Position | None, limit: int) -> Iterator[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
         for collection in self.collections:
-            if after is None or collection >= after.collection:
-                walk = Walk(self.storage, self.tenant, collection, self.depth, limit)
-                yield from walk.nodes(self.root, after if after and after.collection == collection else None)
+            if len(found) < limit and (after is None or collection >= after.collection):
+                began = after if after and after.collection == collection else None
+                found += self._of(collection, began, limit - len(found))
+        return found
+
+    def _of(self, collection: str, after: Position | None, limit: int) -> list[dict[str, Any]]:
+        with self.storage.rows.branches(self.tenant, collection) as branches:
+            walk = Walk(branches, self.root, self.depth, limit)
+            return [node | {"collection": collection} for node in islice(walk.nodes(after), limit)]
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
     """Through one collection; `chunk`: rows that are read at once."""
 
-    storage: Storage
-    tenant: str
-    collection: str
+    branches: Branches
+    root: str | None
     depth: int | None
     chunk: int
 
-    def nodes(self, root: str | None, after: Position | None) -> Iterator[dict[str, Any]]:
-        if after is None and root is not None:
-            yield from self._root(root)
+    def nodes(self, after: Position | None) -> Iterator[dict[str, Any]]:
+        if after is None and self.root is not None:
+            yield from self._root()
         if after is None or not after.lost:
-            yield from self._placed(root, after)
-        if root is None:
+            yield from self._placed(after)
+        if self.root is None:
             yield from self._lost(after if after and after.lost else None)
 
-    def _root(self, root: str) -> Iterator[dict[str, Any]]:
-        row = self.storage.rows.of_id(self.tenant, self.collection, "directory", root)
+    def _root(self) -> Iterator[dict[str, Any]]:
+        row = self.branches.directory(self.root)
         if row and not row["deleted"]:
-            yield self._node("directory", row, 0)
+            yield _node(row, 0)
 
-    def _placed(self, root: str | None, after: Position | None) -> Iterator[dict[str, Any]]:
-        within, levels = self._resumed(root, after)
+    def _placed(self, after: Position | None) -> Iterator[dict[str, Any]]:
+        within, levels = self._resumed(after)
         while levels:
-            kind, row = next(levels[-1], (None, None))
-            if kind is None:
+            row = next(levels[-1], None)
+            if row is None:
                 levels.pop(), within.pop()
                 continue
             if not row["deleted"]:
-                yield self._node(kind, row, len(levels))
-            if kind == "directory" and row["id"] not in within and len(levels) < (self.depth or len(levels) + 1):
+                yield _node(row, len(levels))
+            if row["kind"] == "directory" and row["id"] not in within and self._deeper(levels):
                 within.append(row["id"])
                 levels.append(self._level(row["id"]))
 
-    def _resumed(
-        self, root: str | None, after: Position | None
-    ) -> tuple[list[str | None], list[Iterator[tuple[str, dict[str, Any]]]]]:
+    def _deeper(self, levels: Sequence[Level]) -> bool:
+        return self.depth is None or len(levels) < self.depth
+
+    def _resumed(self, after: Position | None) -> tuple[list[str | None], list[Level]]:
         """The directories the walk is within, and what is left of each, if `after` was its last record."""
-        if after is None or (after.kind, after.id) == ("directory", root):
-            return [root], [self._level(root)]
-        way = [None, *self.storage.rows.above(self.tenant, self.collection, after.kind, after.id)]
-        if root not in way:
-            raise Refused(
-                "{kind} {id}, which the page before ended with, lies elsewhere now",
-                "Begin anew, without a cursor.",
-                code="COL-0409",
-                kind=after.kind,
-                id=after.id,
-            )
-        within = way[way.index(root) :]
-        entered = [*within[1:], after.id] if after.kind == "directory" else within[1:]
-        levels = [self._level(id, entered[at] if at < len(entered) else "") for at, id in enumerate(within)]
+        if after is None or (after.kind, after.id) == ("directory", self.root):
+            return [self.root], [self._level(self.root)]
+        within = self._way(after)
+        levels = [self._level(above, entered) for above, entered in pairwise(within)]
         if after.kind == "case":
-            levels[-1] = self._rows("case", within[-1], after.id)
-        elif len(levels) < (self.depth or len(levels) + 1):
-            within, levels = [*within, after.id], [*levels, self._level(after.id)]
+            return within, [*levels, self._level(within[-1], None, after.id)]
+        levels.append(self._level(within[-1], after.id))
+        if self._deeper(levels):
+            within.append(after.id)
+            levels.append(self._level(after.id))
         return within, levels
 
-    def _level(self, directory: str | None, after: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-        """What lies in a directory; of the directories in it those after an id."""
-        yield from self._rows("directory", directory, after)
-        yield from self._rows("case", directory, "")
+    def _way(self, after: Position) -> list[str | None]:
+        """The directories above it, from the root that was asked for."""
+        way = [None, *self.branches.above(after.kind, after.id)]
+        if self.root in way:
+            return way[way.index(self.root) :]
+        raise Refused(
+            "{kind} {id}, which the page before ended with, lies elsewhere now",
+            "Begin anew, without a cursor.",
+            code="COL-0409",
+            kind=after.kind,
+            id=after.id,
+        )
 
-    def _rows(self, kind: str, directory: str | None, after: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        within = self.storage.rows.within
-        while rows := within(self.tenant, self.collection, kind, directory, after, self.chunk):
-            yield from ((kind, row) for row in rows)
-            if len(rows) < self.chunk:
-                return
-            after = rows[-1]["id"]
+    def _level(self, directory: str | None, after_directory: str | None = "", after_case: str = "") -> Level:
+        """What is left of a directory: those in it, then its cases; without the former where that is None."""
+        for kind, after in (("directory", after_directory), ("case", after_case)):
+            while after is not None:
+                rows = self.branches.within(kind, directory, after, self.chunk)
+                yield from rows
+                after = rows[-1]["id"] if len(rows) == self.chunk else None
 
     def _lost(self, after: Position | None) -> Iterator[dict[str, Any]]:
         for kind in KINDS[KINDS.index(after.kind) if after else 0 :]:
             last = after.id if after and after.kind == kind else ""
-            while rows := self.storage.rows.lost(self.tenant, self.collection, kind, last, self.chunk):
-                yield from (self._node(kind, row, None) for row in rows if self._is_lost(kind, row))
+            while rows := self.branches.lost(kind, last, self.chunk):
+                yield from (_node(row, None) for row in rows if self._is_lost(row))
                 last = rows[-1]["id"]
 
-    def _is_lost(self, kind: str, row: dict[str, Any]) -> bool:
+    def _is_lost(self, row: dict[str, Any]) -> bool:
         """Whether no way leads to it: a path may only not be derived yet."""
         if row["parent_id"] is None:
             return False
-        highest = self.storage.rows.above(self.tenant, self.collection, kind, row["id"])[0]
-        found = self.storage.rows.of_id(self.tenant, self.collection, "directory", highest)
-        return found is None or found["parent_id"] is not None
+        highest = self.branches.directory(self.branches.above(row["kind"], row["id"])[0])
+        return highest is None or highest["parent_id"] is not None
 
-    def _node(self, kind: str, row: dict[str, Any], depth: int | None) -> dict[str, Any]:
-        shown = {name: row[name] for name in ("id", "parent_id", "name", "path")}
-        return {"kind": kind, **shown, "collection": self.collection, "depth": depth, "lost": depth is None}
+
+def _node(row: dict[str, Any], depth: int | None) -> dict[str, Any]:
+    shown = {name: row[name] for name in ("kind", "id", "parent_id", "name", "path")}
+    return shown | {"depth": depth, "lost": depth is None}
 
 
 def position(node: dict[str, Any]) -> Position:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from anyio import to_thread
 
 from blocks.children import MISCONFIGURED, when_stdin_ends
+from blocks.loaders import loader_staying
 from blocks.process import this_process
 from blocks.settings import Service, Settings, language
 from blocks.stores import Storage, open_storage
@@ -110,10 +111,13 @@ async def _carry_until_told(settings: Settings, runs: int) -> None:
     when_stdin_ends(stop.set)
     pool = Service.load().work_pool
     with open_storage(settings) as storage:
-        work = handing_over(storage, f"collect/{pool}", stop) if pool else Carrier(storage, runs, stop).carry()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(tidying(storage, stop))
-            group.create_task(work)
+        tidying_up = asyncio.create_task(tidying(storage, stop))
+        if pool:
+            await handing_over(storage, f"collect/{pool}", stop)
+        else:
+            async with loader_staying(storage, stop):
+                await Carrier(storage, runs, stop).carry()
+        await tidying_up
 
 
 def _prefect_up(settings: Settings) -> None:

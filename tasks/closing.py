@@ -7,6 +7,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from blocks.loaders import loader_stays
 from blocks.workspace import workspace
 from collectors.closing import Outcome, outcome, repair_paths
 from collectors.errors import CollectError
@@ -34,12 +35,13 @@ async def close_run(run_id: str, loaded: bool) -> Outcome:
             stores = here.storage.rows, here.storage.documents, here.storage.cache
             repaired = await to_thread.run_sync(repair_paths, *stores, here.collection.tenant, here.collection.name)
             get_run_logger().info("%s paths put right", repaired)
-            await to_thread.run_sync(_make_searchable, here.storage.documents)
+            if not loader_stays():
+                await to_thread.run_sync(_make_searchable, here.storage.documents)
         return end
 
 
 def _make_searchable(documents: Documents) -> None:
-    """As much as a moment allows: a loader does the rest when it is idle, and nothing is unfound meanwhile."""
+    """As much as a moment allows: another loader does the rest when it is idle, and nothing is unfound meanwhile."""
     give_up = time.monotonic() + SECONDS_FOR_WORDS
     try:
         while documents.make_searchable() and time.monotonic() < give_up:

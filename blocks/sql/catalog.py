@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, case, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, exists, func, insert, or_, select, update
 
 from blocks.process import is_gone
 from blocks.sql import leases
-from blocks.sql.constructs import Upsert, now
+from blocks.sql.constructs import Upsert, execute_bound, now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.ledger import IS_OPEN
 from blocks.sql.tables import OBSERVATION, collection, counter, quarantine, run, shard, spool
@@ -22,6 +22,19 @@ from collectors.states import OPEN_RUNS, RUN_MOVES, SHARD_MOVES, Desired, RunSta
 PERCENTILES = (50, 95, 99)
 # A run found RUNNING and held by nobody lost its process: it is taken over as it is.
 MAY_RUN = sources_of(RUN_MOVES, RunState.RUNNING) | {RunState.RUNNING}
+# What is asked for most.
+_RUN = select(run).where(run.c.run_id == bindparam("run"))
+_SHARDS = (
+    select(shard).where(shard.c.run_id == bindparam("run")).order_by(func.length(shard.c.shard_id), shard.c.shard_id)
+)
+_COLLECTED = (
+    select(run.c.collection).distinct().where(run.c.tenant == bindparam("of_tenant")).order_by(run.c.collection)
+)
+_APPLIED = select(
+    *(func.coalesce(func.sum(ledger.c[verdict.value]), 0).label(verdict.value) for verdict in Verdict),
+    func.max(ledger.c.done_at).label("done_at"),
+    func.count(case((IS_OPEN, 1))).label("open_batches"),
+).where(ledger.c.run_id == bindparam("run"), ledger.c.confirmed.is_(True))
 NOT_LED = (RunState.CREATED, RunState.PAUSED)
 
 
@@ -181,7 +194,7 @@ class Catalog:
     def run(self, run_id: str) -> dict[str, Any]:
         """The row of a run. Raises Misconfigured when there is none."""
         with self._database.read() as connection:
-            row = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().first()
+            row = execute_bound(connection, _RUN, {"run": run_id}).mappings().first()
         if row is None:
             raise Misconfigured("there is no run {run}", "List them with: collect status", code="COL-0205", run=run_id)
         return dict(row)
@@ -212,9 +225,8 @@ class Catalog:
     @repeatable
     def collected(self, tenant: str) -> list[str]:
         """The names of all collections that were ever run."""
-        query = select(run.c.collection).distinct().where(run.c.tenant == tenant).order_by(run.c.collection)
         with self._database.read() as connection:
-            return list(connection.scalars(query))
+            return [name for (name,) in execute_bound(connection, _COLLECTED, {"of_tenant": tenant})]
 
     @repeatable
     def tenants(self) -> list[str]:
@@ -240,21 +252,14 @@ class Catalog:
     @repeatable
     def shards(self, run_id: str) -> list[dict[str, Any]]:
         """In the order of the plan."""
-        query = select(shard).where(shard.c.run_id == run_id).order_by(func.length(shard.c.shard_id), shard.c.shard_id)
         with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+            return [dict(row) for row in execute_bound(connection, _SHARDS, {"run": run_id}).mappings()]
 
     @repeatable
     def applied(self, run_id: str) -> dict[str, Any]:
         """What a run's confirmed batches did, by verdict; when the last was done (microseconds); how many are open."""
-        sums = [func.coalesce(func.sum(ledger.c[verdict.value]), 0).label(verdict.value) for verdict in Verdict]
-        query = select(
-            *sums,
-            func.max(ledger.c.done_at).label("done_at"),
-            func.count(case((IS_OPEN, 1))).label("open_batches"),
-        ).where(ledger.c.run_id == run_id, ledger.c.confirmed.is_(True))
         with self._database.read() as connection:
-            found = connection.execute(query).mappings().one()
+            found = execute_bound(connection, _APPLIED, {"run": run_id}).mappings().one()
         # MySQL adds integers up to decimals.
         return {name: None if value is None else int(value) for name, value in found.items()}
 

@@ -1,18 +1,27 @@
 """Rows and ledger in the catalog's database: guarded upserts, the newest version wins."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Table, and_, bindparam, case, func, literal, or_, select, update
 
 from blocks.sql import ledger
 from blocks.sql.applying import applied, withdrawn
+from blocks.sql.branches import Branches
+from blocks.sql.constructs import execute_bound
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.tables import RECORDS, test_case, test_directory
 from collectors.models import Batch, Document, Quarantined
 from collectors.paths import Move
 
 CHUNK = 1000
+_ONE = {
+    kind: select(*(column.label(column.key) for column in table.c)).where(
+        *(table.c[name] == bindparam(name) for name in ("tenant", "collection", "id"))
+    )
+    for kind, table in RECORDS.items()
+}
 
 
 class Rows:
@@ -138,44 +147,15 @@ class Rows:
     @repeatable
     def of_id(self, tenant: str, collection: str, kind: str, id: str) -> dict[str, Any] | None:
         """The row of one record, also of one that is gone."""
-        table = RECORDS[kind]
-        query = select(*(column.label(column.key) for column in table.c)).where(
-            _of(table, tenant, collection), table.c.id == id
-        )
+        values = {"tenant": tenant, "collection": collection, "id": id}
         with self._database.read() as connection:
-            row = connection.execute(query).mappings().first()
+            row = execute_bound(connection, _ONE[kind], values).mappings().first()
         return dict(row) if row else None
 
-    @repeatable
-    def within(
-        self, tenant: str, collection: str, kind: str, parent: str | None, after: str, limit: int
-    ) -> list[dict[str, Any]]:
-        """The next rows by id of those in a directory, or in none; gone ones included, since others hang below them."""
-        t = RECORDS[kind]
-        query = select(*_shown(t)).where(_of(t, tenant, collection), t.c.parent_id == parent, t.c.id > after)
+    @contextmanager
+    def branches(self, tenant: str, collection: str) -> Iterator[Branches]:
         with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(query.order_by(t.c.id).limit(limit)).mappings()]
-
-    @repeatable
-    def lost(self, tenant: str, collection: str, kind: str, after: str, limit: int) -> list[dict[str, Any]]:
-        """The next live rows by id of those whose place is not known."""
-        t = RECORDS[kind]
-        nowhere = and_(t.c.path.is_(None), t.c.deleted.is_(False), t.c.id > after)
-        query = select(*_shown(t)).where(_of(t, tenant, collection), nowhere).order_by(t.c.id).limit(limit)
-        with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
-
-    @repeatable
-    def above(self, tenant: str, collection: str, kind: str, id: str) -> list[str]:
-        """The ids of the directories it lies in, the highest first, as far as they are known; each once."""
-        found: list[str] = []
-        with self._database.read() as connection:
-            while parent := connection.scalar(_parent(kind, tenant, collection, id)):
-                if parent in found:
-                    break
-                found.insert(0, parent)
-                kind, id = "directory", parent
-        return found
+            yield Branches(connection, tenant, collection)
 
     @repeatable
     def cases_by_directory(self, tenant: str, collection: str) -> dict[str | None, int]:
@@ -214,15 +194,6 @@ class Rows:
                 if connection.execute(query).first():
                     return True
         return False
-
-
-def _shown(table: Table) -> list[Any]:
-    return [table.c[name].label(name) for name in ("id", "parent_id", "name", "path", "deleted")]
-
-
-def _parent(kind: str, tenant: str, collection: str, id: str) -> Any:
-    table = RECORDS[kind]
-    return select(table.c.parent_id).where(_of(table, tenant, collection), table.c.id == id)
 
 
 def _of(table: Table, tenant: str, collection: str) -> Any:

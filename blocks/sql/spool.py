@@ -52,13 +52,10 @@ class Spool:
 
     @repeatable
     def _read(self) -> list[str]:
-        nobodys = and_(run.c.run_id.is_(None), func.max(spool.c.created_at) < now() - literal(AN_HOUR))
+        with_run = spool.outerjoin(run, run.c.run_id == spool.c.run_id)
         ended = or_(run.c.state.in_(READ), run.c.ended_at < now() - literal(A_WEEK))
-        query = (
-            select(spool.c.run_id)
-            .select_from(spool.outerjoin(run, run.c.run_id == spool.c.run_id))
-            .group_by(spool.c.run_id, run.c.run_id, run.c.state, run.c.ended_at)
-            .having(or_(ended, nobodys))
-        )
+        read = select(spool.c.run_id).select_from(with_run).where(ended).distinct()
+        senders_gone = func.max(spool.c.created_at) < now() - literal(AN_HOUR)
+        nobodys = select(spool.c.run_id).select_from(with_run).where(run.c.run_id.is_(None)).group_by(spool.c.run_id)
         with self._database.read() as connection:
-            return list(connection.scalars(query))
+            return [*connection.scalars(read), *connection.scalars(nobodys.having(senders_gone))]

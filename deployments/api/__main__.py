@@ -4,6 +4,7 @@ It says `ready` on stdout when it is about to answer, and ends when its stdin do
 """
 
 import asyncio
+import gc
 import sys
 
 import uvicorn
@@ -28,6 +29,8 @@ async def _serve(listener: int) -> None:
         server_header=False,
     )
     server = uvicorn.Server(config)
+    gc.collect()
+    gc.freeze()  # what is there for good need not be looked through again and again while somebody waits
 
     def end() -> None:
         server.should_exit = True
