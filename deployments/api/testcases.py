@@ -13,7 +13,7 @@ from blocks.sql.catalog import new_run_id
 from blocks.stores import Storage
 from blocks.walking import KINDS, Position, Tree, position
 from collectors.errors import Misconfigured, Refused
-from collectors.models import LONGEST_NAME, Collection, Kind
+from collectors.models import LONGEST_NAME, Collection, Kind, Strategy
 from collectors.registry import IMPORT
 from deployments.api import shapes
 from deployments.api.answers import Cursor, Limit, answer, listed, position_of
@@ -23,6 +23,7 @@ from deployments.api.runs import accepted, once_of, storage_of
 from deployments.definitions import looked_for
 
 IMPORTS = "imports"
+IN_ORDER = Strategy(concurrency=1, shard_size=50_000)  # of what comes twice the later one wins
 FARTHEST = 1_000  # hits that are paged through
 A_WORD = r"^[^\s/\\:]+$"
 Named = Query(max_length=LONGEST_NAME, pattern=A_WORD, description="name of a collection; all of them when left out")
@@ -68,7 +69,7 @@ def _importing(storage: Storage, tenant: str, name: str) -> Collection:
             collection=name,
             collector=known.collector,
         )
-    return known or Collection(name=name, collector=IMPORT, source={}, tenant=tenant)
+    return known or Collection(name=name, collector=IMPORT, source={}, tenant=tenant, strategy=IN_ORDER)
 
 
 @router.get("/tree", responses=shapes.listing(shapes.Node, 409))
