@@ -83,7 +83,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class Serving:
     """How the service is run.
 
     With a `work_pool` its workers carry out what is asked for, else the service itself. `allowed_sources` are the
@@ -95,7 +95,7 @@ class Service:
     requests_per_second: float = 1_000.0
 
     @classmethod
-    def load(cls) -> "Service":
+    def load(cls) -> "Serving":
         """From COLLECT_WORK_POOL, COLLECT_ALLOWED_SOURCES (with commas between) and COLLECT_REQUESTS_PER_SECOND.
 
         Raises Misconfigured.

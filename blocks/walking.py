@@ -78,9 +78,12 @@ class Walk:
             if row is None:
                 levels.pop(), within.pop()
                 continue
+            directory = row["kind"] == "directory"
+            if directory and row["id"] in within:  # a circle, which can only be entered at a root that lies in it
+                continue
             if not row["deleted"]:
                 yield _node(row, len(levels))
-            if row["kind"] == "directory" and row["id"] not in within and self._deeper(levels):
+            if directory and self._deeper(levels):
                 within.append(row["id"])
                 levels.append(self._level(row["id"]))
 

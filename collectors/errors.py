@@ -12,7 +12,7 @@ CollectError
 `-- Fenced          somebody else owns this work now: leave, and write nothing
 
 Each carries a code that stays the same for ever; `docs/errors.md` has a page for each. The hundreds say the field:
-01 unnamed, 02 definitions and usage, 03 the source, 04 states, 05 records, 06 stores, 07 servers.
+01 unnamed, 02 definitions and usage, 03 the source, 04 states, 05 records, 06 stores, 07 servers, 08 the service.
 """
 
 import re

@@ -15,7 +15,7 @@ from anyio import to_thread
 from blocks.children import MISCONFIGURED, when_stdin_ends
 from blocks.loaders import loader_staying
 from blocks.process import this_process
-from blocks.settings import Service, Settings, language
+from blocks.settings import Serving, Settings, language
 from blocks.stores import Storage, open_storage
 from collectors.errors import CollectError, Misconfigured, named
 from collectors.keeping import until_stopped
@@ -109,7 +109,7 @@ async def tidying(storage: Storage, stop: asyncio.Event) -> None:
 async def _carry_until_told(settings: Settings, runs: int) -> None:
     stop = asyncio.Event()
     when_stdin_ends(stop.set)
-    pool = Service.load().work_pool
+    pool = Serving.load().work_pool
     with open_storage(settings) as storage:
         tidying_up = asyncio.create_task(tidying(storage, stop))
         if pool:

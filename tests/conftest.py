@@ -4,8 +4,10 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -19,12 +21,14 @@ import pymysql
 import pytest
 import redis
 
+from blocks.sql.sqlite import SqliteDatabase
 from collectors.registry import GROUP
 from deployments.dev_servers.kinds import MariaDb, MongoDb, RabbitMq, Redis, Server
 from deployments.dev_servers.stack import all_down
 from deployments.dev_servers.starting import DevServer
 
 ROOT = Path(__file__).parent.parent
+PATIENCE = 30.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -286,3 +290,27 @@ def own_prefect(prefect_server: dict[str, str]) -> Iterator[dict[str, str]]:
         known = json.load(answer)
     for block in known:
         urlopen(Request(f"{api}/block_documents/{block['id']}", method="DELETE"), timeout=30).close()
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], Any]], Any]:
+    """Ask until the answer is true; answers it."""
+
+    def waited(condition: Callable[[], Any]) -> Any:
+        give_up = time.monotonic() + PATIENCE
+        while not (found := condition()):
+            assert time.monotonic() < give_up, "it never came true"
+        return found
+
+    return waited
+
+
+@pytest.fixture
+def alter() -> Callable[..., int]:
+    """Changes a database behind the back of the product."""
+
+    def altered(database: SqliteDatabase, statement: str, *values: Any) -> int:
+        with closing(sqlite3.connect(database.path, timeout=PATIENCE)) as connection, connection:
+            return connection.execute(statement, values).rowcount
+
+    return altered

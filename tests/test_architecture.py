@@ -19,6 +19,9 @@ EMPTY_WORDS = ("Manager", "Service", "Factory", "Helper", "Util", "Utils", "Hand
 BROAD_EXCEPTS = {
     ("deployments/dev_servers/starting.py", "_wait"),
     ("flows/collect.py", "_led"),
+    ("flows/handing_over.py", "hand_over"),
+    ("deployments/carrying.py", "_carried_out"),
+    ("deployments/api/importing.py", "_lines"),
     ("flows/collect.py", "_read"),
     ("deployments/cli/running.py", "run"),
     ("deployments/cli/doctoring.py", "_guarded"),

@@ -33,6 +33,7 @@ SPEAKERS = {
     "NotAllowed": (0, 1),
     "Refused": (0, 1),
     "Fenced": (0, 1),
+    "HttpError": (0, 1),
 }
 ERRORS = SPEAKERS.keys() - {"spoken", "say", "show_field", "print_columns"}
 LABELLED = ("columns", "lines")  # dicts of these names have headings or names of fields as keys

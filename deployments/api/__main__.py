@@ -10,7 +10,7 @@ import sys
 import uvicorn
 
 from blocks.children import when_stdin_ends
-from blocks.settings import Service, Settings, language
+from blocks.settings import Serving, Settings, language
 from collectors.language import LANGUAGE
 from deployments.api.application import application
 
@@ -18,7 +18,7 @@ SECONDS_TO_FINISH = 10
 
 
 async def _serve(listener: int) -> None:
-    app = application(Settings.load(), Service.load(), lambda: print("ready", flush=True))
+    app = application(Settings.load(), Serving.load(), lambda: print("ready", flush=True))
     config = uvicorn.Config(
         app,
         fd=listener,

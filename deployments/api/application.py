@@ -7,7 +7,7 @@ from importlib.metadata import version
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.security import HTTPBearer
 
-from blocks.settings import Service, Settings
+from blocks.settings import Serving, Settings
 from blocks.stores import open_storage
 from deployments.api import problems, runs, shapes, testcases
 from deployments.api.answers import answer
@@ -28,7 +28,7 @@ async def health(request: Request) -> Response:
     return answered
 
 
-def application(settings: Settings, service: Service, ready: Callable[[], None] = lambda: None) -> FastAPI:
+def application(settings: Settings, service: Serving, ready: Callable[[], None] = lambda: None) -> FastAPI:
     """`ready` is called when it is about to answer."""
 
     @asynccontextmanager

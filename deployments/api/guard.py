@@ -66,7 +66,7 @@ class Guard:
         scheme, _, key = authorization.partition(" ")
         if scheme.lower() != "bearer" or not key:
             return None
-        until, caller = self._known.get(key, (0.0, None))
+        until, caller = self._known.get(key, (float("-inf"), None))
         if until < time.monotonic():
             caller = await to_thread.run_sync(self._lookup, key)
             if len(self._known) >= MOST_KNOWN:

@@ -123,7 +123,7 @@ def _take_tree(body: bytes, taken: Taken) -> None:
         top = nodes.decoded_one(body)
     except ValueError as error:
         raise HttpError(
-            "the body is no JSON: {why}", "Send UTF-8.", status=400, code="COL-0811", why=f"{error:.200}"
+            "the body is no JSON: {why}", "Send UTF-8.", status=400, code="COL-0811", why=f"{error!s:.200}"
         ) from None
     seen: set[tuple[Any, Any]] = set()
     for number, (pointer, value) in enumerate(nodes.flattened(top), 1):
@@ -203,7 +203,7 @@ def _judged(line: bytes) -> None:
     try:
         value = nodes.decoded_one(line)
     except ValueError as error:
-        raise Rejected("no-json", "is no JSON: {why}", code="COL-0518", why=f"{error:.200}") from None
+        raise Rejected("no-json", "is no JSON: {why}", code="COL-0518", why=f"{error!s:.200}") from None
     if isinstance(value, Flawed):
         raise value.why
     nodes.record(value)

@@ -8,6 +8,7 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from collectors.errors import CollectError, Misconfigured, Refused, Rejected, Transient, Unreachable, Unusable, named
 
@@ -86,6 +87,10 @@ def install(app: FastAPI) -> None:
     async def invalid(_: Request, error: Any) -> Response:
         return answered(_invalid(error))
 
+    async def gone(*_: Any) -> Response:
+        return Response(status_code=400)  # which nobody reads
+
+    app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(CollectError, ours)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)

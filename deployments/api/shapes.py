@@ -56,7 +56,7 @@ class Accepted(BaseModel):
     status: str = Field(description="where to look how far it is")
     received: int | None = Field(None, description="nodes of an import")
     repeated: bool = Field(description="whether the run was asked for before, with the same Idempotency-Key")
-    waiting_for: str | None = Field(description="what it waits for, as far as that is known already")
+    waiting_for: str | None = Field(None, description="what it waits for, as far as that is known already")
 
 
 class Node(BaseModel):
@@ -67,11 +67,11 @@ class Node(BaseModel):
 
     kind: Kind
     id: str
-    parent_id: str | None
+    parent_id: str | None = None
     name: str
-    path: str | None = Field(description="null while it is not known")
+    path: str | None = Field(None, description="null while it is not known")
     collection: str
-    depth: int | None = Field(description="levels below the top, or below the root that was asked for")
+    depth: int | None = Field(None, description="levels below the top, or below the root that was asked for")
     lost: bool = Field(description="its directory is not there")
 
 
@@ -102,16 +102,16 @@ class Detail(BaseModel):
     tenant: str
     collection: str
     id: str
-    parent_id: str | None
-    path: str | None
+    parent_id: str | None = None
+    path: str | None = None
     name: str
     deleted: bool
-    content: dict[str, Any] | None = Field(description="null while it is not stored yet")
-    metadata: dict[str, Any] | None
+    content: dict[str, Any] | None = Field(None, description="null while it is not stored yet")
+    metadata: dict[str, Any] | None = None
     version: Version
     content_hash: str
-    first: Origin | None
-    last: Origin | None
+    first: Origin | None = None
+    last: Origin | None = None
 
 
 class Hit(BaseModel):
@@ -123,7 +123,7 @@ class Hit(BaseModel):
     collection: str
     kind: Kind
     id: str
-    path: str | None
+    path: str | None = None
     name: str
     field: str
     snippet: str = Field(description="a part of the field, with the words in 【】")
@@ -135,7 +135,7 @@ class CollectionShape(BaseModel):
     name: str
     collector: str
     mode: str
-    source: str | None
+    source: str | None = None
 
 
 class Run(BaseModel):
@@ -149,8 +149,8 @@ class Run(BaseModel):
     state: RunState
     mode: str
     created_at: str
-    ended_at: str | None
-    error: str | None
+    ended_at: str | None = None
+    error: str | None = None
 
 
 class Progress(BaseModel):
@@ -173,14 +173,14 @@ class Status(BaseModel):
     collection: str
     state: RunState
     mode: str
-    reason: str | None
+    reason: str | None = None
     progress: Progress
     shards: dict[str, int] = Field(description="how many are in each state")
     errors: list[str]
     seconds: float
     created_at: str
-    ended_at: str | None
-    flow_run_id: str | None
+    ended_at: str | None = None
+    flow_run_id: str | None = None
 
 
 class ShardProgress(BaseModel):
@@ -202,10 +202,10 @@ class Shard(BaseModel):
     quarantined: int
     attempts: int
     seconds: float
-    error: str | None
+    error: str | None = None
     errors: list[str]
     retry_count: int
-    waiting_for: str | None
+    waiting_for: str | None = None
 
 
 class Shards(BaseModel):
@@ -225,14 +225,14 @@ class Refusal(BaseModel):
     position: int
     reason: str
     message: str
-    record_id: str | None
+    record_id: str | None = None
     payload: str = Field(description="what was sent")
     created_at: str
 
 
 class Part(BaseModel):
     state: Literal["ok", "failed"]
-    code: str | None = Field(description="of docs/errors.md")
+    code: str | None = Field(None, description="of docs/errors.md")
 
 
 class Health(BaseModel):
@@ -267,7 +267,7 @@ class Problem(BaseModel):
 
 class Listed(BaseModel, Generic[Item]):
     items: list[Item]
-    next: str | None = Field(description="the cursor of the next page; null at the end")
+    next: str | None = Field(None, description="the cursor of the next page; null at the end")
 
 
 # ---- answers, by their status ------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
+from starlette.convertors import Convertor, register_url_convertor
 
 from blocks import views
 from blocks.imported import Parts
@@ -29,6 +30,20 @@ A_WORD = r"^[^\s/\\:]+$"
 Named = Query(max_length=LONGEST_NAME, pattern=A_WORD, description="name of a collection; all of them when left out")
 Key = Annotated[str | None, Header(min_length=1, max_length=255, description="the same request is carried out once")]
 
+
+class Anything(Convertor[str]):
+    """An id may hold slashes and line ends."""
+
+    regex = r"[\s\S]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("anything", Anything())
 router = APIRouter(prefix="/api/testcase", tags=["test cases"], route_class=Guarded)
 
 
@@ -116,7 +131,7 @@ def search(
     return listed(request, [asdict(hit) for hit in hits[start : start + limit]], (start + limit,) if more else None)
 
 
-@router.get("/{id:path}", responses=shapes.one(shapes.Detail, 409))
+@router.get("/{id:anything}", responses=shapes.one(shapes.Detail, 409))
 def detail(
     request: Request,
     id: Annotated[str, Path(min_length=1, max_length=255)],

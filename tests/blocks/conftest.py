@@ -4,7 +4,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -107,30 +106,6 @@ def dump() -> Callable[[SqliteDatabase], dict[str, list[tuple[Any, ...]]]]:
             return {name: sorted(connection.execute(f'SELECT * FROM "{name}"'), key=repr) for name in names}
 
     return dumped
-
-
-@pytest.fixture
-def alter() -> Callable[..., int]:
-    """Changes a database behind the back of the product."""
-
-    def altered(database: SqliteDatabase, statement: str, *values: Any) -> int:
-        with closing(sqlite3.connect(database.path, timeout=PATIENCE)) as connection, connection:
-            return connection.execute(statement, values).rowcount
-
-    return altered
-
-
-@pytest.fixture
-def until() -> Callable[[Callable[[], Any]], Any]:
-    """Ask until the answer is true; answers it."""
-
-    def waited(condition: Callable[[], Any]) -> Any:
-        give_up = time.monotonic() + PATIENCE
-        while not (found := condition()):
-            assert time.monotonic() < give_up, "it never came true"
-        return found
-
-    return waited
 
 
 @pytest.fixture

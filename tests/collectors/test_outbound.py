@@ -100,15 +100,6 @@ async def test_compressed_answers_are_decoded(get, reply):
     assert found == GOOD
 
 
-async def test_the_time_of_the_first_request_is_kept(scripted, open_http, reply):
-    async with scripted(reply(GOOD)) as server, open_http(server.url) as http:
-        assert http.first_request_at is None
-        await http.get("/")
-        first = http.first_request_at
-        await http.get("/")
-        assert http.first_request_at == first > 0
-
-
 # ---- what cannot pass by itself --------------------------------------------------------------------------
 
 

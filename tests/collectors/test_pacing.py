@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 
-from collectors.pacing import LONGEST_PAUSE, USUAL_PAUSE, Pace, pauses, retry_after
+from collectors.pacing import LONGEST_PAUSE, USUAL_PAUSE, Bucket, Pace, pauses, retry_after
 
 NOW = datetime(2026, 10, 21, 7, 28, 0, tzinfo=UTC)
 LEAST = 0.1
@@ -114,3 +114,20 @@ async def test_a_turn_waits_again_when_the_hold_was_prolonged_meanwhile():
     pace.hold(0.005)
     await pace.turn()
     assert clock.now >= 1_000.0 + 0.03
+
+
+def test_a_bucket_gives_a_burst_and_then_its_rate():
+    now = [0.0]
+    bucket = Bucket(10, 3, lambda: now[0])
+    assert [bucket.take() for _ in range(3)] == [0, 0, 0]
+    assert bucket.take() == pytest.approx(0.1)
+    now[0] += 0.1
+    assert bucket.take() == 0
+    assert bucket.take() > 0
+
+
+def test_a_bucket_holds_no_more_than_a_burst_however_long_nobody_comes():
+    now = [0.0]
+    bucket = Bucket(10, 3, lambda: now[0])
+    now[0] = 1e6
+    assert [bucket.take() > 0 for _ in range(4)] == [False, False, False, True]

@@ -1,0 +1,128 @@
+"""Runs: asked for, kept, and watched."""
+
+import pytest
+
+from blocks.process import this_process
+from collectors.models import Collection
+
+SOURCE = {"base_url": "http://127.0.0.1:9", "project_id": 1, "username": "u", "api_key": "k"}
+
+
+@pytest.fixture
+def known(api):
+    api.storage.catalog.register(Collection(name="cases", collector="testrail", source=SOURCE))
+    return api
+
+
+def start(api, name="cases", body=None, **headers):
+    body = {"mode": "full"} if body is None else body
+    return api.as_().post(f"/api/collections/{name}/runs", json=body, headers=headers)
+
+
+def test_a_run_that_is_asked_for_is_kept_and_says_what_it_waits_for(known):
+    told = start(known)
+    assert told.status_code == 202
+    run_id = told.json()["run_id"]
+    assert told.headers["Location"] == f"/api/task/{run_id}/status"
+    assert "Prefect" in told.json()["waiting_for"]
+    status = known.as_("viewer").get(told.headers["Location"]).json()
+    assert (status["state"], status["progress"]["phase"], status["shards"]) == ("CREATED", "planning", {})
+    assert known.storage.requests.take(this_process()) == run_id
+
+
+def test_a_second_one_is_refused_with_the_first_ones_id(known):
+    run_id = start(known).json()["run_id"]
+    again = start(known)
+    assert (again.status_code, again.json()["code"]) == (409, "COL-0408")
+    assert run_id in again.json()["detail"]
+
+
+def test_asked_for_again_with_its_key_it_is_the_same_run(known):
+    first, again = (start(known, **{"Idempotency-Key": "k"}).json() for _ in range(2))
+    assert (again["run_id"], again["repeated"]) == (first["run_id"], True)
+    other = start(known, body={"mode": "full", "base_url": "http://x"}, **{"Idempotency-Key": "k"})
+    assert other.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "code"),
+    [("nothing", 404, "COL-0204"), ("a.yaml", 404, "COL-0204"), ("..%2F..%2Fetc%2Fpasswd", 404, "COL-0809")],
+)
+def test_a_collection_is_known_by_its_name_alone(api, name, status, code):
+    answer = start(api, name)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_what_was_imported_cannot_be_collected(api, tree):
+    api.imported(tree)
+    assert (start(api, "imports").status_code, start(api, "imports").json()["code"]) == (422, "COL-0237")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"mode": "all"}, {"mode": "full", "x": 1}, {"mode": 1}, [], "full", None, {"mode": "full", "base_url": "x"}],
+)
+def test_a_body_that_is_wrong_is_named(known, body):
+    answer = known.as_().post("/api/collections/cases/runs", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "COL-0806")
+    assert answer.json()["errors"]
+
+
+def test_another_address_has_to_be_on_the_operators_list(serve):
+    api = serve(allowed_sources=("http://allowed:8000",))
+    api.storage.catalog.register(Collection(name="cases", collector="testrail", source=SOURCE))
+    for address in (
+        "http://allowed:8001",
+        "https://allowed:8000",
+        "http://allowed.evil:8000",
+        "http://169.254.169.254",
+    ):
+        answer = start(api, body={"mode": "full", "base_url": address})
+        assert (answer.status_code, answer.json()["code"]) == (422, "COL-0807")
+    run_id = start(api, body={"mode": "full", "base_url": "http://allowed:8000/x"}).json()["run_id"]
+    assert "http://allowed:8000/x" in api.storage.catalog.run(run_id)["definition"]
+    assert api.storage.catalog.definition("default", "cases").source == SOURCE
+
+
+def test_runs_are_listed_newest_first_by_pages(api, tree):
+    ids = [api.imported(tree) for _ in range(3)]
+    client, found, cursor = api.as_("viewer"), [], None
+    while True:
+        page = client.get("/api/runs", params={"limit": 2} | ({"cursor": cursor} if cursor else {})).json()
+        found += [each["run_id"] for each in page["items"]]
+        if (cursor := page["next"]) is None:
+            break
+    assert found == ids[::-1]
+    assert client.get("/api/runs", params={"state": "FAILED"}).json()["items"] == []
+    assert len(client.get("/api/runs", params={"collection": "imports", "state": "COMPLETED"}).json()["items"]) == 3
+
+
+def test_the_shards_of_a_run_are_shown(api, tree):
+    run_id = api.imported(tree)
+    found = api.as_("viewer").get(f"/api/task/{run_id}/shards").json()
+    assert found["run_id"] == run_id
+    directories, cases = found["shards"]
+    assert directories["progress"] == cases["progress"] == {"current": 2, "total": 2}
+    assert (cases["state"], cases["errors"], cases["retry_count"], cases["waiting_for"]) == ("COMPLETED", [], 0, None)
+
+
+def test_what_was_refused_is_shown_by_pages(api):
+    run_id = api.imported(b"\n".join(b"not json %d" % number for number in range(5)))
+    client, found, cursor = api.as_("viewer"), [], None
+    while True:
+        params = {"run": run_id, "limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = client.get("/api/quarantine", params=params).json()
+        found += [each["payload"] for each in page["items"]]
+        if (cursor := page["next"]) is None:
+            break
+    assert len(set(found)) == 5
+
+
+def test_known_collections_are_listed_by_name(known):
+    client, found, cursor = known.as_("viewer"), [], None
+    while True:
+        page = client.get("/api/collections", params={"limit": 1} | ({"cursor": cursor} if cursor else {})).json()
+        found += [each["name"] for each in page["items"]]
+        if (cursor := page["next"]) is None:
+            break
+    assert found == ["cases", "demo"]
