@@ -6,8 +6,8 @@ its stdin does: runs stop at their last checkpoints then, and go on when another
 
 import asyncio
 import logging
+import os
 import sys
-import time
 from collections.abc import Iterator
 
 from anyio import to_thread
@@ -107,6 +107,8 @@ async def tidying(storage: Storage, stop: asyncio.Event) -> None:
 
 
 async def _carry_until_told(settings: Settings, runs: int) -> None:
+    when_stdin_ends(lambda: os._exit(0))  # nothing is under way yet
+    await _prefect_up(settings)
     stop = asyncio.Event()
     when_stdin_ends(stop.set)
     pool = Serving.load().work_pool
@@ -120,25 +122,21 @@ async def _carry_until_told(settings: Settings, runs: int) -> None:
         await tidying_up
 
 
-def _prefect_up(settings: Settings) -> None:
-    """Wait for Prefect; when the parent ends meanwhile, so does this."""
+async def _prefect_up(settings: Settings) -> None:
     waits = pauses(1.0, 10.0)
     while True:
         try:
-            prefect_server.use(settings)
-            return
+            return await to_thread.run_sync(prefect_server.use, settings)
         except CollectError as error:
             log.warning("%s", error)
-        time.sleep(next(waits))
+        await asyncio.sleep(next(waits))
 
 
 def main() -> int:
     LANGUAGE.set(language())
     show_warnings()
-    settings = Settings.load()
     try:
-        _prefect_up(settings)
-        asyncio.run(_carry_until_told(settings, int(sys.argv[1])))
+        asyncio.run(_carry_until_told(Settings.load(), int(sys.argv[1])))
     except Misconfigured as error:
         print(error, file=sys.stderr)
         return MISCONFIGURED

@@ -40,13 +40,6 @@ def test_every_route_looks_at_the_key_first():
     assert all(type(each) is Guarded for router in routers for each in router.routes)
 
 
-def test_without_a_valid_key_nothing_is_told(api, method, path, name, key):
-    headers = {} if key is None else {"Authorization": key.encode("latin-1")}
-    answer = api.anybody.request(method, address(path), headers=headers, content=b"{broken")
-    assert code(answer) == (401, "COL-0801")
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
-
-
 def test_without_a_valid_key_nothing_is_told(api):
     for key in (None, "", "Bearer", "Bearer x", "Basic eDp4", "Bearer pck_0_0", "Bearer \xe9", "bearer"):
         headers = {} if key is None else {"Authorization": key.encode("latin-1")}
