@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from anyio import to_thread
 
@@ -42,9 +42,7 @@ class Carrier:
 
     async def carry(self) -> None:
         try:
-            while not self._stop.is_set():
-                if not await self._begun():
-                    await until_stopped(self._stop, asyncio.sleep(LOOK_EVERY))
+            await patiently(self._stop, self._begun)
         finally:
             for task in self._running:
                 task.cancel()
@@ -85,15 +83,26 @@ class Carrier:
 async def handing_over(storage: Storage, deployment: str, stop: asyncio.Event) -> None:
     from flows.handing_over import hand_over
 
+    async def all_that_wait() -> bool:
+        if await to_thread.run_sync(storage.requests.waiting, True):
+            await hand_over(storage.requests, storage.catalog.run, this_process(), deployment)
+        return False
+
+    await patiently(stop, all_that_wait)
+
+
+async def patiently(stop: asyncio.Event, work: Callable[[], Awaitable[bool]]) -> None:
+    """`work` again and again: at once while it says that there may be more, and later each time while it fails."""
     waits = pauses(LOOK_EVERY, LONGEST_PAUSE)
     while not stop.is_set():
         try:
-            if await to_thread.run_sync(storage.requests.waiting):
-                await hand_over(storage.requests, storage.catalog.run, this_process(), deployment)
+            more = await work()
             waits = pauses(LOOK_EVERY, LONGEST_PAUSE)
         except CollectError as error:
             log.warning("%s", error)
-        await until_stopped(stop, asyncio.sleep(next(waits)))
+            more = False
+        if not more:
+            await until_stopped(stop, asyncio.sleep(next(waits)))
 
 
 async def tidying(storage: Storage, stop: asyncio.Event) -> None:

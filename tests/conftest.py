@@ -293,11 +293,11 @@ def own_prefect(prefect_server: dict[str, str]) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def until() -> Callable[[Callable[[], Any]], Any]:
+def until() -> Callable[..., Any]:
     """Ask until the answer is true; answers it."""
 
-    def waited(condition: Callable[[], Any]) -> Any:
-        give_up = time.monotonic() + PATIENCE
+    def waited(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+        give_up = time.monotonic() + seconds
         while not (found := condition()):
             assert time.monotonic() < give_up, "it never came true"
         return found

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, case, delete, insert, literal, or_, select, update
 
+from blocks.process import is_gone
 from blocks.sql import leases
 from blocks.sql.catalog import NOT_LED, add_run, give_way, one_at_a_time, seconds_held
 from blocks.sql.constructs import now
@@ -61,10 +62,13 @@ class Requests:
         return Accepted(run_id)
 
     @repeatable
-    def waiting(self) -> int:
-        """How many runs wait, or are being carried out."""
+    def waiting(self, to_hand_over: bool = False) -> int:
+        """How many runs nobody holds; asked again and again, it costs less than to take one. As `take` has it."""
+        query = select(run.c.owner, run.c.lease_until - now()).where(_WAITING)
+        if to_hand_over:
+            query = query.where(run.c.flow_run_id.is_(None))
         with self._database.read() as connection:
-            return len(connection.execute(select(run.c.run_id).where(_WAITING)).all())
+            return sum(left <= 0 or is_gone(owner) for owner, left in connection.execute(query))
 
     @contending
     def take(self, owner: str, to_hand_over: bool = False) -> str | None:

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.convertors import Convertor, register_url_convertor
 
 from blocks import views
@@ -20,7 +20,7 @@ from deployments.api import shapes
 from deployments.api.answers import Cursor, Limit, answer, listed, position_of
 from deployments.api.guard import Guarded
 from deployments.api.importing import Validate, kept_if_accepted, spooled
-from deployments.api.runs import accepted, once_of, storage_of
+from deployments.api.runs import Key, accepted, once_of, storage_of
 from deployments.definitions import looked_for
 
 IMPORTS = "imports"
@@ -28,7 +28,6 @@ IN_ORDER = Strategy(concurrency=1, shard_size=50_000)  # of what comes twice the
 FARTHEST = 1_000  # hits that are paged through
 A_WORD = r"^[^\s/\\:]+$"
 Named = Query(max_length=LONGEST_NAME, pattern=A_WORD, description="name of a collection; all of them when left out")
-Key = Annotated[str | None, Header(min_length=1, max_length=255, description="the same request is carried out once")]
 
 
 class Anything(Convertor[str]):
