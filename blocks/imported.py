@@ -82,7 +82,11 @@ class Imported:
         return Page(items, at + 1 if at + 1 < len(parts) else None)
 
     def map(self, stage: str, item: Any) -> Record:
-        return nodes.record(item["node"])
+        try:
+            return nodes.record(item["node"])
+        except Rejected as error:
+            error.record_id = error.record_id or _id(item["node"])
+            raise
 
 
 def _as_refused(number: int, text: bytes, why: Rejected) -> bytes:
@@ -111,7 +115,13 @@ def _item(line: bytes) -> dict[str, Any]:
     return _flawed(number, value, value.why) if isinstance(value, Flawed) else {"line": number, "node": value}
 
 
+def _id(node: Any) -> str | None:
+    id = node.get("id") if isinstance(node, dict) else None
+    return None if id is None else str(id)
+
+
 def _flawed(number: int, node: Any, why: Rejected) -> Flawed:
     found = Flawed(line=number, node=node)
     found.why = why
+    why.record_id = why.record_id or _id(node)
     return found

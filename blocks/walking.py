@@ -59,6 +59,8 @@ class Walk:
     chunk: int
 
     def nodes(self, after: Position | None) -> Iterator[dict[str, Any]]:
+        if self.root is not None and self.branches.directory(self.root) is None:
+            return
         if after is None and self.root is not None:
             yield from self._root()
         if after is None or not after.lost:

@@ -706,7 +706,9 @@ TEXTS: dict[str, str] = {
     "serving on http://{host}:{port}": "服务地址 http://{host}:{port}",
     "there is no deployment {deployment} for what waits to be carried out": "没有用于执行等待中运行的部署 {deployment}",
     "Make it: prefect --no-prompt deploy --all, see docs/service.md": "请创建：prefect --no-prompt deploy --all，见 docs/service.md",
-    "Prefect does not take the run {run} ({why})": "Prefect 不接收运行 {run}（{why}）",
+    "Prefect does not take or tell what waits to be carried out ({why})": "Prefect 不接收、也不告知等待执行的运行（{why}）",
+    "its flow run ended as {state} before it began": "它的 flow run 在开始之前就以 {state} 结束了",
+    "See why in Prefect: prefect flow-run logs {flow_run}; then ask for it again": "在 Prefect 中查看原因：prefect flow-run logs {flow_run}；然后重新请求",
     "It is tried again as long as the service or upkeep runs.": "只要服务或 upkeep 在运行，就会重试。",
     "waits to be carried out by the service: collect serve": "等待服务执行：collect serve",
     "UNTIL": "有效期至",
@@ -714,4 +716,11 @@ TEXTS: dict[str, str] = {
     "ROLE": "角色",
     "TENANT": "租户",
     "NAME": "名称",
+    "there is no collection {name} in {place}": "{place} 中没有采集任务 {name}",
+    "Collect it once: collect run FILE; or let this process find the right stores, by COLLECT_HOME or "
+    "collect storage mirror": "先采集一次：collect run FILE；或通过 COLLECT_HOME 或 collect storage mirror 让本进程找到正确的存储",
+    "for Prefect's own commands: export PREFECT_API_URL={api}": "供 Prefect 自己的命令使用：export PREFECT_API_URL={api}",
+    "there is no parameter {name!r} here. {guess}Known: {known}": "这里没有参数 {name!r}。{guess}已知：{known}",
+    "Correct its name; GET /openapi.json says what is expected.": "请改正其名称；GET /openapi.json 说明了期望的格式。",
+    "Import into it: POST /api/testcase/import?collection=NAME": "请导入：POST /api/testcase/import?collection=NAME",
 }

@@ -45,6 +45,9 @@ class CollectError(Exception):
     def remedy(self) -> str:
         return spoken(self._remedy, **self._facts)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
     def __str__(self) -> str:
         """What is kept: "COL-0311: what", and what to do about it on a line of its own; `parted` takes it apart."""
         said = (f"{self.code}: {self.what}", self.remedy)

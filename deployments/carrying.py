@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 
 from anyio import to_thread
@@ -26,9 +27,10 @@ from deployments import prefect_server
 from deployments.cli.output import show_warnings
 
 LOOK_EVERY = 0.25
+LOOK_AFTER_THEM_EVERY = 5.0  # what was handed over may fail before it begins
 TIDY_EVERY = 60.0
 LONGEST_PAUSE = 60.0
-log = logging.getLogger(__name__)
+log = logging.getLogger("deployments.carrying")  # as a program it is called __main__
 
 
 class Carrier:
@@ -83,9 +85,13 @@ class Carrier:
 async def handing_over(storage: Storage, deployment: str, stop: asyncio.Event) -> None:
     from flows.handing_over import hand_over
 
+    look_anyway = time.monotonic()
+
     async def all_that_wait() -> bool:
-        if await to_thread.run_sync(storage.requests.waiting, True):
-            await hand_over(storage.requests, storage.catalog.run, this_process(), deployment)
+        nonlocal look_anyway
+        if time.monotonic() > look_anyway or await to_thread.run_sync(storage.requests.waiting, True):
+            await hand_over(storage, this_process(), deployment)
+            look_anyway = time.monotonic() + LOOK_AFTER_THEM_EVERY
         return False
 
     await patiently(stop, all_that_wait)

@@ -1,7 +1,7 @@
 """A run as a flow: plan, read the stages one after another, close, report."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from itertools import groupby
 from typing import Any, Literal
@@ -19,9 +19,10 @@ from blocks.settings import Settings
 from blocks.stores import open_storage
 from blocks.workspace import Workspace, workspace
 from collectors.closing import Outcome
-from collectors.errors import CollectError, Fenced, Misconfigured, Unreachable, Unusable, in_a_line, named
+from collectors.errors import CollectError, Fenced, Misconfigured, Refused, Unreachable, Unusable, in_a_line, named
 from collectors.interfaces import RunClaim
 from collectors.keeping import kept, until_stopped
+from collectors.registry import load
 from collectors.states import Desired, RunState, ShardState
 from flows.shard import PAUSED, RENEWALS_PER_LEASE, begun, shard
 from tasks.closing import close_run
@@ -30,7 +31,12 @@ from tasks.planning import plan_run
 from tasks.reporting import progress_shown, report_run
 
 
-@flow(name="collect", flow_run_name="{collection} {mode} {run_id}", retries=0, persist_result=False)
+def _called() -> str:
+    given = runtime.flow_run.parameters
+    return " ".join(filter(None, (given["collection"], given["mode"], given["run_id"])))
+
+
+@flow(name="collect", flow_run_name=_called, retries=0, persist_result=False)
 async def collect(
     collection: str, mode: Literal["full"] = "full", tenant: str = "default", run_id: str | None = None
 ) -> State:
@@ -43,11 +49,23 @@ async def collect(
         run_id: a run to go on with; a new one begins when left empty
     """
     run_id = run_id or await to_thread.run_sync(_begin, tenant, collection, mode)
-    async with workspace(run_id) as here:
+    async with AsyncExitStack() as stack:
+        try:
+            here = await stack.enter_async_context(workspace(run_id))
+        except Misconfigured as error:
+            await to_thread.run_sync(_never_began, run_id, error)
+            raise
         claim = await to_thread.run_sync(here.storage.catalog.lead, run_id, here.owner, runtime.flow_run.id)
         # Tagged tasks cost a call to Prefect's concurrency limits each; only flows carry the tags.
         with TagsContext(current_tags=set()):
             return await _led(here, claim)
+
+
+def _never_began(run_id: str, why: Misconfigured) -> None:
+    """Whoever waits for the run is told; one that is not there waits for nothing."""
+    with open_storage(Settings.load()) as storage, suppress(Misconfigured, Refused):
+        claim = storage.catalog.lead(run_id, this_process(), runtime.flow_run.id)
+        storage.catalog.end(claim, RunState.FAILED, str(why))
 
 
 def labels(collection: str, mode: str, tenant: str) -> list[str]:
@@ -55,12 +73,19 @@ def labels(collection: str, mode: str, tenant: str) -> list[str]:
 
 
 def _begin(tenant: str, name: str, mode: str) -> str:
-    with open_storage(Settings.load()) as storage:
+    settings = Settings.load()
+    with open_storage(settings) as storage:
         definition = storage.catalog.definition(tenant, name)
         if definition is None:
             raise Misconfigured(
-                "there is no collection {name}", "List them with: collect list", code="COL-0204", name=name
+                "there is no collection {name} in {place}",
+                "Collect it once: collect run FILE; or let this process find the right stores, by COLLECT_HOME or "
+                "collect storage mirror",
+                code="COL-0268",
+                name=name,
+                place=settings.home if settings.origin == "embedded" else settings.origin,
             )
+        load(definition.collector)
         return storage.catalog.begin(definition.model_copy(update={"mode": mode}), this_process()).run_id
 
 

@@ -18,7 +18,7 @@ async def upkeep(deployment: str = "collect/local") -> None:
         deployment: the deployment that carries runs out
     """
     with open_storage(Settings.load()) as storage:
-        handed = await hand_over(storage.requests, storage.catalog.run, this_process(), deployment)
+        handed = await hand_over(storage, this_process(), deployment)
         get_run_logger().info("%d runs were handed over", handed)
         await to_thread.run_sync(storage.spool.tidy)
         await to_thread.run_sync(storage.requests.forget)

@@ -58,12 +58,14 @@ class Keys:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     @repeatable
-    def revoke(self, key_id: str) -> None:
+    def revoke(self, key: str) -> None:
+        """By its id, or by the key itself. Raises Misconfigured."""
+        key_id = key.split("_")[1] if key.startswith(f"{PREFIX}_") else key
         with self._database.write() as connection:
             values = {"revoked_at": now()}
             if not connection.execute(update(api_key).where(api_key.c.key_id == key_id).values(values)).rowcount:
                 raise Misconfigured(
-                    "there is no key {key}", "List them with: collect keys list", code="COL-0266", key=key_id
+                    "there is no key {key}", "List them with: collect keys list", code="COL-0266", key=f"{key_id:.20}"
                 )
 
     @repeatable

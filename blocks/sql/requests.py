@@ -103,6 +103,13 @@ class Requests:
             connection.execute(update(run).where(still).values(owner=None, **values))
 
     @repeatable
+    def handed(self) -> dict[str, str]:
+        """The flow runs of what was handed over and has not begun, and whose runs they are."""
+        query = select(run.c.flow_run_id, run.c.run_id).where(_WAITING, run.c.state == RunState.CREATED)
+        with self._database.read() as connection:
+            return dict(map(tuple, connection.execute(query.where(run.c.flow_run_id.is_not(None)))))
+
+    @repeatable
     def forget(self) -> None:
         """Keys that are older than a day may be used anew."""
         with self._database.write() as connection:

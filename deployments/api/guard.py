@@ -1,7 +1,7 @@
 """Who may do what: every route needs a role, which stands in one table; what does not stand there is refused."""
 
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from anyio import to_thread
@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from blocks.sql.keys import Caller, Role
 from collectors.language import LANGUAGE
 from collectors.pacing import Bucket
+from collectors.registry import nearest
 from deployments.api.problems import HttpError
 
 # The names of the routes; None: open to anybody.
@@ -99,6 +100,18 @@ def _unknown() -> HttpError:
     return error
 
 
+def _unknown_parameter(name: str, known: Sequence[str]) -> HttpError:
+    return HttpError(
+        "there is no parameter {name!r} here. {guess}Known: {known}",
+        "Correct its name; GET /openapi.json says what is expected.",
+        status=422,
+        code="COL-0806",
+        name=f"{name:.60}",
+        guess=nearest(name, known),
+        known=", ".join(known) or "-",
+    )
+
+
 class Guarded(APIRoute):
     """Looks at the key before anything else of a request is read."""
 
@@ -109,6 +122,9 @@ class Guarded(APIRoute):
             LANGUAGE.set("zh" if request.headers.get("accept-language", "").lower().startswith("zh") else "en")
             guard: Guard = request.app.state.guard
             request.state.caller = await guard.admitted(request.headers.get("authorization", ""), name)
+            known = {each.alias for each in self.dependant.query_params}
+            if unknown := sorted(request.query_params.keys() - known):
+                raise _unknown_parameter(unknown[0], sorted(known))
             if name != "import_":
                 request = _limited(request)
                 await request.body()  # kept in it; what is too large must not look like JSON that is broken

@@ -13,9 +13,8 @@ from starlette.requests import ClientDisconnect
 from collectors.errors import CollectError, Misconfigured, Refused, Rejected, Transient, Unreachable, Unusable, named
 
 MEDIA_TYPE = "application/problem+json"
-PAGES = "docs/errors.md"
 SECONDS_TO_WAIT = 5
-NOT_THERE = frozenset({"COL-0204", "COL-0205", "COL-0221", "COL-0245"})
+NOT_THERE = frozenset({"COL-0204", "COL-0205", "COL-0221", "COL-0228", "COL-0245"})
 OF_THE_SERVERS = ("COL-06", "COL-07")
 OF_HTTP = {404: "nothing is at {path}", 405: "{path} does not know {method}"}
 STATUSES: Sequence[tuple[type[CollectError], int]] = (
@@ -57,7 +56,7 @@ def answered(error: CollectError) -> Response:
     if isinstance(error, HttpError):
         headers, errors = headers | error.headers, error.errors
     problem = {
-        "type": f"{PAGES}#{error.code.lower()}",
+        "type": f"urn:platform-collect:{error.code.lower()}",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": error.what,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import orjson
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from blocks.reports import refused_of, report, run_of, shard_of, status_of
@@ -42,6 +42,9 @@ class Start(BaseModel):
     )
 
 
+EVERYTHING = Start()
+
+
 @router.get("/collections", responses=shapes.listing(shapes.CollectionShape))
 def collections(request: Request, limit: Limit = 100, cursor: Cursor = None) -> Response:
     """The known collections, by name."""
@@ -59,7 +62,7 @@ def collections(request: Request, limit: Limit = 100, cursor: Cursor = None) -> 
 def start_run(
     request: Request,
     name: Annotated[str, Path(max_length=LONGEST_NAME)],
-    body: Start,
+    body: Annotated[Start, Body()] = EVERYTHING,
     idempotency_key: Key = None,
 ) -> Response:
     """Ask for a run of a collection. It is kept until somebody carries it out, whatever happens meanwhile.

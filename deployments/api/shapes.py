@@ -252,7 +252,7 @@ class Problem(BaseModel):
     """RFC 9457, with a code of docs/errors.md and what to do."""
 
     model_config = _example(
-        type="docs/errors.md#col-0205", title="Not Found", status=404, detail="there is no run 7f3a90c1",
+        type="urn:platform-collect:col-0205", title="Not Found", status=404, detail="there is no run 7f3a90c1",
         code="COL-0205", remedy="List them with: collect status",
     )  # fmt: skip
 

@@ -124,8 +124,11 @@ def search(
     """
     found = position_of(cursor, (int,)) or [0]
     start = min(max(found[0], 0), FARTHEST)
+    storage, tenant = storage_of(request), request.state.caller.tenant
+    if collection:
+        _meant(storage, tenant, collection)
     where = {"collection": collection, "kind": kind, "under": under}
-    hits = views.search(storage_of(request), request.state.caller.tenant, q, where, start + limit + 1)
+    hits = views.search(storage, tenant, q, where, start + limit + 1)
     more = len(hits) > start + limit and start + limit <= FARTHEST
     return listed(request, [asdict(hit) for hit in hits[start : start + limit]], (start + limit,) if more else None)
 
@@ -170,4 +173,12 @@ def _no_record(id: str) -> Misconfigured:
 
 
 def _meant(storage: Storage, tenant: str, collection: str | None) -> list[str]:
-    return [collection] if collection else storage.catalog.collected(tenant)
+    """The one that is named, or all. Raises Misconfigured."""
+    names = storage.catalog.collected(tenant)
+    if collection is None:
+        return names
+    if collection not in names:
+        have = "Collected so far: {names}" if names else "Import into it: POST /api/testcase/import?collection=NAME"
+        what, facts = "nothing was collected as {name!r}", {"names": ", ".join(names)[:500], "name": collection}
+        raise Misconfigured(what, have, code="COL-0228", **facts)
+    return [collection]

@@ -87,7 +87,7 @@ def revoke(key: str, /) -> int:
     Parameters
     ----------
     key
-        its id, as collect keys list shows it
+        its id, as collect keys list shows it, or the key itself
     """
     with open_storage(Settings.load()) as storage:
         storage.keys.revoke(key)

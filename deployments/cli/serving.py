@@ -34,6 +34,7 @@ def up(*, port: int | None = None) -> int:
     api = prefect_server.up(settings, port)
     text = "Prefect server runs already: {ui}" if before else "Prefect server started: {ui}"
     show(spoken(text, ui=prefect_server.ui(api)))
+    say("for Prefect's own commands: export PREFECT_API_URL={api}", api=api)
     say("end it with: collect down")
     return 0
 

@@ -174,6 +174,7 @@ def _definitions(settings: Settings) -> list[Collection]:
         remembered = [each for tenant in tenants for each in catalog.definitions(tenant)]
         collected = {name for tenant in tenants for name in catalog.collected(tenant)}
     names = {each.name for each in remembered}
+    remembered = [each for each in remembered if each.collector != registry.IMPORT]  # which has no source
     return [*remembered, *(each for each in shipped() if each.name in collected - names)]
 
 

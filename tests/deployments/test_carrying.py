@@ -3,11 +3,15 @@
 import asyncio
 import subprocess
 import sys
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 from prefect import get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Crashed
 
 from blocks.imported import Parts
 from blocks.process import identity, is_here, this_process
@@ -107,6 +111,16 @@ def test_a_run_that_fails_costs_the_others_nothing(storage, ask, carrier, until)
     assert storage.requests.waiting() == 0
 
 
+def test_a_run_that_cannot_even_begin_has_failed_and_says_why(storage, carrier, until):
+    source = {"base_url": "http://127.0.0.1:9", "project_id": 1, "username": "u", "api_key": "env:NOT_SET_ANYWHERE"}
+    unset = Collection(name="unset", collector="testrail", source=source)
+    run_id = storage.requests.accept(unset, new_run_id(), unset).run_id
+    carrier()
+    until(lambda: state(storage, run_id) == RunState.FAILED)
+    assert "NOT_SET_ANYWHERE" in storage.catalog.run(run_id)["error"]
+    assert storage.requests.accept(unset, new_run_id(), unset)
+
+
 def test_a_carrier_ends_with_its_parent(collect, until):
     """While it waits for a Prefect server, too, that does not answer."""
     environment = collect.environment | {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
@@ -140,7 +154,7 @@ async def test_what_waits_becomes_a_flow_run_once(storage, ask, deployment):
 
     name, client = deployment
     run_id = ask(1)
-    assert [await hand_over(storage.requests, storage.catalog.run, ME, name) for _ in range(2)] == [1, 0]
+    assert [await hand_over(storage, ME, name) for _ in range(2)] == [1, 0]
     row = storage.catalog.run(run_id)
     flow_run = await client.read_flow_run(row["flow_run_id"])
     expected = {"collection": "imports", "mode": "full", "tenant": "default", "run_id": run_id}
@@ -148,12 +162,42 @@ async def test_what_waits_becomes_a_flow_run_once(storage, ask, deployment):
     assert (row["state"], row["owner"]) == (RunState.CREATED, None)
 
 
+async def test_a_flow_run_that_ends_before_it_begins_costs_its_run_and_not_the_next(storage, ask, deployment):
+    from flows.handing_over import hand_over
+
+    name, client = deployment
+    run_id, later = ask(1), ask(1)
+    await hand_over(storage, ME, name)
+    await client.set_flow_run_state(storage.catalog.run(run_id)["flow_run_id"], Crashed(), force=True)
+    await hand_over(storage, ME, name)
+    assert state(storage, run_id) == RunState.FAILED
+    assert "COL-0412" in storage.catalog.run(run_id)["error"]
+    await hand_over(storage, ME, name)
+    assert storage.catalog.run(later)["flow_run_id"]
+
+
+async def test_a_schedule_makes_flow_runs(deployment, until):
+    """Prefect's own scheduler works with the packages that are installed."""
+    from flows.upkeep import upkeep as flow
+
+    _, client = deployment
+    schedule = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(hours=1)), slug="x", active=True)
+    flow_id = await client.create_flow(flow)
+    made = await client.create_deployment(flow_id, f"scheduled-{uuid4().hex[:8]}", schedules=[schedule])
+    try:
+        async with asyncio.timeout(60):
+            while made not in [each.deployment_id for each in await client.read_flow_runs()]:
+                await asyncio.sleep(0.5)
+    finally:
+        await client.delete_deployment(made)
+
+
 async def test_without_the_deployment_it_goes_on_waiting_and_is_said(storage, ask, deployment):
     from flows.handing_over import hand_over
 
     run_id = ask(1)
     with pytest.raises(Misconfigured, match="COL-0706"):
-        await hand_over(storage.requests, storage.catalog.run, ME, "collect/nothing")
+        await hand_over(storage, ME, "collect/nothing")
     storage.requests.give_back(run_id, ME)
     assert storage.requests.take(ME, to_hand_over=True) == run_id
 
@@ -164,6 +208,6 @@ async def test_while_prefect_is_away_it_goes_on_waiting(storage, ask, monkeypatc
     run_id = ask(1)
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), pytest.raises(Unreachable, match="COL-0707"):
         async with asyncio.timeout(30):
-            await hand_over(storage.requests, storage.catalog.run, ME, "collect/any")
+            await hand_over(storage, ME, "collect/any")
     storage.requests.give_back(run_id, ME)
     assert storage.requests.take(ME, to_hand_over=True) == run_id

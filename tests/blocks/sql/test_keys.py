@@ -45,6 +45,9 @@ def test_a_key_ends_when_it_is_revoked_or_its_time_is_over(keys, database, alter
     (revoked, key_id), (over, _) = (keys.create("default", Role.VIEWER, "", 1) for _ in range(2))
     keys.revoke(key_id)
     assert keys.caller(revoked) is None
+    whole, _ = keys.create("other", Role.VIEWER, "", 1)
+    keys.revoke(whole)
+    assert keys.caller(whole) is None
     assert keys.caller(over)
     alter(database, "UPDATE api_key SET expires_at = expires_at - ?", 2 * DAY)
     assert keys.caller(over) is None

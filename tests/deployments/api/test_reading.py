@@ -24,12 +24,26 @@ def test_a_tree_is_walked_through_by_its_cursors(api, tree):
         ({"depth": 1}, ["1"]),
         ({"root": "1", "depth": 1}, ["1", "3", "2"]),
         ({"collection": "imports"}, ["1", "3", "a/b", "2"]),
-        ({"collection": "nothing"}, []),
     ],
 )
 def test_a_part_of_the_tree(api, tree, params, ids):
     api.imported(tree)
     assert [each["id"] for each in api.as_("viewer").get("/api/testcase/tree", params=params).json()["items"]] == ids
+
+
+def test_a_collection_that_is_not_there_is_named(api, tree):
+    api.imported(tree)
+    for path in ("/api/testcase/tree", "/api/testcase/2", "/api/testcase/search?q=leaf"):
+        assert api.as_().get(path).status_code == 200
+        answer = api.as_().get(f"{path}{'&' if '?' in path else '?'}collection=nothing")
+        assert (answer.status_code, answer.json()["code"]) == (404, "COL-0228")
+
+
+def test_a_parameter_that_is_not_known_is_named(api):
+    for path in ("/api/testcase/tree?dept=1", "/api/runs?colection=x", "/api/testcase/search?q=a&at=1"):
+        answer = api.as_().get(path)
+        assert (answer.status_code, answer.json()["code"]) == (422, "COL-0806")
+    assert "depth" in api.as_().get("/api/testcase/tree?dept=1").json()["detail"]
 
 
 def test_a_root_that_is_not_there_is_named(api, tree):
@@ -68,7 +82,6 @@ def test_a_case_comes_before_a_directory_of_its_id_and_several_collections_are_a
         ({"q": "refund", "kind": "directory"}, set()),
         ({"q": "leaf", "under": "/支付/deep\\/er"}, {"a/b"}),
         ({"q": "leaf", "under": "/other"}, set()),
-        ({"q": "leaf", "collection": "nothing"}, set()),
     ],
 )
 def test_records_are_found_by_their_words(api, tree, params, ids):
@@ -107,7 +120,7 @@ def test_who_has_it_already_gets_304_until_it_changes(api, tree, path):
 @pytest.mark.parametrize("cursor", ["x", "é", "bnVsbA", "WzEsMl0", "W10", "eyJhIjoxfQ", "A" * 1999])
 @pytest.mark.parametrize("path", ["/api/testcase/tree", "/api/testcase/search", "/api/runs", "/api/collections"])
 def test_a_cursor_of_another_list_is_refused(api, path, cursor):
-    answer = api.as_().get(path, params={"cursor": cursor, "q": "a"})
+    answer = api.as_().get(path, params={"cursor": cursor} | ({"q": "a"} if "search" in path else {}))
     assert (answer.status_code, answer.json()["code"]) == (422, "COL-0810")
 
 

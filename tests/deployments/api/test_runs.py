@@ -30,6 +30,12 @@ def test_a_run_that_is_asked_for_is_kept_and_says_what_it_waits_for(known):
     assert known.storage.requests.take(this_process()) == run_id
 
 
+def test_without_a_body_everything_is_read(known):
+    answer = known.as_().post("/api/collections/cases/runs")
+    assert answer.status_code == 202
+    assert known.storage.catalog.run(answer.json()["run_id"])["mode"] == "full"
+
+
 def test_a_second_one_is_refused_with_the_first_ones_id(known):
     run_id = start(known).json()["run_id"]
     again = start(known)
@@ -60,7 +66,7 @@ def test_what_was_imported_cannot_be_collected(api, tree):
 
 @pytest.mark.parametrize(
     "body",
-    [{"mode": "all"}, {"mode": "full", "x": 1}, {"mode": 1}, [], "full", None, {"mode": "full", "base_url": "x"}],
+    [{"mode": "all"}, {"mode": "full", "x": 1}, {"mode": 1}, [], "full", {"mode": "full", "base_url": "x"}],
 )
 def test_a_body_that_is_wrong_is_named(known, body):
     answer = known.as_().post("/api/collections/cases/runs", json=body)
