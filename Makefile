@@ -3,6 +3,7 @@
 # make faults  kill and freeze a run at every step, then see that planted faults are noticed (forty minutes)
 # make kiwi    collect a real Kiwi TCMS server and compare the counts (three minutes at the first start)
 # make bench   the full stack beside a plain loop, Scrapy and dlt (half an hour)
+# make bench-api  the service over HTTP: an import, reads and runs at a pace (five minutes)
 # make bench-embedded  what it does in a second, beside a bare loop (a quarter of an hour)
 # make lock    write the lock files anew (needs uv)
 
@@ -10,14 +11,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq --no-input
 
-.PHONY: demo test faults kiwi bench bench-embedded lint lock clean
+.PHONY: demo test faults kiwi bench bench-embedded bench-api lint lock clean
 
 demo: .venv/run
 	@$(BIN)/python -m deployments.demo
 
 test: .venv/dev
 	@.ci/servers
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 faults: .venv/dev
 	@.ci/servers
@@ -34,6 +35,10 @@ kiwi: .venv/dev
 bench: .venv/dev .venv/bench/made
 	@.ci/servers
 	@$(BIN)/python -m bench.full
+
+bench-api: .venv/dev
+	@.ci/servers
+	@$(BIN)/python -m bench.api
 
 bench-embedded: .venv/run
 	@$(BIN)/python -m bench.embedded

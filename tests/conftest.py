@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+import hypothesis
 import pymysql
 import pytest
 import redis
@@ -27,6 +28,9 @@ from deployments.dev_servers.kinds import MariaDb, MongoDb, RabbitMq, Redis, Ser
 from deployments.dev_servers.stack import all_down
 from deployments.dev_servers.starting import DevServer
 
+# Machines are shared, and tests run side by side: how long an example takes says nothing.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 ROOT = Path(__file__).parent.parent
 PATIENCE = 30.0
 

@@ -35,6 +35,7 @@ NOT_RUN = {
     "collect storage set": "the other samples are for the embedded stores; typed there, too",
     "collect load": "loads until it is ended: tests/deployments/test_loading.py",
     "collect serve": "serves until it is ended: tests/acceptance/test_service.py types the whole page",
+    "collect export imports": "typed by tests/acceptance/test_service.py",
     "collect run testcases.yaml": "typed by tests/acceptance/test_service.py",
     "collect keys revoke": "needs a key that may go: tests/deployments/api/test_keys.py",
     "collect sample": "serves until it is ended; the curl lines are tried on the same application",
