@@ -44,8 +44,8 @@ bench-embedded: .venv/run
 	@$(BIN)/python -m bench.embedded
 
 lock:
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --group build pyproject.toml -o requirements.lock
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group build pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header bench/requirements.in -o bench/requirements.lock
 
 .venv/made:
@@ -55,20 +55,20 @@ lock:
 
 .venv/run: .venv/made requirements.lock pyproject.toml
 	@echo "installing into .venv ..."
-	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/dev: .venv/made requirements-dev.lock pyproject.toml
 	@echo "installing what the tests need into .venv ..."
-	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install --no-deps --require-hashes -r requirements-dev.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@ .venv/run
 
 .venv/bench/made: .venv/made bench/requirements.lock
 	@echo "installing what the benchmark compares with into .venv/bench ..."
 	@$(PYTHON) -m venv .venv/bench
-	@.venv/bench/bin/python -m pip --disable-pip-version-check -qq --no-input install --require-hashes -r bench/requirements.lock
+	@.venv/bench/bin/python -m pip --disable-pip-version-check -qq --no-input install --no-deps --require-hashes -r bench/requirements.lock
 	@touch $@
 
 clean:

@@ -101,7 +101,7 @@ TEXTS: dict[str, str] = {
     "   (repaired: {fix})": "   （已修复：{fix}）",
     "   (fix  {fix})": "   （处理  {fix}）",
     "python {python}, collect {collect}, prefect {prefect}, fastapi {fastapi} (must be < 0.151)": "python {python}，collect {collect}，prefect {prefect}，fastapi {fastapi}（必须 < 0.151）",
-    "install what requirements.lock says: pip install --require-hashes -r requirements.lock": "按 requirements.lock 安装：pip install --require-hashes -r requirements.lock",
+    "install what requirements.lock says: pip install --no-deps --require-hashes -r requirements.lock": "按 requirements.lock 安装：pip install --no-deps --require-hashes -r requirements.lock",
     "set COLLECT_HOME to a folder that can be written": "把 COLLECT_HOME 设为可写的文件夹",
     "terminal encoding {encoding}": "终端编码 {encoding}",
     "make room, or set COLLECT_HOME to another disk": "腾出空间，或把 COLLECT_HOME 设到另一块磁盘",

@@ -31,7 +31,7 @@ def versions(_: Settings) -> Iterator[Finding]:
         fastapi=found["fastapi"],
     )
     usable = found["prefect"] != "?" and (0,) < _numbers(found["fastapi"]) < TOO_NEW_FASTAPI
-    fix = spoken("install what requirements.lock says: pip install --require-hashes -r requirements.lock")
+    fix = spoken("install what requirements.lock says: pip install --no-deps --require-hashes -r requirements.lock")
     yield Finding("ok", "versions", what) if usable else Finding("fail", "versions", what, fix)
 
 
