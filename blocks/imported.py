@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from anyio import to_thread
 
-from blocks.sql.spool import Spool
+from blocks.sql.spool import ALL, Spool
 from collectors import nodes
 from collectors.errors import Misconfigured, Rejected
 from collectors.exact_json import Flawed
@@ -23,8 +23,8 @@ LONGEST_SHOWN = 2_000  # bytes of a line that cannot be read
 STAGES = ("directories", "cases")  # so that what hangs below a directory finds it
 LINES, BYTES = 1_000, 2**20  # of one part, which is a page when it is read
 FAST = 1
-# A hint which stage a line is of; what it is, is found out when it is read.
-DIRECTORY = re.compile(rb'"kind"\s*:\s*"directory"')
+# How most lines begin; a kind that is said twice is refused when it is read.
+BEGIN = re.compile(rb'\s*\{\s*"kind"\s*:\s*"(directory|case)"')
 
 
 class Parts:
@@ -33,11 +33,12 @@ class Parts:
     def __init__(self, spool: Spool, run_id: str) -> None:
         self._spool, self._run_id = spool, run_id
         self._filling: dict[str, list[bytes]] = {stage: [] for stage in STAGES}
-        self._bytes, self._written = Counter[str](), Counter[str]()
+        self._bytes, self._written, self._lines = Counter[str](), Counter[str](), 0
 
     def add(self, number: int, text: bytes, why: Rejected | None = None) -> None:
         """A line as it was sent, or one that was refused already."""
-        stage = STAGES[0] if DIRECTORY.search(text) else STAGES[1]
+        stage = _stage(text)
+        self._lines += 1
         filling = self._filling[stage]
         filling.append(_as_refused(number, text, why) if why else b"%d %s" % (number, text))
         self._bytes[stage] += len(filling[-1])
@@ -48,6 +49,7 @@ class Parts:
         for stage in STAGES:
             if self._filling[stage]:
                 self._write(stage)
+        self._spool.add(self._run_id, ALL, 0, self._lines, b"")
 
     def _write(self, stage: str) -> None:
         lines = self._filling[stage]
@@ -64,6 +66,8 @@ class Imported:
         self._spool, self._run_id = spool, run_id
 
     async def survey(self) -> Sequence[Stage]:
+        if not await to_thread.run_sync(self._spool.whole, self._run_id):
+            raise self._not_kept()
         sizes = await to_thread.run_sync(self._spool.sizes, self._run_id)
         return [Stage(name=stage, extent=Keys(weights=sizes[stage])) for stage in STAGES if stage in sizes]
 
@@ -72,14 +76,17 @@ class Imported:
         at = 0 if cursor is None else int(cursor)
         content = await to_thread.run_sync(self._spool.read, self._run_id, stage, parts[at])
         if content is None:
-            raise Misconfigured(
-                "what run {run} is to import is not kept any more",
-                "Send it again: POST /api/testcase/import",
-                code="COL-0267",
-                run=self._run_id,
-            )
+            raise self._not_kept()
         items = await to_thread.run_sync(_items, zlib.decompress(content))
         return Page(items, at + 1 if at + 1 < len(parts) else None)
+
+    def _not_kept(self) -> Misconfigured:
+        return Misconfigured(
+            "what run {run} is to import is not kept any more",
+            "Send it again: POST /api/testcase/import",
+            code="COL-0267",
+            run=self._run_id,
+        )
 
     def map(self, stage: str, item: Any) -> Record:
         try:
@@ -87,6 +94,19 @@ class Imported:
         except Rejected as error:
             error.record_id = error.record_id or _id(item["node"])
             raise
+
+
+def _stage(text: bytes) -> str:
+    """Where a line belongs by its kind, exactly: of two with one id the later one has to be read later."""
+    if begin := BEGIN.match(text):
+        kind = begin[1].decode()
+    else:
+        try:
+            value = orjson.loads(text)
+        except ValueError:
+            value = None
+        kind = value.get("kind") if isinstance(value, dict) else None
+    return STAGES[0] if kind == "directory" else STAGES[1]
 
 
 def _as_refused(number: int, text: bytes, why: Rejected) -> bytes:

@@ -723,4 +723,13 @@ TEXTS: dict[str, str] = {
     "there is no parameter {name!r} here. {guess}Known: {known}": "这里没有参数 {name!r}。{guess}已知：{known}",
     "Correct its name; GET /openapi.json says what is expected.": "请改正其名称；GET /openapi.json 说明了期望的格式。",
     "Import into it: POST /api/testcase/import?collection=NAME": "请导入：POST /api/testcase/import?collection=NAME",
+    "what was sent was given up meanwhile": "发送的内容已被放弃",
+    "Send it again.": "请重新发送。",
+    "the import was not sent within {minutes} minutes": "导入的内容没有在 {minutes} 分钟内发送完",
+    "Send it faster, or in smaller parts.": "请更快地发送，或分成更小的部分。",
+    "the body holds more than {most:,} nodes": "请求体的节点多于 {most:,} 个",
+    "Send them as JSON lines (application/x-ndjson).": "请以 JSON 行（application/x-ndjson）发送。",
+    "{tenant} is no tenant's name": "{tenant} 不是租户名称",
+    "It has to be one word of 64 characters at most, without slashes or colons.": "必须是一个词，最多 64 个字符，不含斜杠或冒号。",
+    "this folder's Prefect server has ended; another one is started": "此文件夹的 Prefect 服务器已结束；将启动另一个",
 }

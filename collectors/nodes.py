@@ -1,5 +1,6 @@
 """A record as it is sent and exported: a JSON object alone on a line, in a list, or in a tree of such nodes. Pure."""
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ class Node(NamedTuple):
 def decoded_one(text: bytes) -> Any:
     """The one value of a JSON text, exactly; objects in it that cannot be kept are Flawed. Raises ValueError."""
     # In a list an object bears its flaws itself, as a record does that stands among others.
-    found = decoded(b"[%s]" % text)
+    found = decoded(b"[%s]" % text.removeprefix(BOM_UTF8))
     if len(found) != 1:
         raise ValueError("it is not one value")
     return found[0]
@@ -58,19 +59,21 @@ def flattened(top: Any) -> Iterator[Node]:
 
     `top` is one node or a list of them.
     """
-    left = list(reversed(_placed("", None, top))) if isinstance(top, list) else [("", None, top)]
+    left = [_placed("", None, top) if isinstance(top, list) else iter([("", None, top)])]
     while left:
-        pointer, above, value = left.pop()
-        if not isinstance(value, dict):
+        pointer, above, value = next(left[-1], (None, None, None))
+        if pointer is None:
+            left.pop()
+        elif isinstance(value, dict):
+            own, below = _own(above, value)
+            yield Node(pointer, own)
+            left.append(_placed(f"{pointer}/{CHILDREN}", own, below))
+        else:
             yield Node(pointer, value)
-            continue
-        own, below = _own(above, value)
-        yield Node(pointer, own)
-        left += reversed(_placed(f"{pointer}/{CHILDREN}", own, below))
 
 
-def _placed(pointer: str, above: dict[str, Any] | None, nodes: list[Any]) -> list[tuple[str, Any, Any]]:
-    return [(f"{pointer}/{number}", above, node) for number, node in enumerate(nodes)]
+def _placed(pointer: str, above: dict[str, Any] | None, nodes: list[Any]) -> Iterator[tuple[str, Any, Any]]:
+    return ((f"{pointer}/{number}", above, node) for number, node in enumerate(nodes))
 
 
 def _own(above: dict[str, Any] | None, value: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:

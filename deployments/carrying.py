@@ -20,7 +20,7 @@ from blocks.settings import Serving, Settings, language
 from blocks.stores import Storage, open_storage
 from collectors.errors import CollectError, Misconfigured, named
 from collectors.keeping import until_stopped
-from collectors.language import LANGUAGE
+from collectors.language import LANGUAGE, spoken
 from collectors.pacing import pauses
 from collectors.states import OPEN_RUNS, Desired
 from deployments import prefect_server
@@ -29,6 +29,7 @@ from deployments.cli.output import show_warnings
 LOOK_EVERY = 0.25
 LOOK_AFTER_THEM_EVERY = 5.0  # what was handed over may fail before it begins
 TIDY_EVERY = 60.0
+PREFECT_GONE = 3
 LONGEST_PAUSE = 60.0
 log = logging.getLogger("deployments.carrying")  # as a program it is called __main__
 
@@ -121,20 +122,32 @@ async def tidying(storage: Storage, stop: asyncio.Event) -> None:
         await until_stopped(stop, asyncio.sleep(TIDY_EVERY))
 
 
-async def _carry_until_told(settings: Settings, runs: int) -> None:
+async def prefect_gone(settings: Settings, stop: asyncio.Event) -> bool:
+    """True, and `stop` set, when this folder's own server has ended: the next process like this one starts another."""
+    while not stop.is_set():
+        if not settings.prefect_api_url and not await to_thread.run_sync(prefect_server.running, settings):
+            log.warning("%s", spoken("this folder's Prefect server has ended; another one is started"))
+            stop.set()
+            return True
+        await until_stopped(stop, asyncio.sleep(LOOK_AFTER_THEM_EVERY))
+    return False
+
+
+async def _carry_until_told(settings: Settings, runs: int) -> int:
     when_stdin_ends(lambda: os._exit(0))  # nothing is under way yet
     await _prefect_up(settings)
     stop = asyncio.Event()
     when_stdin_ends(stop.set)
     pool = Serving.load().work_pool
     with open_storage(settings) as storage:
-        tidying_up = asyncio.create_task(tidying(storage, stop))
+        beside = [asyncio.create_task(each) for each in (tidying(storage, stop), prefect_gone(settings, stop))]
         if pool:
             await handing_over(storage, f"collect/{pool}", stop)
         else:
             async with loader_staying(storage, stop):
                 await Carrier(storage, runs, stop).carry()
-        await tidying_up
+        _, gone = await asyncio.gather(*beside)
+    return PREFECT_GONE if gone else 0
 
 
 async def _prefect_up(settings: Settings) -> None:
@@ -151,11 +164,10 @@ def main() -> int:
     LANGUAGE.set(language())
     show_warnings()
     try:
-        asyncio.run(_carry_until_told(Settings.load(), int(sys.argv[1])))
+        return asyncio.run(_carry_until_told(Settings.load(), int(sys.argv[1])))
     except Misconfigured as error:
         print(error, file=sys.stderr)
         return MISCONFIGURED
-    return 0
 
 
 if __name__ == "__main__":

@@ -9,12 +9,14 @@ from anyio import to_thread
 from httpx import HTTPError
 from prefect import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound, PrefectException
 
 from blocks.sql.catalog import Catalog
 from blocks.stores import Storage
 from collectors.errors import CollectError, Fenced, Misconfigured, Refused, Unreachable
 from collectors.states import RunState
+from flows.running import mark_crashed
 
 Answer = TypeVar("Answer")
 PAUSE = 5.0
@@ -36,9 +38,21 @@ async def hand_over(storage: Storage, owner: str, deployment: str) -> int:
             raise
         await to_thread.run_sync(requests.handed_over, run_id, owner, str(flow_run_id))
         handed += 1
-    for run_id, state in (await _ended(await to_thread.run_sync(requests.handed))).items():
-        await to_thread.run_sync(_given_up, storage.catalog, run_id, owner, state)
+    await _look_after(storage, owner)
     return handed
+
+
+async def _look_after(storage: Storage, owner: str) -> None:
+    """What was handed over and is held by nobody: it has failed to begin, or its process is gone, or it still waits."""
+    handed = await to_thread.run_sync(storage.requests.handed)
+    for flow_run in await _asked(_flow_runs(handed)) if handed else []:
+        run_id, state = handed[str(flow_run.id)], flow_run.state
+        begun = (await to_thread.run_sync(storage.catalog.run, run_id))["state"] != RunState.CREATED
+        if begun and state and not (state.is_scheduled() or state.is_pending()):
+            await mark_crashed(str(flow_run.id))
+            await to_thread.run_sync(storage.requests.take_back, run_id, str(flow_run.id))
+        elif state and state.is_final():
+            await to_thread.run_sync(_given_up, storage.catalog, run_id, owner, state.name)
 
 
 async def _created(row: dict[str, Any], deployment: str) -> UUID:
@@ -55,21 +69,15 @@ async def _created(row: dict[str, Any], deployment: str) -> UUID:
                 deployment=deployment,
             ) from None
         create = client.create_flow_run_from_deployment
-        return (await create(found.id, parameters=given, idempotency_key=row["run_id"])).id
+        # One that had begun gets another flow run when it is handed over again.
+        key = row["run_id"] if row["state"] == RunState.CREATED else f"{row['run_id']}:{row['fence']}"
+        return (await create(found.id, parameters=given, idempotency_key=key)).id
 
 
-async def _ended(handed: dict[str, str]) -> dict[str, str]:
-    """How the flow runs ended, of those that did, by the ids of our runs."""
-    if not handed:
-        return {}
-    return await _asked(_states(handed))
-
-
-async def _states(handed: dict[str, str]) -> dict[str, str]:
+async def _flow_runs(handed: dict[str, str]) -> list[FlowRun]:
     ids = FlowRunFilterId(any_=[UUID(each) for each in list(handed)[:MOST_ASKED]])
     async with get_client() as client:
-        found = await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=ids))
-    return {handed[str(each.id)]: each.state.name for each in found if each.state and each.state.is_final()}
+        return await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=ids))
 
 
 async def _asked(call: Awaitable[Answer]) -> Answer:

@@ -21,7 +21,6 @@ BROAD_EXCEPTS = {
     ("flows/collect.py", "_led"),
     ("flows/handing_over.py", "hand_over"),
     ("deployments/carrying.py", "_carried_out"),
-    ("deployments/api/importing.py", "_lines"),
     ("flows/collect.py", "_read"),
     ("deployments/cli/running.py", "run"),
     ("deployments/cli/doctoring.py", "_guarded"),

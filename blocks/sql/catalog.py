@@ -9,11 +9,12 @@ from sqlalchemy import Connection, and_, bindparam, case, exists, func, insert, 
 
 from blocks.process import is_gone
 from blocks.sql import leases
-from blocks.sql.constructs import Upsert, execute_bound, now
+from blocks.sql.constructs import execute_bound, now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.ledger import IS_OPEN
 from blocks.sql.tables import OBSERVATION, collection, counter, quarantine, run, shard, spool
 from blocks.sql.tables import batch as ledger
+from blocks.sql.waiting import one_at_a_time
 from collectors.errors import Fenced, Misconfigured, Refused
 from collectors.interfaces import RunClaim
 from collectors.models import Collection, ShardPlan, Verdict
@@ -298,11 +299,6 @@ class Catalog:
         )
         with self._database.read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
-
-
-def one_at_a_time(connection: Connection) -> None:
-    """SQLite has one writer; elsewhere who begins, leads or plans a run waits here for others who do."""
-    connection.execute(Upsert(counter, [(counter.c.value, counter.c.value)]).values(name=OBSERVATION, value=0))
 
 
 def new_run_id() -> str:

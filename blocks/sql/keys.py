@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 import secrets
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from blocks.sql.tables import api_key
 from collectors.errors import Misconfigured
 
 PREFIX = "pck"
+A_TENANT = r"[^\s/\\:]{1,64}"
 A_DAY = 24 * 3600 * 1_000_000
 
 
@@ -39,7 +41,17 @@ class Keys:
 
     @contending
     def create(self, tenant: str, role: Role, name: str, days: int) -> tuple[str, str]:
-        """The key, which nobody can tell again, and its id. It ends by itself after so many days."""
+        """The key, which nobody can tell again, and its id. It ends by itself after so many days.
+
+        Raises Misconfigured when the tenant's name is none.
+        """
+        if not re.fullmatch(A_TENANT, tenant):
+            raise Misconfigured(
+                "{tenant} is no tenant's name",
+                "It has to be one word of 64 characters at most, without slashes or colons.",
+                code="COL-0269",
+                tenant=f"{tenant!r:.80}",
+            )
         key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
         values = {"key_id": key_id, "tenant": tenant, "role": role.name.lower(), "name": name}
         ends = {"created_at": now(), "expires_at": now() + literal(days * A_DAY)}

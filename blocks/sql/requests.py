@@ -7,10 +7,12 @@ from sqlalchemy import Connection, and_, case, delete, insert, literal, or_, sel
 
 from blocks.process import is_gone
 from blocks.sql import leases
-from blocks.sql.catalog import NOT_LED, add_run, give_way, one_at_a_time, seconds_held
+from blocks.sql.catalog import NOT_LED, add_run, give_way, seconds_held
 from blocks.sql.constructs import now
 from blocks.sql.database import Database, contending, repeatable
+from blocks.sql.spool import is_whole
 from blocks.sql.tables import request, run
+from blocks.sql.waiting import one_at_a_time
 from collectors.errors import Refused
 from collectors.models import Collection
 from collectors.states import OPEN_RUNS, Desired, RunState
@@ -43,18 +45,22 @@ class Requests:
         run_id: str,
         of_file: Collection | None = None,
         once: Once | None = None,
-        queued: bool = False,
+        sent: bool = False,
     ) -> Accepted:
-        """A run that waits to be carried out; `queued`: behind others of its collection, instead of being refused.
+        """A run that waits to be carried out; `sent`: what it is to import is in the spool, whole. Such runs wait for
+        each other.
 
-        Raises Refused while another run of the collection is under way, or when the key belongs to another request.
+        Raises Refused while another run of the collection is under way, when the key belongs to another request, or
+        when what was sent is not there any more.
         """
         with self._database.write() as connection:
             one_at_a_time(connection)
             if once and (known := _known(connection, definition.tenant, once)):
                 return Accepted(known, repeated=True)
-            if not queued:
+            if not sent:
                 give_way(connection, definition, run_id)
+            elif not is_whole(connection, run_id):
+                raise Refused("what was sent was given up meanwhile", "Send it again.", code="COL-0413")
             add_run(connection, run_id, definition, of_file, awaited=True)
             if once:
                 values = {"tenant": definition.tenant, "idempotency_key": once.key, "fingerprint": once.fingerprint}
@@ -104,10 +110,19 @@ class Requests:
 
     @repeatable
     def handed(self) -> dict[str, str]:
-        """The flow runs of what was handed over and has not begun, and whose runs they are."""
-        query = select(run.c.flow_run_id, run.c.run_id).where(_WAITING, run.c.state == RunState.CREATED)
+        """The flow runs of what was handed over and is held by nobody, and whose runs they are."""
+        query = select(run.c.flow_run_id, run.c.run_id, run.c.owner, run.c.lease_until - now()).where(_WAITING)
         with self._database.read() as connection:
-            return dict(map(tuple, connection.execute(query.where(run.c.flow_run_id.is_not(None)))))
+            found = connection.execute(query.where(run.c.flow_run_id.is_not(None)))
+            return {flow_run: run_id for flow_run, run_id, owner, left in found if left <= 0 or is_gone(owner)}
+
+    @repeatable
+    def take_back(self, run_id: str, flow_run_id: str) -> None:
+        """It waits to be handed over again."""
+        mine = and_(run.c.run_id == run_id, run.c.flow_run_id == flow_run_id, run.c.state.in_(OPEN_RUNS))
+        with self._database.write() as connection:
+            if not seconds_held(connection, run_id):
+                connection.execute(update(run).where(mine).values(flow_run_id=None))
 
     @repeatable
     def forget(self) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import orjson
@@ -34,7 +35,9 @@ def cursor_of(position: Any) -> str:
     return urlsafe_b64encode(orjson.dumps(list(position))).decode().rstrip("=")
 
 
-def position_of(cursor: str | None, kinds: tuple[type, ...]) -> list[Any] | None:
+def position_of(
+    cursor: str | None, kinds: tuple[type, ...], right: Callable[[list[Any]], bool] = lambda _: True
+) -> list[Any] | None:
     """What `cursor_of` was given: a list of values of these kinds. Raises HttpError when it is no cursor of ours."""
     if cursor is None:
         return None
@@ -42,7 +45,8 @@ def position_of(cursor: str | None, kinds: tuple[type, ...]) -> list[Any] | None
         found = orjson.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except ValueError:
         found = None
-    if not isinstance(found, list) or list(map(type, found)) != list(kinds):
+    of_kinds = isinstance(found, list) and list(map(type, found)) == list(kinds)
+    if not (of_kinds and right(found)) or any(type(each) is int and not 0 <= each < 2**63 for each in found):
         raise HttpError(
             "{cursor} is no cursor of this list",
             "Send `next` of the answer before as it is, with the same parameters.",

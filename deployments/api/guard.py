@@ -31,6 +31,7 @@ NEEDED: dict[str, Role | None] = {
 LARGEST_BODY = 64 * 1024  # bytes; an import looks after itself
 SECONDS_KNOWN = 5.0  # after which a key that was revoked is not let in any more
 MOST_KNOWN = 10_000
+ANYBODY, NOBODY = "/open", "/unknown"  # who counts beside the tenants, none of which is called so
 
 
 class Guard:
@@ -46,10 +47,10 @@ class Guard:
         """Who asks. Raises HttpError: 401 without a valid key, 403 when its role is not enough, 429 when too often."""
         needed = NEEDED.get(route, Role.ADMIN)
         if needed is None:
-            self._count("")
+            self._count(ANYBODY)
             return None
         caller = await self._caller(authorization)
-        self._count(caller.tenant if caller else "")
+        self._count(caller.tenant if caller else NOBODY)
         if caller is None:
             raise _unknown()
         if caller.role < needed:

@@ -23,6 +23,8 @@ JSON, JSON_LINES = "application/json", ("application/x-ndjson", "application/jso
 LARGEST_JSON = 64 * 2**20
 LARGEST_LINES = 8 * 2**30
 LONGEST_LINE = 4 * 2**20
+MOST_NODES = 1_000_000  # of one JSON text
+SECONDS_TO_SEND = 30 * 60  # less than what nobody has claimed is kept
 MOST_TOLD = 100  # mistakes in one answer
 BLOCK = 2**19  # bytes that are handled at once
 Validate = Literal["whole", "records"]
@@ -79,15 +81,22 @@ def _refused(text: bytes, judge: Callable[[], Any] | None) -> Rejected | None:
 
 
 @asynccontextmanager
-async def kept_if_accepted(spool: Spool, run_id: str) -> AsyncIterator[Callable[[], None]]:
-    """What is spooled meanwhile is dropped in the end, unless it was said that it is to be kept."""
-    kept: list[None] = []
+async def nothing_left(spool: Spool, run_id: str) -> AsyncIterator[None]:
+    """What is spooled meanwhile is dropped in the end, unless a run was made for it."""
     try:
-        yield lambda: kept.append(None)
+        async with asyncio.timeout(SECONDS_TO_SEND):
+            yield
+    except TimeoutError:
+        raise HttpError(
+            "the import was not sent within {minutes} minutes",
+            "Send it faster, or in smaller parts.",
+            status=408,
+            code="COL-0812",
+            minutes=SECONDS_TO_SEND // 60,
+        ) from None
     finally:
-        if not kept:
-            with CancelScope(shield=True):
-                await to_thread.run_sync(spool.drop, run_id)
+        with CancelScope(shield=True):
+            await to_thread.run_sync(spool.drop_unclaimed, run_id)
 
 
 async def spooled(request: Request, parts: Parts, validate: Validate | None) -> tuple[int, str]:
@@ -127,8 +136,22 @@ def _take_tree(body: bytes, taken: Taken) -> None:
         ) from None
     seen: set[tuple[Any, Any]] = set()
     for number, (pointer, value) in enumerate(nodes.flattened(top), 1):
+        if number > MOST_NODES:
+            raise too_many_nodes()
         taken.take(number, pointer, _text(value), lambda value=value: _once(nodes.record(value), seen))
+        if taken.wrong >= MOST_TOLD and taken.whole:
+            break
     taken.end()
+
+
+def too_many_nodes() -> HttpError:
+    return HttpError(
+        "the body holds more than {most:,} nodes",
+        "Send them as JSON lines (application/x-ndjson).",
+        status=413,
+        code="COL-0803",
+        most=MOST_NODES,
+    )
 
 
 def _text(value: Any) -> bytes:
@@ -150,14 +173,14 @@ def _once(record: Any, seen: set[tuple[Any, Any]]) -> None:
 async def _lines(request: Request, taken: Taken) -> tuple[int, str]:
     """While a block is handled by a thread, the next one comes."""
     lines, digest = Lines(taken), hashlib.sha256()
+    handled = asyncio.ensure_future(asyncio.sleep(0))
     try:
-        async with asyncio.TaskGroup() as handling:
-            before = handling.create_task(asyncio.sleep(0))
-            async for block in _blocks(_limited(request, LARGEST_LINES)):
-                await before
-                before = handling.create_task(to_thread.run_sync(lines.feed, block, digest))
-    except BaseExceptionGroup as group:
-        raise group.exceptions[0] from None
+        async for block in _blocks(_limited(request, LARGEST_LINES)):
+            await handled
+            handled = asyncio.ensure_future(to_thread.run_sync(lines.feed, block, digest))
+    finally:
+        await asyncio.wait({handled})  # whatever ends this: a thread that goes on would leave something behind
+    await handled
     await to_thread.run_sync(lines.feed, b"\n", hashlib.sha256())
     await to_thread.run_sync(lines.end)
     return taken.nodes, digest.hexdigest()

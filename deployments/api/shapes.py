@@ -278,6 +278,7 @@ WORDS = {
     401: "no valid key",
     403: "the key's role is not enough",
     404: "not there, or another tenant's",
+    408: "not sent in time",
     409: "the present state forbids it",
     413: "too large",
     415: "of another kind",

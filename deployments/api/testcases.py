@@ -19,7 +19,7 @@ from collectors.registry import IMPORT
 from deployments.api import shapes
 from deployments.api.answers import Cursor, Limit, answer, listed, position_of
 from deployments.api.guard import Guarded
-from deployments.api.importing import Validate, kept_if_accepted, spooled
+from deployments.api.importing import Validate, nothing_left, spooled
 from deployments.api.runs import Key, accepted, once_of, storage_of
 from deployments.definitions import looked_for
 
@@ -46,7 +46,9 @@ register_url_convertor("anything", Anything())
 router = APIRouter(prefix="/api/testcase", tags=["test cases"], route_class=Guarded)
 
 
-@router.post("/import", status_code=202, openapi_extra=shapes.IMPORT_BODY, responses=shapes.accepting(400, 413, 415))
+@router.post(
+    "/import", status_code=202, openapi_extra=shapes.IMPORT_BODY, responses=shapes.accepting(400, 408, 413, 415)
+)
 async def import_(
     request: Request,
     collection: Annotated[str, Query(max_length=LONGEST_NAME, pattern=A_WORD)] = IMPORTS,
@@ -62,13 +64,12 @@ async def import_(
     tenant = request.state.caller.tenant
     definition = await to_thread.run_sync(_importing, storage, tenant, collection)
     run_id = new_run_id()
-    async with kept_if_accepted(storage.spool, run_id) as keep:
+    async with nothing_left(storage.spool, run_id):
         count, fingerprint = await spooled(request, Parts(storage.spool, run_id), validate)
-        once = once_of(idempotency_key, "import", collection, validate, fingerprint)
-        accept = partial(storage.requests.accept, definition, run_id, definition, once, queued=True)
+        asked = (collection, validate, request.headers["content-type"], fingerprint)
+        once = once_of(idempotency_key, "import", *asked)
+        accept = partial(storage.requests.accept, definition, run_id, definition, once, sent=True)
         done = await to_thread.run_sync(accept)
-        if not done.repeated:
-            keep()
     return accepted(request, done, collection, received=count)
 
 
@@ -99,7 +100,7 @@ def tree(
 
     Records whose directory is not there come last, as `lost`.
     """
-    found = position_of(cursor, (str, str, str, bool))
+    found = position_of(cursor, (str, str, str, bool), lambda position: position[1] in KINDS)
     storage, tenant = storage_of(request), request.state.caller.tenant
     walk = Tree(storage, tenant, _meant(storage, tenant, collection), root, depth)
     nodes = walk.page(Position(*found) if found else None, limit + 1)

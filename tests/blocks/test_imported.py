@@ -83,6 +83,31 @@ async def test_a_part_holds_so_many_lines_and_not_many_more_bytes(sent, spool):
     assert len(found["cases"][0]) == LINES + 4
 
 
-async def test_what_is_not_kept_any_more_is_said(spool):
+async def test_what_is_not_kept_any_more_is_said(spool, sent):
     with pytest.raises(Misconfigured, match="COL-0267"):
         await Imported(spool, "gone").fetch("cases", {"keys": [0]}, None)
+    with pytest.raises(Misconfigured, match="COL-0267"):
+        await Imported(spool, "gone").survey()
+    await sent(CASE, DIRECTORY)
+    spool.drop("r")
+    spool.add("r", "cases", 0, 1, b"only a part of it")
+    with pytest.raises(Misconfigured, match="COL-0267"):
+        await Imported(spool, "r").survey()
+
+
+DIRECTORIES = [
+    b'{"kind":"directory","id":"x","name":"n"}',
+    b' { "kind" : "directory", "id":"x","name":"n"}',
+    b'{"id":"x","name":"n","kind":"direct\\u006fry"}',
+]
+CASES = [
+    b'{"kind":"case","id":"x","name":"n","content":{"kind":"directory"}}',
+    b'{"id":"x","content":{"kind":"directory"},"name":"n","kind":"case"}',
+]
+
+
+@pytest.mark.parametrize("text", DIRECTORIES + CASES)
+async def test_lines_of_one_kind_are_read_in_one_stage_however_they_are_written(sent, text):
+    ((stage, (records, _)),) = (await sent(text)).items()
+    assert [each.kind for each in records] == ["directory" if text in DIRECTORIES else "case"]
+    assert stage == ("directories" if text in DIRECTORIES else "cases")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sqlalchemy import insert
 
 from blocks.settings import Settings
+from blocks.sql import branches, constructs
 from blocks.sql.tables import RECORDS
 from blocks.stores import open_storage
 from blocks.walking import Tree, position
@@ -115,6 +116,17 @@ def test_what_lies_elsewhere_now_cannot_be_gone_on_from(storage, fill):
 def test_another_tenant_has_a_tree_of_its_own(storage, fill):
     fill(SMALL)
     assert pages(Tree(storage, "acme", ["a"]), 10) == []
+
+
+@pytest.mark.parametrize("within", [*branches._WITHIN.values(), *branches._AT_THE_TOP.values()])
+def test_a_page_costs_what_is_on_it_and_not_what_is_in_the_collection(storage, within):
+    values = {"tenant": "default", "collection": "a", "parent": "1", "after": "", "limit": 9}
+    with storage.rows._database.read() as connection:
+        text, names, literals = constructs._compiled(within, connection.dialect, tuple(values))
+        given = tuple((literals | values)[name] for name in names)
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", given).all()
+    assert "_of_parent (tenant=? AND collection=? AND" in plan[0][3]
+    assert "parent_id=?" in plan[0][3] or "directory_id=?" in plan[0][3]
 
 
 IDS = st.sampled_from("1234567x")

@@ -92,6 +92,10 @@ def test_a_flaw_costs_the_node_that_holds_it_and_not_those_above_or_below():
     refused(below.value, "COL-0507")
 
 
+def test_a_byte_order_mark_says_nothing():
+    assert nodes.decoded_one(b'\xef\xbb\xbf{"a":1}') == {"a": 1}
+
+
 @pytest.mark.parametrize("text", [b"", b"1,2", b"{", b"\xff", b'{"a":1}{"b":2}', b"[1]]["])
 def test_what_is_not_one_value_is_no_json(text):
     with pytest.raises(ValueError):

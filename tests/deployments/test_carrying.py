@@ -43,7 +43,7 @@ def ask(storage):
             parts.add(number + 1, b'{"kind":"case","id":"%d","name":"case %d"}' % (number, number))
         parts.end()
         definition = Collection(name=collection, collector="import", source={}, strategy={"concurrency": 1})
-        return storage.requests.accept(definition, run_id, definition, queued=True).run_id
+        return storage.requests.accept(definition, run_id, definition, sent=True).run_id
 
     return asked
 

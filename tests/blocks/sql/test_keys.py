@@ -55,6 +55,12 @@ def test_a_key_ends_when_it_is_revoked_or_its_time_is_over(keys, database, alter
     assert keys.all("acme") == []
 
 
+@pytest.mark.parametrize("tenant", ["", " ", "a/b", "a:b", "x" * 65, "a\n"])
+def test_a_tenants_name_is_one_word(keys, tenant):
+    with pytest.raises(Misconfigured, match="COL-0269"):
+        keys.create(tenant, Role.VIEWER, "", 1)
+
+
 def test_a_key_that_is_not_there_cannot_be_revoked(keys):
     with pytest.raises(Misconfigured, match="COL-0266"):
         keys.revoke("nothing")

@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
-from blocks.process import this_process
+from blocks.process import identity, this_process
 from blocks.sql.catalog import Catalog, new_run_id
 from blocks.sql.requests import Once, Requests
-from blocks.sql.spool import Spool
+from blocks.sql.spool import ALL, Spool
 from collectors.errors import Refused
 from collectors.models import Collection
 from collectors.states import Desired, RunState
@@ -31,9 +31,12 @@ def catalog(database):
 
 
 @pytest.fixture
-def ask(requests):
+def ask(requests, database):
     def asked(name="cases", **options):
-        return requests.accept(definition(name, options.pop("tenant", "default")), new_run_id(), **options)
+        run_id = new_run_id()
+        if options.get("sent"):
+            Spool(database).add(run_id, ALL, 0, 0, b"")
+        return requests.accept(definition(name, options.pop("tenant", "default")), run_id, **options)
 
     return asked
 
@@ -43,7 +46,7 @@ def ask(requests):
 
 def test_a_request_that_comes_again_is_the_same_run(ask, catalog):
     once = Once("key", "print")
-    first, again = ask(once=once, queued=True), ask(once=once, queued=True)
+    first, again = ask(once=once, sent=True), ask(once=once, sent=True)
     assert (first.repeated, again.repeated) == (False, True)
     assert first.run_id == again.run_id
     assert len(catalog.runs("default")) == 1
@@ -58,7 +61,7 @@ def test_a_key_stands_for_one_request_of_its_tenant(ask):
 
 def test_a_hundred_at_once_with_one_key_are_one_run(ask, catalog):
     found = []
-    threads = [threading.Thread(target=lambda: found.append(ask(once=Once("k", "p"), queued=True))) for _ in range(20)]
+    threads = [threading.Thread(target=lambda: found.append(ask(once=Once("k", "p"), sent=True))) for _ in range(20)]
     for each in threads:
         each.start()
     for each in threads:
@@ -95,11 +98,27 @@ def test_what_somebody_has_paused_gives_way_unless_something_was_sent_with_it(as
     paused = ask()
     catalog.desire(paused.run_id, Desired.PAUSE)
     assert catalog.begin(definition(), ME).superseded == paused.run_id
-    sent = ask("sent", queued=True)
+    sent = ask("sent", sent=True)
     Spool(database).add(sent.run_id, "cases", 0, 1, b"x")
     catalog.desire(sent.run_id, Desired.PAUSE)
     with pytest.raises(Refused, match=sent.run_id):
         catalog.begin(definition("sent"), ME)
+
+
+def test_what_was_given_up_meanwhile_is_not_accepted(requests, database, catalog):
+    run_id, spool = new_run_id(), Spool(database)
+    spool.add(run_id, "cases", 0, 2, b"x")
+    spool.add(run_id, ALL, 0, 3, b"")
+    with pytest.raises(Refused, match="COL-0413"):
+        requests.accept(definition(), run_id, sent=True)
+    spool.drop_unclaimed(run_id)
+    assert (spool.sizes(run_id), catalog.runs("default")) == ({}, [])
+
+
+def test_what_a_run_was_made_for_is_kept_whatever_its_sender_heard(ask, database):
+    run_id, spool = ask(sent=True).run_id, Spool(database)
+    spool.drop_unclaimed(run_id)
+    assert spool.whole(run_id)
 
 
 # ---- carried out -------------------------------------------------------------------------------------------
@@ -112,7 +131,7 @@ def test_runs_are_taken_in_their_order_and_by_one_only(ask, requests):
 
 
 def test_runs_of_one_collection_wait_for_each_other(ask, requests, catalog):
-    first, second = ask(queued=True), ask(queued=True)
+    first, second = ask(sent=True), ask(sent=True)
     assert (requests.take(ME), requests.take(ME)) == (first.run_id, None)
     claim = catalog.lead(first.run_id, ME)
     assert requests.take(OTHER) is None
@@ -140,8 +159,6 @@ def test_a_run_that_is_given_back_waits_as_long_as_it_is_to(ask, requests):
 def test_a_run_whose_process_died_is_taken_by_another(ask, requests, catalog, processes):
     run_id = ask().run_id
     process = processes.sleeper()
-    from blocks.process import identity
-
     dead = identity(process.pid)
     assert requests.take(dead) == run_id
     catalog.lead(run_id, dead)
@@ -168,6 +185,22 @@ def test_a_run_that_was_handed_over_is_handed_over_once(ask, requests, catalog):
     requests.handed_over(run_id, ME, "flow-run")
     assert requests.take(ME, to_hand_over=True) is None
     assert catalog.lead(run_id, OTHER, "flow-run").run_id == run_id
+
+
+def test_a_run_whose_worker_died_is_handed_over_again(ask, requests, catalog, processes):
+    run_id, process = ask().run_id, processes.sleeper()
+    requests.take(ME, to_hand_over=True)
+    requests.handed_over(run_id, ME, "flow-run")
+    assert requests.handed() == {"flow-run": run_id}
+    catalog.lead(run_id, identity(process.pid), "flow-run")
+    assert requests.handed() == {}
+    requests.take_back(run_id, "flow-run")
+    assert requests.take(ME, to_hand_over=True) is None
+    process.kill()
+    process.wait()
+    assert requests.handed() == {"flow-run": run_id}
+    requests.take_back(run_id, "flow-run")
+    assert requests.take(ME, to_hand_over=True) == run_id
 
 
 def test_giving_back_leaves_a_run_alone_that_another_leads(ask, requests, catalog):

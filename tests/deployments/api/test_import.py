@@ -145,6 +145,26 @@ def test_json_that_grows_beyond_the_limit_is_refused_however_it_is_sent(api, mon
     problem(post(api, iter([b"[" + b" " * 600] * 2), {"Content-Type": "application/json"}), 413, "COL-0803")
 
 
+def test_json_of_more_nodes_than_are_read_at_once_is_refused(api, tree, monkeypatch):
+    monkeypatch.setattr("deployments.api.importing.MOST_NODES", 3)
+    problem(api.as_().post(PATH, json=tree), 413, "COL-0803")
+
+
+def test_json_of_nothing_but_mistakes_is_soon_refused(api):
+    told = problem(api.as_().post(PATH, json=[1] * 100_000), 422, "COL-0808")
+    assert len(told["errors"]) == 100
+
+
+def test_an_import_that_takes_too_long_to_be_sent_is_given_up(api, monkeypatch):
+    monkeypatch.setattr("deployments.api.importing.SECONDS_TO_SEND", 0.2)
+    with socket.create_connection(api.url.removeprefix("http://").split(":")) as connection:
+        key = api.as_().headers["Authorization"]
+        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\nContent-Type: application/x-ndjson\r\n"
+        connection.sendall(f"{head}Content-Length: 1000\r\n\r\n{{".encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
+    assert spooled(api) == 0
+
+
 def test_a_line_that_is_too_long_is_quarantined_alone(api, monkeypatch):
     monkeypatch.setattr("deployments.api.importing.LONGEST_LINE", 1000)
     run_id = api.imported(b"\n".join([line("1"), line("long", name="x" * 3000), line("2")]))
@@ -174,10 +194,11 @@ def test_a_collection_that_is_collected_from_a_source_is_left_alone(api):
 def test_an_import_that_is_sent_twice_is_one_run(api):
     first, again = (post(api, lines(1, 2), NDJSON | {"Idempotency-Key": "k"}).json() for _ in range(2))
     assert (first["run_id"], first["repeated"], again["repeated"]) == (again["run_id"], False, True)
-    assert spooled(api) == 1
+    kept = spooled(api)
+    problem(post(api, lines(1, 2), {"Content-Type": "application/jsonl", "Idempotency-Key": "k"}), 409, "COL-0407")
     problem(post(api, lines(3), NDJSON | {"Idempotency-Key": "k"}), 409, "COL-0407")
     problem(post(api, lines(1, 2), NDJSON | {"Idempotency-Key": "k"}, collection="other"), 409, "COL-0407")
-    assert spooled(api) == 1
+    assert spooled(api) == kept > 0
     api.carried_out(first["run_id"])
     assert cases(api) == 2
 
@@ -194,7 +215,9 @@ def test_an_import_sent_many_times_at_once_is_one_run(api):
     for each in threads:
         each.join()
     assert len({each["run_id"] for each in found}) == 1
-    assert len(api.storage.catalog.runs("default")) == spooled(api) == 1
+    (run,) = api.storage.catalog.runs("default")
+    assert api.storage.spool.whole(run["run_id"])
+    assert spooled(api) == 2
 
 
 @pytest.mark.parametrize("chunked", [True, False])

@@ -4,6 +4,8 @@ from urllib.parse import quote
 
 import pytest
 
+from deployments.api.answers import cursor_of
+
 
 def test_a_tree_is_walked_through_by_its_cursors(api, tree):
     api.imported(tree)
@@ -121,6 +123,21 @@ def test_who_has_it_already_gets_304_until_it_changes(api, tree, path):
 @pytest.mark.parametrize("path", ["/api/testcase/tree", "/api/testcase/search", "/api/runs", "/api/collections"])
 def test_a_cursor_of_another_list_is_refused(api, path, cursor):
     answer = api.as_().get(path, params={"cursor": cursor} | ({"q": "a"} if "search" in path else {}))
+    assert (answer.status_code, answer.json()["code"]) == (422, "COL-0810")
+
+
+@pytest.mark.parametrize(
+    ("path", "position"),
+    [
+        ("/api/runs", [2**63, "x"]),
+        ("/api/runs", [-1, "x"]),
+        ("/api/quarantine", [2**64 - 1]),
+        ("/api/testcase/tree", ["imports", "foo", "17", False]),
+        ("/api/testcase/tree", ["imports", "foo", "17", True]),
+    ],
+)
+def test_a_cursor_that_was_made_up_is_refused(api, path, position):
+    answer = api.as_().get(path, params={"cursor": cursor_of(position)})
     assert (answer.status_code, answer.json()["code"]) == (422, "COL-0810")
 
 
