@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, MetaData, create_engine, event
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as QueuedTooLong
 
@@ -60,6 +61,13 @@ TROUBLES: dict[int, tuple[type[CollectError], str, str, str]] = (
 )
 
 
+class Hinting(SQLiteCompiler):
+    """Writes down what a statement says of the index it is made for; SQLAlchemy leaves that out for SQLite."""
+
+    def get_from_hint_text(self, table: Any, text: str) -> str:
+        return text
+
+
 class SqliteDatabase:
     """One SQLite file. `write()` is a transaction that holds the write lock from its start.
 
@@ -85,6 +93,7 @@ class SqliteDatabase:
         # A pool of one makes writers of this process queue up here instead of polling SQLite's lock.
         self._writer = create_engine(url, hide_parameters=True, pool_size=1, max_overflow=0, pool_timeout=patience)
         for engine, begin in ((self._reader, "BEGIN"), (self._writer, "BEGIN IMMEDIATE")):
+            engine.dialect.statement_compiler = Hinting
             event.listen(engine, "connect", partial(_prepare, patience))
             event.listen(engine, "begin", lambda connection, begin=begin: connection.exec_driver_sql(begin))
         self._open(tables, schema)
