@@ -11,7 +11,7 @@ from prefect import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Crashed
+from prefect.states import Crashed, Running
 
 from blocks.imported import Parts
 from blocks.process import identity, is_here, this_process
@@ -174,6 +174,25 @@ async def test_a_flow_run_that_ends_before_it_begins_costs_its_run_and_not_the_n
     assert "COL-0412" in storage.catalog.run(run_id)["error"]
     await hand_over(storage, ME, name)
     assert storage.catalog.run(later)["flow_run_id"]
+
+
+async def test_a_run_whose_worker_died_is_handed_over_again(storage, ask, deployment):
+    from flows.handing_over import hand_over
+
+    name, client = deployment
+    run_id = ask(1)
+    await hand_over(storage, ME, name)
+    first = storage.catalog.run(run_id)["flow_run_id"]
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as worker:
+        storage.catalog.lead(run_id, identity(worker.pid), first)
+        await client.set_flow_run_state(first, Running(), force=True)
+        await hand_over(storage, ME, name)
+        assert storage.catalog.run(run_id)["flow_run_id"] == first
+        worker.kill()
+    await hand_over(storage, ME, name)
+    await hand_over(storage, ME, name)
+    assert storage.catalog.run(run_id)["flow_run_id"] not in (None, first)
+    assert (await client.read_flow_run(first)).state.is_crashed()
 
 
 async def test_a_schedule_makes_flow_runs(deployment, until):
