@@ -18,7 +18,7 @@ demo: .venv/run
 
 test: .venv/dev
 	@.ci/servers
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 faults: .venv/dev
 	@.ci/servers

@@ -33,10 +33,17 @@ hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
 ROOT = Path(__file__).parent.parent
 PATIENCE = 30.0
+LONG = ("tests/faults/", "tests/acceptance/", "tests/docs/", "tests/bench/")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kiwi", default="", help="address of a Kiwi TCMS server to collect from")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take minutes begin first: else one worker is left with them when the other has nothing to do."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 class Collect:
