@@ -48,6 +48,7 @@ async def app(scope, receive, send):
 config = uvicorn.Config(app, port=0, log_level="warning", lifespan="off")
 config.load()
 socket = config.bind_socket()
+socket.listen(1024)
 print(socket.getsockname()[1], flush=True)
 uvicorn.Server(config).run(sockets=[socket])
 """
