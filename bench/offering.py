@@ -43,12 +43,17 @@ class Connection:
         await reader.readexactly(length)
         return int(answer[9:12])
 
+    def close(self) -> None:
+        if self._streams:
+            self._streams[1].close()
+
 
 async def offered(address: str, key: str, requests: Sequence[tuple[str, str, bytes]], rate: float) -> Offered:
     """All `requests` (method, path, body), so many a second."""
     free: asyncio.Queue[Connection] = asyncio.Queue()
-    for _ in range(CONNECTIONS):
-        free.put_nowait(Connection(address, key))
+    connections = [Connection(address, key) for _ in range(CONNECTIONS)]
+    for each in connections:
+        free.put_nowait(each)
     done = Offered([], {})
     began = time.perf_counter()
 
@@ -64,4 +69,6 @@ async def offered(address: str, key: str, requests: Sequence[tuple[str, str, byt
             due = began + number / rate
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             group.create_task(one(due, request))
+    for each in connections:
+        each.close()
     return done
