@@ -3,7 +3,7 @@
 # make faults  kill and freeze a run at every step, then see that planted faults are noticed (forty minutes)
 # make kiwi    collect a real Kiwi TCMS server and compare the counts (three minutes at the first start)
 # make bench   the full stack beside a plain loop, Scrapy and dlt (half an hour)
-# make bench-api  the service over HTTP: an import, reads and runs at a pace (five minutes)
+# make bench-api  the service over HTTP: an import, reads and runs at a pace (three minutes)
 # make bench-embedded  what it does in a second, beside a bare loop (a quarter of an hour)
 # make lock    write the lock files anew (needs uv)
 

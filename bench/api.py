@@ -1,6 +1,6 @@
 """The service over HTTP on the full stack: an import, reads at a pace, runs asked for at a pace, a whole tree.
 
-    make bench-api                           five minutes
+    make bench-api                           three minutes
     .venv/bin/python -m bench.api --quick    a tenth of the nodes, a minute
 
 Reads are offered in turn to the service and to a bare server that answers the same number of bytes: what the machine
