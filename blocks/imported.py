@@ -6,6 +6,7 @@ was refused already.
 
 import re
 import zlib
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -77,7 +78,7 @@ class Imported:
         content = await to_thread.run_sync(self._spool.read, self._run_id, stage, parts[at])
         if content is None:
             raise self._not_kept()
-        items = await to_thread.run_sync(_items, zlib.decompress(content))
+        items = await to_thread.run_sync(_items, content)
         return Page(items, at + 1 if at + 1 < len(parts) else None)
 
     def _not_kept(self) -> Misconfigured:
@@ -89,15 +90,12 @@ class Imported:
         )
 
     def map(self, stage: str, item: Any) -> Record:
-        try:
-            return nodes.record(item["node"])
-        except Rejected as error:
-            error.record_id = error.record_id or _id(item["node"])
-            raise
+        return nodes.record(item["node"])
 
 
 def _stage(text: bytes) -> str:
     """Where a line belongs by its kind, exactly: of two with one id the later one has to be read later."""
+    text = text.removeprefix(BOM_UTF8)
     if begin := BEGIN.match(text):
         kind = begin[1].decode()
     else:
@@ -110,7 +108,7 @@ def _stage(text: bytes) -> str:
 
 
 def _as_refused(number: int, text: bytes, why: Rejected) -> bytes:
-    return b"%d!%s" % (number, orjson.dumps([why.reason, why.code, why.what, _shown(text)]))
+    return b"%d!%s" % (number, orjson.dumps([why.reason, why.code, why.what, why.record_id, _shown(text)]))
 
 
 def _shown(text: bytes) -> str:
@@ -118,30 +116,23 @@ def _shown(text: bytes) -> str:
 
 
 def _items(content: bytes) -> list[dict[str, Any]]:
-    return [_item(line) for line in content.split(b"\n")]
+    return [_item(line) for line in zlib.decompress(content).split(b"\n")]
 
 
 def _item(line: bytes) -> dict[str, Any]:
     digits = len(line) - len(line.lstrip(b"0123456789"))
     number, sign, text = int(line[:digits]), line[digits : digits + 1], line[digits + 1 :]
     if sign == b"!":
-        reason, code, what, shown = orjson.loads(text)
-        return _flawed(number, shown, Rejected(reason, "{what}", code=code, what=what))
+        reason, code, what, record_id, shown = orjson.loads(text)
+        return _flawed(number, shown, Rejected(reason, "{what}", record_id, code=code, what=what))
     try:
-        value = nodes.decoded_one(text)
+        return {"line": number, "node": nodes.decoded_one(text)}
     except ValueError as error:
         why = Rejected("no-json", "line {line} is no JSON: {why}", code="COL-0518", line=number, why=error)
         return _flawed(number, _shown(text), why)
-    return _flawed(number, value, value.why) if isinstance(value, Flawed) else {"line": number, "node": value}
 
 
-def _id(node: Any) -> str | None:
-    id = node.get("id") if isinstance(node, dict) else None
-    return None if id is None else str(id)
-
-
-def _flawed(number: int, node: Any, why: Rejected) -> Flawed:
-    found = Flawed(line=number, node=node)
+def _flawed(number: int, shown: str, why: Rejected) -> Flawed:
+    found = Flawed(line=number, node=shown)
     found.why = why
-    why.record_id = why.record_id or _id(node)
     return found

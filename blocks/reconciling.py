@@ -10,10 +10,10 @@ import orjson
 from blocks.caches import written
 from blocks.stores import Storage
 from collectors.caching import keys_of, record_key
+from collectors.models import KINDS
 
 RANGE = 1000
 SECONDS_BETWEEN_LOOKS = 1.0
-KINDS = ("directory", "case")
 NO_ROW = "no row"
 Marks = Mapping[str, tuple[str, bool]]  # by id: the content hash, and whether it is gone
 

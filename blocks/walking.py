@@ -1,6 +1,7 @@
 """Trees, page by page: each directory before what lies in it, and last of all what lies nowhere.
 
-What is read for a page grows with the page and not with the tree.
+What is read for a page grows with the page and not with the tree; at the end of a whole tree all records are gone
+through for those that lie nowhere.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,8 +12,8 @@ from typing import Any, NamedTuple
 from blocks.sql.branches import Branches
 from blocks.stores import Storage
 from collectors.errors import Refused
+from collectors.models import KINDS
 
-KINDS = ("directory", "case")
 Level = Iterator[dict[str, Any]]
 
 

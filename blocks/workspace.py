@@ -11,8 +11,8 @@ from blocks.settings import Settings, secret
 from blocks.sql.database import LONGEST_OUTAGE
 from blocks.stores import Storage, open_storage
 from collectors.interfaces import Collector
-from collectors.models import Collection
-from collectors.registry import IMPORT, connected
+from collectors.models import IMPORT, Collection
+from collectors.registry import connected
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -13,6 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from collectors.errors import Rejected
 
 Kind = Literal["directory", "case"]
+IMPORT = "import"  # stands for a collector where what is sent to the service is collected: there is no source to ask
+KINDS: tuple[Kind, ...] = get_args(Kind)
 LONGEST_NAME = 100  # characters of a collection's
 LARGEST_BATCH = 10_000
 LARGEST_RECORD = 15 * 2**20  # bytes; what MongoDB keeps in one document, less what goes with it

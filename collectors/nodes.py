@@ -33,7 +33,16 @@ def decoded_one(text: bytes) -> Any:
 
 
 def record(value: Any) -> Record:
-    """Raises Rejected that says what is wrong with it."""
+    """Raises Rejected that says what is wrong with it, and with which record where it says so."""
+    try:
+        return _record(value)
+    except Rejected as error:
+        id = value.get("id") if isinstance(value, dict) else None
+        error.record_id = error.record_id or (str(id) if isinstance(id, str | int) else None)
+        raise
+
+
+def _record(value: Any) -> Record:
     if isinstance(value, Flawed):
         raise value.why
     if not isinstance(value, dict):

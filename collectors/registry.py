@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from collectors.errors import Misconfigured
 from collectors.interfaces import Collector
 from collectors.language import spoken
-from collectors.models import Collection
+from collectors.models import IMPORT, Collection
 from collectors.outbound import Http
 from collectors.pacing import Pace
 
@@ -24,7 +24,6 @@ KINDS = {
     type(None): "nothing", bool: "yes or no", int: "a number", float: "a number", str: "text", date: "a date",
     datetime: "a date", list: "a list", dict: "further keys",
 }  # fmt: skip
-IMPORT = "import"  # what is sent to the service: nothing to ask, and no collector's name
 BUILT_IN = {"kiwi": "collectors.sources.kiwi:Kiwi", "testrail": "collectors.sources.testrail:TestRail"}
 ABILITIES = ("connection", "survey", "fetch", "map")
 

@@ -40,26 +40,26 @@ class Carrier:
     def __init__(self, storage: Storage, most: int, stop: asyncio.Event) -> None:
         self._storage, self._most, self._stop = storage, most, stop
         self._owner = this_process()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[str, asyncio.Task[None]] = {}
         self._pauses: dict[str, Iterator[float]] = {}
 
     async def carry(self) -> None:
         try:
             await patiently(self._stop, self._begun)
         finally:
-            for task in self._running:
+            left = [*self._running.values()]
+            for task in left:
                 task.cancel()
-            await asyncio.gather(*self._running, return_exceptions=True)
+            await asyncio.gather(*left, return_exceptions=True)
 
     async def _begun(self) -> bool:
         if len(self._running) >= self._most or not await to_thread.run_sync(self._storage.requests.waiting):
             return False
         run_id = await to_thread.run_sync(self._storage.requests.take, self._owner)
-        if run_id:
-            task = asyncio.create_task(self._carried_out(run_id))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
-        return run_id is not None
+        if run_id is None or run_id in self._running:  # Prefect may need longer to begin it than it is held
+            return False
+        self._running[run_id] = asyncio.create_task(self._carried_out(run_id))
+        return True
 
     async def _carried_out(self, run_id: str) -> None:
         """One that could not be brought to its end, as a server went away, waits for longer each time."""
@@ -71,6 +71,7 @@ class Carrier:
         except Exception as error:  # noqa: BLE001 - whatever it was, other runs go on, and this one is tried again
             log.warning("run %s: %s", run_id, named(error))
         finally:
+            del self._running[run_id]
             await asyncio.shield(to_thread.run_sync(self._let_go, run_id))
 
     def _let_go(self, run_id: str) -> None:

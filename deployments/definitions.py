@@ -51,7 +51,9 @@ def resolve(name_or_file: str, overrides: Sequence[str], catalog: Catalog | None
         definition = of_file = _checked(_read(Path(name_or_file)), name_or_file)
     else:
         remembered = catalog.definition(tenant, name_or_file) if catalog else None
-        definition = remembered or _shipped(name_or_file, catalog, tenant)
+        definition = remembered or _shipped(name_or_file)
+        if definition is None:
+            raise _missing(name_or_file, catalog, tenant)
     changed = _overridden(definition.model_dump(mode="json"), overrides)
     return Resolved(_checked(changed, name_or_file), of_file)
 
@@ -73,7 +75,7 @@ def known(name: str, catalog: Catalog, tenant: str) -> Collection:
 
 
 def looked_for(name: str, catalog: Catalog, tenant: str) -> Collection | None:
-    found = catalog.definition(tenant, name) or {each.name: each for each in shipped()}.get(name)
+    found = catalog.definition(tenant, name) or _shipped(name)
     return found and found.model_copy(update={"tenant": tenant})
 
 
@@ -81,15 +83,19 @@ def shipped() -> list[Collection]:
     return [_parsed(_read(path), str(path)) for path in sorted(SHIPPED.glob("*.yaml"))]
 
 
-def _shipped(name: str, catalog: Catalog | None, tenant: str) -> Collection:
-    known = {each.name: each for each in shipped()}
-    if name in known:
-        return known[name]
+def _shipped(name: str) -> Collection | None:
+    return next((each for each in shipped() if each.name == name), None)
+
+
+def _missing(name: str, catalog: Catalog | None, tenant: str) -> Misconfigured:
     _refuse_folder(name)
     if not name:
-        raise Misconfigured("the name of a collection is missing", "List them with: collect list", code="COL-0221")
-    names = [*known, *(each.name for each in (catalog.definitions(tenant) if catalog else ()))]
-    raise Misconfigured(
+        return Misconfigured("the name of a collection is missing", "List them with: collect list", code="COL-0221")
+    names = [
+        *(each.name for each in shipped()),
+        *(each.name for each in (catalog.definitions(tenant) if catalog else ())),
+    ]
+    return Misconfigured(
         "there is no collection {name!r}, and no such file",
         "{hint}List collections with: collect list",
         code="COL-0221",

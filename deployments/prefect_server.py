@@ -30,8 +30,14 @@ QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 
 def running(settings: Settings) -> str | None:
     """The API address of this folder's server, if it runs."""
-    noted = _noted(settings)
-    return noted["api"] if noted and is_here(noted["process"]) else None
+    noted = _of_one_that_runs(settings)
+    return noted and noted["api"]
+
+
+def process(settings: Settings) -> str | None:
+    """Which process this folder's server is, if it runs."""
+    noted = _of_one_that_runs(settings)
+    return noted and noted["process"]
 
 
 def left_over(settings: Settings) -> bool:
@@ -196,10 +202,15 @@ def _note(settings: Settings) -> Path:
     return settings.home / "prefect-server.json"
 
 
+def _of_one_that_runs(settings: Settings) -> dict[str, str] | None:
+    noted = _noted(settings)
+    return noted if noted and is_here(noted["process"]) else None
+
+
 def _noted(settings: Settings) -> dict[str, str] | None:
     try:
         noted = json.loads(_note(settings).read_text())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
     whole = isinstance(noted, dict) and all(isinstance(noted.get(key), str) for key in ("api", "process"))
     return noted if whole else None

@@ -1,6 +1,6 @@
 """What waits to be carried out becomes flow runs of a deployment, which workers of its pool pick up."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 from uuid import UUID
@@ -9,7 +9,7 @@ from anyio import to_thread
 from httpx import HTTPError
 from prefect import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound, PrefectException
 
 from blocks.sql.catalog import Catalog
@@ -43,20 +43,30 @@ async def hand_over(storage: Storage, owner: str, deployment: str) -> int:
 
 
 async def _look_after(storage: Storage, owner: str) -> None:
-    """What was handed over and is held by nobody: it has failed to begin, or its process is gone, or it still waits."""
+    """What was handed over and is held by nobody: it still waits, or failed to begin, or its process is gone."""
     handed = await to_thread.run_sync(storage.requests.handed)
-    for flow_run in await _asked(_flow_runs(handed)) if handed else []:
-        run_id, state = handed[str(flow_run.id)], flow_run.state
-        begun = (await to_thread.run_sync(storage.catalog.run, run_id))["state"] != RunState.CREATED
-        if begun and state and not (state.is_scheduled() or state.is_pending()):
-            await mark_crashed(str(flow_run.id))
-            await to_thread.run_sync(storage.requests.take_back, run_id, str(flow_run.id))
-        elif state and state.is_final():
-            await to_thread.run_sync(_given_up, storage.catalog, run_id, owner, state.name)
+    flow_runs = list(handed)
+    for start in range(0, len(flow_runs), MOST_ASKED):
+        some = flow_runs[start : start + MOST_ASKED]
+        states = await _asked(_states(some))
+        for flow_run_id in some:
+            await _judge(storage, owner, handed[flow_run_id], flow_run_id, states.get(flow_run_id))
+
+
+async def _judge(storage: Storage, owner: str, run_id: str, flow_run_id: str, state: State | None) -> None:
+    """`state`: of its flow run; None when Prefect does not know that any more."""
+    if state and (state.is_scheduled() or state.is_pending()):
+        return
+    row = await to_thread.run_sync(storage.catalog.run, run_id)
+    if state is None or row["state"] != RunState.CREATED:
+        if await to_thread.run_sync(storage.requests.take_back, run_id, flow_run_id) and state:
+            await mark_crashed(flow_run_id)
+    elif state.is_final():
+        await to_thread.run_sync(_given_up, storage.catalog, run_id, owner, flow_run_id, state.name)
 
 
 async def _created(row: dict[str, Any], deployment: str) -> UUID:
-    """The flow run; the same one when that was asked for before, and the answer lost."""
+    """The flow run; of a run that has not begun the same one, when that was asked for before and the answer lost."""
     given = {name: row[name] for name in ("collection", "mode", "tenant", "run_id")}
     async with get_client() as client:
         try:
@@ -74,10 +84,11 @@ async def _created(row: dict[str, Any], deployment: str) -> UUID:
         return (await create(found.id, parameters=given, idempotency_key=key)).id
 
 
-async def _flow_runs(handed: dict[str, str]) -> list[FlowRun]:
-    ids = FlowRunFilterId(any_=[UUID(each) for each in list(handed)[:MOST_ASKED]])
+async def _states(flow_run_ids: Sequence[str]) -> dict[str, State | None]:
+    ids = FlowRunFilterId(any_=[UUID(each) for each in flow_run_ids])
     async with get_client() as client:
-        return await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=ids))
+        found = await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=ids))
+    return {str(each.id): each.state for each in found}
 
 
 async def _asked(call: Awaitable[Answer]) -> Answer:
@@ -92,12 +103,10 @@ async def _asked(call: Awaitable[Answer]) -> Answer:
         ) from None
 
 
-def _given_up(catalog: Catalog, run_id: str, owner: str, state: str) -> None:
+def _given_up(catalog: Catalog, run_id: str, owner: str, flow_run_id: str, state: str) -> None:
     """Unless it has begun meanwhile."""
+    what = "its flow run ended as {state} before it began"
+    remedy = "See why in Prefect: prefect flow-run logs {flow_run}; then ask for it again"
+    failed = CollectError(what, remedy, code="COL-0412", state=state, flow_run=flow_run_id)
     with suppress(Refused, Fenced):
-        claim = catalog.lead(run_id, owner, catalog.run(run_id)["flow_run_id"])
-        what = "its flow run ended as {state} before it began"
-        remedy = "See why in Prefect: prefect flow-run logs {flow_run}; then ask for it again"
-        flow_run = catalog.run(run_id)["flow_run_id"]
-        failed = CollectError(what, remedy, code="COL-0412", state=state, flow_run=flow_run)
-        catalog.end(claim, RunState.FAILED, str(failed))
+        catalog.end(catalog.lead(run_id, owner, flow_run_id), RunState.FAILED, str(failed))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, bindparam, case, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, exists, func, insert, literal, or_, select, tuple_, update
 
 from blocks.process import is_gone
 from blocks.sql import leases
@@ -14,10 +14,9 @@ from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.ledger import IS_OPEN
 from blocks.sql.tables import OBSERVATION, collection, counter, quarantine, run, shard, spool
 from blocks.sql.tables import batch as ledger
-from blocks.sql.waiting import one_at_a_time
 from collectors.errors import Fenced, Misconfigured, Refused
 from collectors.interfaces import RunClaim
-from collectors.models import Collection, ShardPlan, Verdict
+from collectors.models import IMPORT, Collection, ShardPlan, Verdict
 from collectors.states import OPEN_RUNS, RUN_MOVES, SHARD_MOVES, Desired, RunState, ShardState, sources_of
 
 PERCENTILES = (50, 95, 99)
@@ -50,16 +49,13 @@ class Catalog:
     def register(self, definition: Collection) -> None:
         """Keep the definition; a new version only when it differs from the newest one."""
         with self._database.write() as connection:
-            one_at_a_time(connection)
+            leases.one_at_a_time(connection)
             _register(connection, definition)
 
     @repeatable
     def definition(self, tenant: str, name: str) -> Collection | None:
-        c = collection.c
-        query = select(c.definition).where(_named(tenant, name)).order_by(c.version.desc()).limit(1)
         with self._database.read() as connection:
-            text = connection.scalar(query)
-        return Collection.model_validate_json(text) if text else None
+            return _newest(connection, tenant, name)
 
     @repeatable
     def definitions(self, tenant: str) -> list[Collection]:
@@ -89,7 +85,8 @@ class Catalog:
         run_id = new_run_id()
         held = {"owner": owner, "fence": 1, "lease_until": leases.until(self.lease_seconds)}
         with self._database.write() as connection:
-            one_at_a_time(connection)
+            leases.one_at_a_time(connection)
+            refuse_mixed(connection, definition)
             superseded = give_way(connection, definition, run_id)
             add_run(connection, run_id, definition, of_file, **held)
         return RunClaim(run_id, owner, 1, superseded)
@@ -107,7 +104,7 @@ class Catalog:
         Raises Refused while another process works on the collection, or when the run has ended for good.
         """
         with self._database.write() as connection:
-            one_at_a_time(connection)
+            leases.one_at_a_time(connection)
             found = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().one()
             for other in _open_runs(connection, found["tenant"], found["collection"]):
                 if other != run_id or found["owner"] != owner or found["state"] not in NOT_LED:
@@ -160,7 +157,7 @@ class Catalog:
             for plan in plans
         ]
         with self._database.write() as connection:
-            one_at_a_time(connection)
+            leases.one_at_a_time(connection)
             led(connection, claim, planned=True, started_at=int(started_at * 1_000_000))
             known = connection.scalar(select(func.count()).where(shard.c.run_id == claim.run_id))
             if rows and not known:
@@ -192,11 +189,11 @@ class Catalog:
     # ---- looking -----------------------------------------------------------------------------------------
 
     @repeatable
-    def run(self, run_id: str) -> dict[str, Any]:
-        """The row of a run. Raises Misconfigured when there is none."""
+    def run(self, run_id: str, tenant: str | None = None) -> dict[str, Any]:
+        """The row of a run. Raises Misconfigured when there is none, or none of that tenant."""
         with self._database.read() as connection:
             row = execute_bound(connection, _RUN, {"run": run_id}).mappings().first()
-        if row is None:
+        if row is None or tenant not in (None, row["tenant"]):
             raise Misconfigured("there is no run {run}", "List them with: collect status", code="COL-0205", run=run_id)
         return dict(row)
 
@@ -275,17 +272,29 @@ class Catalog:
 
     @repeatable
     def quarantined(
-        self, run_id: str | None = None, limit: int = 1000, tenant: str = "default", start: int = 0
+        self,
+        run_id: str | None = None,
+        limit: int = 1000,
+        tenant: str = "default",
+        after: Sequence[Any] | None = None,
     ) -> list[dict[str, Any]]:
-        """What a run refused, from the `start`-th on; without one, what all runs of the tenant did."""
+        """What a run refused, newest first; without one, what all runs of the tenant did.
+
+        `after`: what follows the one of this (created_at, run id, shard id, page, position).
+        """
         q = quarantine.c
-        query = select(quarantine).order_by(q.created_at.desc(), q.run_id, q.shard_id, q.page, q.position)
+        place = (q.run_id, q.shard_id, q.page, q.position)
+        query = select(quarantine).order_by(q.created_at.desc(), *place)
+        if after:
+            at, *where = after
+            later = and_(q.created_at == at, tuple_(*place) > tuple_(*map(literal, where)))
+            query = query.where(or_(q.created_at < at, later))
         if run_id:
             query = query.where(quarantine.c.run_id == run_id)
         else:
             query = query.join(run, run.c.run_id == quarantine.c.run_id).where(run.c.tenant == tenant)
         with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(query.limit(limit).offset(start)).mappings()]
+            return [dict(row) for row in connection.execute(query.limit(limit)).mappings()]
 
     @repeatable
     def refusals(self, run_id: str) -> list[dict[str, Any]]:
@@ -340,6 +349,31 @@ def give_way(connection: Connection, definition: Collection, successor: str) -> 
             .values(state=ShardState.CANCELLED, fence=shard.c.fence + 1)
         )
     return run_id
+
+
+def refuse_mixed(connection: Connection, definition: Collection) -> None:
+    """What was imported would be undone by the next run that reads a source."""
+    known = _newest(connection, definition.tenant, definition.name)
+    if known and IMPORT in (known.collector, definition.collector) and known.collector != definition.collector:
+        raise mixed(known, definition.collector)
+
+
+def mixed(known: Collection, collector: str) -> Refused:
+    return Refused(
+        "collection {collection} is filled by {known}, and cannot be by {collector}, too",
+        "Use another name for one of them; for an import: ?collection=NAME",
+        code="COL-0410",
+        collection=known.name,
+        known=known.collector,
+        collector=collector,
+    )
+
+
+def _newest(connection: Connection, tenant: str, name: str) -> Collection | None:
+    c = collection.c
+    query = select(c.definition).where(_named(tenant, name)).order_by(c.version.desc()).limit(1)
+    text = connection.scalar(query)
+    return Collection.model_validate_json(text) if text else None
 
 
 def led(connection: Connection, claim: RunClaim, *conditions: Any, **values: Any) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import re
 import secrets
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -13,9 +12,9 @@ from blocks.sql.constructs import now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.tables import api_key
 from collectors.errors import Misconfigured
+from collectors.models import one_word
 
 PREFIX = "pck"
-A_TENANT = r"[^\s/\\:]{1,64}"
 A_DAY = 24 * 3600 * 1_000_000
 
 
@@ -43,15 +42,9 @@ class Keys:
     def create(self, tenant: str, role: Role, name: str, days: int) -> tuple[str, str]:
         """The key, which nobody can tell again, and its id. It ends by itself after so many days.
 
-        Raises Misconfigured when the tenant's name is none.
+        Raises Misconfigured when its own name is too long, or the tenant's is none.
         """
-        if not re.fullmatch(A_TENANT, tenant):
-            raise Misconfigured(
-                "{tenant} is no tenant's name",
-                "It has to be one word of 64 characters at most, without slashes or colons.",
-                code="COL-0269",
-                tenant=f"{tenant!r:.80}",
-            )
+        _check(tenant, name)
         key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
         values = {"key_id": key_id, "tenant": tenant, "role": role.name.lower(), "name": name}
         ends = {"created_at": now(), "expires_at": now() + literal(days * A_DAY)}
@@ -91,6 +84,22 @@ class Keys:
         if row is None or prefix != PREFIX or not hmac.compare_digest(row["secret_hash"], _hash(secret)):
             return None
         return Caller(key_id, row["tenant"], Role[row["role"].upper()])
+
+
+def _check(tenant: str, name: str) -> None:
+    try:
+        one_word(tenant)
+        fits = len(tenant) <= api_key.c.tenant.type.length and len(name) <= api_key.c.name.type.length
+    except ValueError:
+        fits = False
+    if not fits:
+        raise Misconfigured(
+            "a key cannot be called {name} and be of tenant {tenant}",
+            "A tenant's name is one word of 64 characters at most, without slashes or colons; a key's has 100 at most.",
+            code="COL-0269",
+            name=f"{name!r:.120}",
+            tenant=f"{tenant!r:.80}",
+        )
 
 
 # High entropy needs no slow hash.

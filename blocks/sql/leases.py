@@ -5,13 +5,19 @@ from typing import Any
 from sqlalchemy import Connection, Table, or_, select, update
 
 from blocks.process import is_gone
-from blocks.sql.constructs import now
+from blocks.sql.constructs import Upsert, now
+from blocks.sql.tables import OBSERVATION, counter
 
 LEASE_SECONDS = 15.0
 
 
 def until(seconds: float) -> Any:
     return now() + int(seconds * 1_000_000)
+
+
+def one_at_a_time(connection: Connection) -> None:
+    """SQLite has one writer; elsewhere who begins, leads or plans a run waits here for others who do."""
+    connection.execute(Upsert(counter, [(counter.c.value, counter.c.value)]).values(name=OBSERVATION, value=0))
 
 
 def take(

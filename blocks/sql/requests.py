@@ -7,12 +7,11 @@ from sqlalchemy import Connection, and_, case, delete, insert, literal, or_, sel
 
 from blocks.process import is_gone
 from blocks.sql import leases
-from blocks.sql.catalog import NOT_LED, add_run, give_way, seconds_held
+from blocks.sql.catalog import NOT_LED, add_run, give_way, refuse_mixed, seconds_held
 from blocks.sql.constructs import now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.spool import is_whole
 from blocks.sql.tables import request, run
-from blocks.sql.waiting import one_at_a_time
 from collectors.errors import Refused
 from collectors.models import Collection
 from collectors.states import OPEN_RUNS, Desired, RunState
@@ -54,9 +53,10 @@ class Requests:
         when what was sent is not there any more.
         """
         with self._database.write() as connection:
-            one_at_a_time(connection)
+            leases.one_at_a_time(connection)
             if once and (known := _known(connection, definition.tenant, once)):
                 return Accepted(known, repeated=True)
+            refuse_mixed(connection, definition)
             if not sent:
                 give_way(connection, definition, run_id)
             elif not is_whole(connection, run_id):
@@ -83,7 +83,7 @@ class Requests:
         One whose process died waits again. `to_hand_over`: only what nobody was told of.
         """
         with self._database.write() as connection:
-            one_at_a_time(connection)
+            leases.one_at_a_time(connection)
             for run_id in _may_begin(connection, to_hand_over):
                 stopped = case((run.c.state == RunState.RUNNING, RunState.PAUSED), else_=run.c.state)
                 held = {"owner": owner, "lease_until": leases.until(self._lease_seconds), "fence": run.c.fence + 1}
@@ -116,13 +116,14 @@ class Requests:
             found = connection.execute(query.where(run.c.flow_run_id.is_not(None)))
             return {flow_run: run_id for flow_run, run_id, owner, left in found if left <= 0 or is_gone(owner)}
 
-    @repeatable
-    def take_back(self, run_id: str, flow_run_id: str) -> None:
-        """It waits to be handed over again."""
+    @contending
+    def take_back(self, run_id: str, flow_run_id: str) -> bool:
+        """It waits to be handed over again; False when somebody has it, or it waits no more."""
         mine = and_(run.c.run_id == run_id, run.c.flow_run_id == flow_run_id, run.c.state.in_(OPEN_RUNS))
         with self._database.write() as connection:
-            if not seconds_held(connection, run_id):
-                connection.execute(update(run).where(mine).values(flow_run_id=None))
+            if seconds_held(connection, run_id):
+                return False
+            return connection.execute(update(run).where(mine).values(flow_run_id=None)).rowcount > 0
 
     @repeatable
     def forget(self) -> None:

@@ -2,18 +2,16 @@
 
 from sqlalchemy import Connection, and_, delete, func, insert, literal, or_, select
 
+from blocks.sql import leases
 from blocks.sql.constructs import now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.tables import run, spool
-from blocks.sql.waiting import one_at_a_time
 from collectors.states import RunState
 
 # A part without a run is one whose sender has gone, or is sending still.
 AN_HOUR = 3600 * 1_000_000
 A_WEEK = 7 * 24 * AN_HOUR
 READ = (RunState.COMPLETED, RunState.CANCELLED)
-
-
 ALL = "all"  # stands for the end: its size is that of all parts
 
 
@@ -61,7 +59,7 @@ class Spool:
     def drop_unclaimed(self, run_id: str) -> None:
         """Unless there is a run of that id: then somebody waits for it, whatever was heard of its being accepted."""
         with self._database.write() as connection:
-            one_at_a_time(connection)
+            leases.one_at_a_time(connection)
             if not connection.scalar(select(func.count()).where(run.c.run_id == run_id)):
                 connection.execute(delete(spool).where(spool.c.run_id == run_id))
 
@@ -72,11 +70,11 @@ class Spool:
 
     def tidy(self) -> None:
         """Drop what nobody will read any more."""
-        for run_id in self._read():
+        for run_id in self._not_needed():
             self.drop(run_id)
 
     @repeatable
-    def _read(self) -> list[str]:
+    def _not_needed(self) -> list[str]:
         with_run = spool.outerjoin(run, run.c.run_id == spool.c.run_id)
         ended = or_(run.c.state.in_(READ), run.c.ended_at < now() - literal(A_WEEK))
         read = select(spool.c.run_id).select_from(with_run).where(ended).distinct()

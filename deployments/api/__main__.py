@@ -9,8 +9,9 @@ import sys
 
 import uvicorn
 
-from blocks.children import when_stdin_ends
+from blocks.children import MISCONFIGURED, when_stdin_ends
 from blocks.settings import Serving, Settings, language
+from collectors.errors import Misconfigured
 from collectors.language import LANGUAGE
 from deployments.api.application import application
 
@@ -39,6 +40,15 @@ async def _serve(listener: int) -> None:
     await server.serve()
 
 
-if __name__ == "__main__":
+def main() -> int:
     LANGUAGE.set(language())
-    asyncio.run(_serve(int(sys.argv[1])))
+    try:
+        asyncio.run(_serve(int(sys.argv[1])))
+    except Misconfigured as error:
+        print(error, file=sys.stderr)
+        return MISCONFIGURED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

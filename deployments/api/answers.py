@@ -46,7 +46,7 @@ def position_of(
     except ValueError:
         found = None
     of_kinds = isinstance(found, list) and list(map(type, found)) == list(kinds)
-    if not (of_kinds and right(found)) or any(type(each) is int and not 0 <= each < 2**63 for each in found):
+    if not of_kinds or any(type(each) is int and abs(each) >= 2**63 for each in found) or not right(found):
         raise HttpError(
             "{cursor} is no cursor of this list",
             "Send `next` of the answer before as it is, with the same parameters.",

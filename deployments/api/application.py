@@ -4,11 +4,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+import orjson
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.security import HTTPBearer
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from blocks.settings import Serving, Settings
 from blocks.stores import open_storage
+from collectors.language import LANGUAGE
 from deployments.api import problems, runs, shapes, testcases
 from deployments.api.answers import answer
 from deployments.api.guard import Guard, Guarded
@@ -23,9 +27,22 @@ open_router = APIRouter(prefix="/api", tags=["service"], route_class=Guarded)
 async def health(request: Request) -> Response:
     """Whether it is well: the stores, the queue, Prefect. 503 while nothing can be read."""
     found = await request.app.state.watch.health()
-    answered = answer(request, found)
-    answered.status_code = 503 if found["status"] == "down" else answered.status_code
-    return answered
+    if found["status"] == "down":
+        return Response(orjson.dumps(found), 503, media_type="application/json")
+    return answer(request, found)
+
+
+class InTheirLanguage:
+    """Speaks Chinese to who asks for it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            wanted = Headers(scope=scope).get("accept-language", "")
+            LANGUAGE.set("zh" if wanted.lower().startswith("zh") else "en")
+        await self._app(scope, receive, send)
 
 
 def application(settings: Settings, service: Serving, ready: Callable[[], None] = lambda: None) -> FastAPI:
@@ -52,4 +69,7 @@ def application(settings: Settings, service: Serving, ready: Callable[[], None] 
         app.include_router(router, dependencies=[Depends(KEY)])
     app.include_router(open_router)
     problems.install(app)
+    app.add_middleware(InTheirLanguage)
+    document = app.openapi
+    app.openapi = lambda: shapes.completed(document())
     return app

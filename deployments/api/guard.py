@@ -1,5 +1,6 @@
-"""Who may do what: every route needs a role, which stands in one table; what does not stand there is refused."""
+"""Who may do what: every route needs a role, which stands in one table; what does not stand there is for admins."""
 
+import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from blocks.sql.keys import Caller, Role
-from collectors.language import LANGUAGE
+from collectors.errors import CollectError
 from collectors.pacing import Bucket
 from collectors.registry import nearest
 from deployments.api.problems import HttpError
@@ -29,30 +30,38 @@ NEEDED: dict[str, Role | None] = {
     "start_run": Role.OPERATOR,
 }
 LARGEST_BODY = 64 * 1024  # bytes; an import looks after itself
+LONGEST_KEY = 100  # characters
 SECONDS_KNOWN = 5.0  # after which a key that was revoked is not let in any more
-MOST_KNOWN = 10_000
 ANYBODY, NOBODY = "/open", "/unknown"  # who counts beside the tenants, none of which is called so
+log = logging.getLogger(__name__)
 
 
 class Guard:
-    """Knows for a moment whose key it was, so that a key costs a question to the database only now and then."""
+    """Knows for a moment whose key it was, so that a key costs a question to the database only now and then.
+
+    Of keys that were never valid only so many are looked up.
+    """
 
     def __init__(self, lookup: Callable[[str], Caller | None], rate: float) -> None:
         """`rate`: requests a second of one tenant in this process."""
         self._lookup, self._rate = lookup, rate
-        self._known: dict[str, tuple[float, Caller | None]] = {}
+        self._known: dict[str, tuple[float, Caller]] = {}
         self._buckets: dict[str, Bucket] = {}
 
     async def admitted(self, authorization: str, route: str) -> Caller | None:
-        """Who asks. Raises HttpError: 401 without a valid key, 403 when its role is not enough, 429 when too often."""
+        """Who asks.
+
+        Raises HttpError: 401 without a valid key, 403 when its role is not enough, 429 when too often, 503 while keys
+        cannot be looked up.
+        """
         needed = NEEDED.get(route, Role.ADMIN)
         if needed is None:
             self._count(ANYBODY)
             return None
         caller = await self._caller(authorization)
-        self._count(caller.tenant if caller else NOBODY)
         if caller is None:
             raise _unknown()
+        self._count(caller.tenant)
         if caller.role < needed:
             raise HttpError(
                 "this needs the role {needed}, and the key has {role}",
@@ -66,14 +75,25 @@ class Guard:
 
     async def _caller(self, authorization: str) -> Caller | None:
         scheme, _, key = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not key:
-            return None
         until, caller = self._known.get(key, (float("-inf"), None))
-        if until < time.monotonic():
+        if until > time.monotonic():
+            return caller
+        if caller is None:
+            self._count(NOBODY)
+        if scheme.lower() != "bearer" or not 0 < len(key) <= LONGEST_KEY:
+            return None
+        return await self._looked_up(key)
+
+    async def _looked_up(self, key: str) -> Caller | None:
+        asked_at = time.monotonic()
+        try:
             caller = await to_thread.run_sync(self._lookup, key)
-            if len(self._known) >= MOST_KNOWN:
-                self._known.clear()
-            self._known[key] = time.monotonic() + SECONDS_KNOWN, caller
+        except CollectError as error:
+            log.warning("%s", error)
+            raise _no_lookup() from None
+        self._known.pop(key, None)
+        if caller:
+            self._known[key] = asked_at + SECONDS_KNOWN, caller
         return caller
 
     def _count(self, tenant: str) -> None:
@@ -88,6 +108,16 @@ class Guard:
             )
             error.headers = {"Retry-After": str(max(1, round(seconds)))}
             raise error
+
+
+def _no_lookup() -> HttpError:
+    """Without the reason, which names addresses: whoever asks is not known."""
+    return HttpError(
+        "the database that knows the keys does not answer",
+        "Try again in a moment; whoever runs the service finds the reason with: collect storage check",
+        status=503,
+        code="COL-0813",
+    )
 
 
 def _unknown() -> HttpError:
@@ -118,31 +148,33 @@ class Guarded(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer, name = super().get_route_handler(), self.name
+        known = sorted(each.alias for each in self.dependant.query_params)
 
         async def guarded(request: Request) -> Response:
-            LANGUAGE.set("zh" if request.headers.get("accept-language", "").lower().startswith("zh") else "en")
             guard: Guard = request.app.state.guard
             request.state.caller = await guard.admitted(request.headers.get("authorization", ""), name)
-            known = {each.alias for each in self.dependant.query_params}
             if unknown := sorted(request.query_params.keys() - known):
-                raise _unknown_parameter(unknown[0], sorted(known))
+                raise _unknown_parameter(unknown[0], known)
             if name != "import_":
-                request = _limited(request)
+                request = limited(request, LARGEST_BODY)
                 await request.body()  # kept in it; what is too large must not look like JSON that is broken
             return await answer(request)
 
         return guarded
 
 
-def _limited(request: Request) -> Request:
-    left = LARGEST_BODY
+def limited(request: Request, most: int) -> Request:
+    """The request, whose body raises HttpError as soon as it is known that it is larger than `most` bytes."""
+    told, came = request.headers.get("content-length", ""), 0
+    if told.isdigit() and int(told) > most:
+        raise too_large(most)
 
     async def receive() -> Any:
-        nonlocal left
+        nonlocal came
         message = await request.receive()
-        left -= len(message.get("body", b""))
-        if left < 0:
-            raise too_large(LARGEST_BODY)
+        came += len(message.get("body", b""))
+        if came > most:
+            raise too_large(most)
         return message
 
     return Request(request.scope, receive)

@@ -2,10 +2,10 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import orjson
 from anyio import CancelScope, to_thread
@@ -15,8 +15,7 @@ from blocks.imported import Parts
 from blocks.sql.spool import Spool
 from collectors import nodes
 from collectors.errors import Rejected
-from collectors.exact_json import Flawed
-from deployments.api.guard import too_large
+from deployments.api.guard import limited
 from deployments.api.problems import HttpError
 
 JSON, JSON_LINES = "application/json", ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
@@ -28,6 +27,7 @@ SECONDS_TO_SEND = 30 * 60  # less than what nobody has claimed is kept
 MOST_TOLD = 100  # mistakes in one answer
 BLOCK = 2**19  # bytes that are handled at once
 Validate = Literal["whole", "records"]
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -57,12 +57,11 @@ class Taken:
             self.parts.end()
             return
         error = HttpError(
-            "{wrong:,} of {nodes:,} nodes are wrong, and nothing was imported; the first: {first}",
+            "{wrong:,} nodes or more are wrong, and nothing was imported; the first: {first}",
             "Correct them, and send it again; with validate=records those that are right are imported.",
             status=422,
             code="COL-0808",
             wrong=self.wrong,
-            nodes=self.nodes,
             first=f"{self.mistakes[0]['at']}: {self.mistakes[0]['what']}",
         )
         error.errors = self.mistakes
@@ -122,12 +121,13 @@ async def spooled(request: Request, parts: Parts, validate: Validate | None) -> 
 
 
 async def _json(request: Request, taken: Taken) -> tuple[int, str]:
-    body = b"".join([chunk async for chunk in _limited(request, LARGEST_JSON)])
-    await to_thread.run_sync(_take_tree, body, taken)
-    return taken.nodes, hashlib.sha256(body).hexdigest()
+    chunks = [chunk async for chunk in limited(request, LARGEST_JSON).stream()]
+    fingerprint = await _in_thread(_take_tree, chunks, taken)
+    return taken.nodes, fingerprint
 
 
-def _take_tree(body: bytes, taken: Taken) -> None:
+def _take_tree(chunks: Sequence[bytes], taken: Taken) -> str:
+    body = b"".join(chunks)
     try:
         top = nodes.decoded_one(body)
     except ValueError as error:
@@ -137,14 +137,15 @@ def _take_tree(body: bytes, taken: Taken) -> None:
     seen: set[tuple[Any, Any]] = set()
     for number, (pointer, value) in enumerate(nodes.flattened(top), 1):
         if number > MOST_NODES:
-            raise too_many_nodes()
+            raise _too_many_nodes()
         taken.take(number, pointer, _text(value), lambda value=value: _once(nodes.record(value), seen))
         if taken.wrong >= MOST_TOLD and taken.whole:
             break
     taken.end()
+    return hashlib.sha256(body).hexdigest()
 
 
-def too_many_nodes() -> HttpError:
+def _too_many_nodes() -> HttpError:
     return HttpError(
         "the body holds more than {most:,} nodes",
         "Send them as JSON lines (application/x-ndjson).",
@@ -172,18 +173,26 @@ def _once(record: Any, seen: set[tuple[Any, Any]]) -> None:
 
 async def _lines(request: Request, taken: Taken) -> tuple[int, str]:
     """While a block is handled by a thread, the next one comes."""
-    lines, digest = Lines(taken), hashlib.sha256()
+    lines = Lines(taken)
     handled = asyncio.ensure_future(asyncio.sleep(0))
     try:
-        async for block in _blocks(_limited(request, LARGEST_LINES)):
+        async for block in _blocks(limited(request, LARGEST_LINES).stream()):
             await handled
-            handled = asyncio.ensure_future(to_thread.run_sync(lines.feed, block, digest))
+            handled = asyncio.ensure_future(_in_thread(lines.feed, block))
     finally:
-        await asyncio.wait({handled})  # whatever ends this: a thread that goes on would leave something behind
+        await asyncio.wait({handled})
     await handled
-    await to_thread.run_sync(lines.feed, b"\n", hashlib.sha256())
-    await to_thread.run_sync(lines.end)
-    return taken.nodes, digest.hexdigest()
+    await _in_thread(lines.end)
+    return taken.nodes, lines.digest.hexdigest()
+
+
+async def _in_thread(call: Callable[..., Result], *arguments: Any) -> Result:
+    """Waits for the thread even when it is cancelled: one that goes on would leave something behind."""
+    work = asyncio.ensure_future(to_thread.run_sync(call, *arguments))
+    try:
+        return await asyncio.shield(work)
+    finally:
+        await asyncio.wait({work})
 
 
 async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -203,45 +212,29 @@ class Lines:
     """Cuts what comes into lines; of one that is too long only as much is kept as shows that it is."""
 
     def __init__(self, taken: Taken) -> None:
+        self.digest = hashlib.sha256()
         self._taken, self._number, self._rest = taken, 0, b""
 
-    def feed(self, data: bytes, digest: Any) -> None:
-        digest.update(data)
+    def feed(self, data: bytes) -> None:
+        self.digest.update(data)
         *whole, rest = (self._rest + data).split(b"\n")
         for line in whole:
-            self._number += 1
-            if line and not line.isspace():
-                self._take(line)
+            self._take(line)
         self._rest = rest[: LONGEST_LINE + 1]
 
-    def _take(self, line: bytes) -> None:
-        judge = (lambda: _judged(line)) if self._taken.whole else None
-        self._taken.take(self._number, f"line {self._number}", line, judge)
-
     def end(self) -> None:
+        self._take(self._rest)
         self._taken.end()
 
+    def _take(self, line: bytes) -> None:
+        self._number += 1
+        if line and not line.isspace():
+            judge = (lambda: nodes.record(_decoded(line))) if self._taken.whole else None
+            self._taken.take(self._number, f"line {self._number}", line, judge)
 
-def _judged(line: bytes) -> None:
+
+def _decoded(line: bytes) -> Any:
     try:
-        value = nodes.decoded_one(line)
+        return nodes.decoded_one(line)
     except ValueError as error:
         raise Rejected("no-json", "is no JSON: {why}", code="COL-0518", why=f"{error!s:.200}") from None
-    if isinstance(value, Flawed):
-        raise value.why
-    nodes.record(value)
-
-
-# ---- both --------------------------------------------------------------------------------------------------
-
-
-async def _limited(request: Request, most: int) -> AsyncIterator[bytes]:
-    """Raises HttpError as soon as it is known that too much comes."""
-    told, came = request.headers.get("content-length", ""), 0
-    if told.isdigit() and int(told) > most:
-        raise too_large(most)
-    async for chunk in request.stream():
-        came += len(chunk)
-        if came > most:
-            raise too_large(most)
-        yield chunk

@@ -12,7 +12,6 @@ from blocks.reports import refused_of, report, run_of, shard_of, status_of
 from blocks.sql.catalog import new_run_id
 from blocks.sql.requests import Accepted, Once
 from blocks.stores import Storage
-from collectors.errors import Misconfigured
 from collectors.language import spoken
 from collectors.models import LONGEST_NAME, Collection
 from collectors.outbound import BaseUrl
@@ -26,6 +25,7 @@ from deployments.api.watching import Watch
 from deployments.definitions import known, known_all
 
 Key = Annotated[str | None, Header(min_length=1, max_length=255, description="the same request is carried out once")]
+REFUSED_AT = ("created_at", "run_id", "shard_id", "page", "position")
 RunId = Annotated[str, Path(max_length=32)]
 
 router = APIRouter(prefix="/api", tags=["runs"], route_class=Guarded)
@@ -107,7 +107,7 @@ def runs(
     cursor: Cursor = None,
 ) -> Response:
     """Runs, newest first."""
-    found = position_of(cursor, (int, str))
+    found = position_of(cursor, (int, str), lambda position: position[0] >= 0)
     tenant = request.state.caller.tenant
     rows = storage_of(request).catalog.runs(tenant, collection, limit + 1, state, found and (found[0], found[1]))
     last = (rows[limit - 1]["created_at"], rows[limit - 1]["run_id"]) if len(rows) > limit else None
@@ -118,15 +118,16 @@ def runs(
 def status(request: Request, run: RunId) -> Response:
     """How far a run is."""
     catalog = storage_of(request).catalog
-    row = _run(request, run)
+    row = catalog.run(run, request.state.caller.tenant)
     return answer(request, status_of(catalog, row, report(catalog, run)))
 
 
 @router.get("/task/{run}/shards", responses=shapes.one(shapes.Shards))
 def shards(request: Request, run: RunId) -> Response:
     """The shards of a run, in the order of its plan."""
-    _run(request, run)
-    found = report(storage_of(request).catalog, run).shards
+    catalog = storage_of(request).catalog
+    catalog.run(run, request.state.caller.tenant)
+    found = report(catalog, run).shards
     return answer(request, {"run_id": run, "shards": [shard_of(each) for each in found]})
 
 
@@ -138,13 +139,12 @@ def quarantine(
     cursor: Cursor = None,
 ) -> Response:
     """Records that were refused, each with its reason and what was sent; newest first."""
+    catalog, tenant = storage_of(request).catalog, request.state.caller.tenant
     if run is not None:
-        _run(request, run)
-    start = max((position_of(cursor, (int,)) or [0])[0], 0)
-    tenant = request.state.caller.tenant
-    found = storage_of(request).catalog.quarantined(run, limit + 1, tenant, start)
-    more = (start + limit,) if len(found) > limit else None
-    return listed(request, [refused_of(each) for each in found[:limit]], more)
+        catalog.run(run, tenant)
+    found = catalog.quarantined(run, limit + 1, tenant, position_of(cursor, (int, str, str, int, int)))
+    last = [found[limit - 1][name] for name in REFUSED_AT] if len(found) > limit else None
+    return listed(request, [refused_of(each) for each in found[:limit]], last)
 
 
 def accepted(request: Request, done: Accepted, collection: str, **facts: Any) -> Response:
@@ -162,11 +162,3 @@ def once_of(key: str | None, *request: Any) -> Once | None:
 
 def storage_of(request: Request) -> Storage:
     return request.app.state.storage
-
-
-def _run(request: Request, run_id: str) -> dict[str, Any]:
-    """The row of a run of the caller's tenant; another's is not there."""
-    row = storage_of(request).catalog.run(run_id)
-    if row["tenant"] != request.state.caller.tenant:
-        raise Misconfigured("there is no run {run}", "List them with: collect status", code="COL-0205", run=run_id)
-    return row

@@ -3,6 +3,7 @@
 from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import models_json_schema
 
 from collectors.models import Kind
 from collectors.states import RunState, ShardState
@@ -42,6 +43,8 @@ class ImportedNode(BaseModel):
     name: str = Field(min_length=1, max_length=16_000)
     content: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
+    source_version: int = Field(0, ge=0, description="the newest of a record wins")
+    deleted: bool = Field(False, description="it is gone")
     children: list["ImportedNode"] = []
 
 
@@ -271,6 +274,16 @@ class Listed(BaseModel, Generic[Item]):
 
 
 # ---- answers, by their status ------------------------------------------------------------------------------
+
+
+def completed(document: dict[str, Any]) -> dict[str, Any]:
+    """With the shapes that no route is told of by itself."""
+    _, shapes = models_json_schema(
+        [(Problem, "validation"), (ImportedNode, "validation")], ref_template="#/components/schemas/{model}"
+    )
+    document["components"]["schemas"] |= shapes["$defs"]
+    return document
+
 
 WORDS = {
     304: "you have it already",

@@ -10,12 +10,11 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from blocks import views
 from blocks.imported import Parts
-from blocks.sql.catalog import new_run_id
+from blocks.sql.catalog import mixed, new_run_id
 from blocks.stores import Storage
-from blocks.walking import KINDS, Position, Tree, position
+from blocks.walking import Position, Tree, position
 from collectors.errors import Misconfigured, Refused
-from collectors.models import LONGEST_NAME, Collection, Kind, Strategy
-from collectors.registry import IMPORT
+from collectors.models import IMPORT, KINDS, LONGEST_NAME, Collection, Kind, Strategy, Word
 from deployments.api import shapes
 from deployments.api.answers import Cursor, Limit, answer, listed, position_of
 from deployments.api.guard import Guarded
@@ -26,8 +25,7 @@ from deployments.definitions import looked_for
 IMPORTS = "imports"
 IN_ORDER = Strategy(concurrency=1, shard_size=50_000)  # of what comes twice the later one wins
 FARTHEST = 1_000  # hits that are paged through
-A_WORD = r"^[^\s/\\:]+$"
-Named = Query(max_length=LONGEST_NAME, pattern=A_WORD, description="name of a collection; all of them when left out")
+Named = Query(max_length=LONGEST_NAME, description="name of a collection; all of them when left out")
 
 
 class Anything(Convertor[str]):
@@ -51,7 +49,7 @@ router = APIRouter(prefix="/api/testcase", tags=["test cases"], route_class=Guar
 )
 async def import_(
     request: Request,
-    collection: Annotated[str, Query(max_length=LONGEST_NAME, pattern=A_WORD)] = IMPORTS,
+    collection: Annotated[Word, Query(max_length=LONGEST_NAME)] = IMPORTS,
     validate: Annotated[Validate | None, Query(description="refuse all for one mistake, or only what is wrong")] = None,
     idempotency_key: Key = None,
 ) -> Response:
@@ -74,23 +72,17 @@ async def import_(
 
 
 def _importing(storage: Storage, tenant: str, name: str) -> Collection:
-    """Raises Refused when the collection is collected from a source: the next run would undo what was imported."""
+    """Raises Refused when the collection is collected from a source, before anything is read of what is sent."""
     known = looked_for(name, storage.catalog, tenant)
     if known and known.collector != IMPORT:
-        raise Refused(
-            "collection {collection} is collected from a source, by {collector}",
-            "Import into another one: ?collection=NAME",
-            code="COL-0410",
-            collection=name,
-            collector=known.collector,
-        )
+        raise mixed(known, IMPORT)
     return known or Collection(name=name, collector=IMPORT, source={}, tenant=tenant, strategy=IN_ORDER)
 
 
 @router.get("/tree", responses=shapes.listing(shapes.Node, 409))
 def tree(
     request: Request,
-    collection: Annotated[str | None, Named] = None,
+    collection: Annotated[Word | None, Named] = None,
     root: Annotated[str | None, Query(max_length=255, description="id of a directory: it, and what is below")] = None,
     depth: Annotated[int | None, Query(ge=1, le=1_000, description="levels; all when left out")] = None,
     limit: Limit = 100,
@@ -113,7 +105,7 @@ def tree(
 def search(
     request: Request,
     q: Annotated[str, Query(min_length=1, max_length=1_000, description="words; each has to occur")],
-    collection: Annotated[str | None, Named] = None,
+    collection: Annotated[Word | None, Named] = None,
     under: Annotated[str | None, Query(max_length=1_000, description="path of a directory")] = None,
     kind: Kind | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
@@ -123,8 +115,8 @@ def search(
 
     Names come first.
     """
-    found = position_of(cursor, (int,)) or [0]
-    start = min(max(found[0], 0), FARTHEST)
+    found = position_of(cursor, (int,), lambda position: 0 <= position[0] <= FARTHEST) or [0]
+    start = found[0]
     storage, tenant = storage_of(request), request.state.caller.tenant
     if collection:
         _meant(storage, tenant, collection)
@@ -138,7 +130,7 @@ def search(
 def detail(
     request: Request,
     id: Annotated[str, Path(min_length=1, max_length=255)],
-    collection: Annotated[str | None, Named] = None,
+    collection: Annotated[Word | None, Named] = None,
     kind: Annotated[Kind | None, Query(description="a case, where both have the id and this is left out")] = None,
 ) -> Response:
     """One record in full, and the run, shard and page it came from."""

@@ -8,7 +8,6 @@ from typing import Any
 
 from anyio import to_thread
 
-from blocks.addresses import ROLES
 from blocks.settings import Settings
 from blocks.stores import Storage
 from collectors.errors import CollectError, Unreachable, parted
@@ -16,8 +15,7 @@ from deployments import prefect_server
 
 SECONDS_BETWEEN = 2.0
 SECONDS_FRESH = 2.0
-EMBEDDED = ("metadata", "documents")
-NEEDED = ("metadata", "documents")  # without which nothing can be read
+NEEDED = ("metadata", "documents")  # without which nothing can be read; embedded there are no others
 
 
 class Watch:
@@ -62,7 +60,7 @@ class Watch:
             from blocks.checking import checked
 
             return {each.role: _part(each.wrong and _code(each.wrong)) for each in checked(self._settings)}
-        return {role: self._embedded(role) for role in ROLES if role in EMBEDDED}
+        return {role: self._embedded(role) for role in NEEDED}
 
     def _embedded(self, role: str) -> dict[str, Any]:
         try:

@@ -16,6 +16,7 @@ from blocks.settings import Settings
 from blocks.stores import Storage, open_storage
 from collectors.errors import Misconfigured
 from collectors.language import spoken
+from collectors.models import KINDS
 from collectors.trees import cut
 from deployments.cli.choosing import meant
 from deployments.cli.output import print_json, say, show
@@ -143,7 +144,7 @@ def _write(lines: Iterable[dict[str, Any] | None], file: Any) -> tuple[int, int]
 
 def _lines(storage: Storage, tenant: str, name: str) -> Iterator[dict[str, Any] | None]:
     """All live records; None for one whose document is not the one its row speaks of: its batch is under way."""
-    for kind in ("directory", "case"):
+    for kind in KINDS:
         for rows in storage.rows.live(tenant, name, kind):
             details = storage.documents.read(tenant, name, kind, [row["id"] for row in rows])
             for row in rows:

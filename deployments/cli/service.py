@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from blocks.children import kept_alive
-from blocks.settings import Settings
+from blocks.settings import Serving, Settings
 from blocks.stores import open_storage
 from collectors.errors import Misconfigured
 from collectors.language import spoken
@@ -52,27 +52,26 @@ def serve(
         let the workers of this Prefect work pool carry runs out, by the deployment collect/WORK_POOL, and only control
     """
     settings = Settings.load()
-    with open_storage(settings):
-        pass  # what can never work is said before anything is started
     if work_pool:
         os.environ["COLLECT_WORK_POOL"] = work_pool
+    # What can never work is said before anything is started.
+    Serving.load()
+    with open_storage(settings):
+        pass
     show_warnings()
     with _listening(host, port) as listener:
-        ours = not (settings.prefect_api_url or prefect_server.running(settings))
+        before = prefect_server.process(settings)
         try:
             return asyncio.run(_side_by_side(listener, workers, runs))
         finally:
-            if ours:
+            if prefect_server.process(settings) != before:
                 prefect_server.down(settings)
 
 
 def _listening(host: str, port: int) -> socket.socket:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
         raise Misconfigured(
             "{host}:{port} cannot be listened on ({why})",
@@ -82,7 +81,6 @@ def _listening(host: str, port: int) -> socket.socket:
             port=port,
             why=error.strerror or error,
         ) from None
-    return listener
 
 
 async def _side_by_side(listener: socket.socket, workers: int, runs: int) -> int:

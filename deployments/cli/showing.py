@@ -9,10 +9,9 @@ from blocks.settings import Settings
 from blocks.stores import open_storage
 from collectors.errors import Misconfigured
 from collectors.language import spoken
+from collectors.models import KINDS
 from deployments.cli.choosing import meant
 from deployments.cli.output import print_json, show_field, visible
-
-KINDS = ("directory", "case")
 
 
 def show(

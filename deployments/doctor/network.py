@@ -15,7 +15,7 @@ from blocks.settings import Settings, secret
 from collectors import registry
 from collectors.errors import CollectError
 from collectors.language import spoken
-from collectors.models import Collection
+from collectors.models import IMPORT, Collection
 from deployments import prefect_server
 from deployments.definitions import shipped
 from deployments.doctor.findings import Finding
@@ -174,7 +174,7 @@ def _definitions(settings: Settings) -> list[Collection]:
         remembered = [each for tenant in tenants for each in catalog.definitions(tenant)]
         collected = {name for tenant in tenants for name in catalog.collected(tenant)}
     names = {each.name for each in remembered}
-    remembered = [each for each in remembered if each.collector != registry.IMPORT]  # which has no source
+    remembered = [each for each in remembered if each.collector != IMPORT]  # which has no source
     return [*remembered, *(each for each in shipped() if each.name in collected - names)]
 
 

@@ -68,11 +68,13 @@ async def test_a_line_that_is_wrong_is_refused_alone_with_its_number(sent, text,
     assert refused.reason == reason
     assert says in refused.message
     assert re.search(rb"line\W+2\b", refused.payload)
+    assert refused.record_id == (None if reason in ("no-json", "no-object", "repeated-key") else "x")
 
 
 async def test_a_line_that_was_refused_before_stays_refused_for_its_reason(sent):
-    why = Rejected("too-large", "is longer than {most:,} bytes", code="COL-0520", most=7)
+    why = Rejected("too-large", "is longer than {most:,} bytes", "17", code="COL-0520", most=7)
     _, (refused,) = (await sent((CASE, why)))["cases"]
+    assert refused.record_id == "17"
     assert (refused.reason, refused.message) == ("too-large", "COL-0520: is longer than 7 bytes")
 
 
@@ -98,6 +100,7 @@ async def test_what_is_not_kept_any_more_is_said(spool, sent):
 DIRECTORIES = [
     b'{"kind":"directory","id":"x","name":"n"}',
     b' { "kind" : "directory", "id":"x","name":"n"}',
+    b'\xef\xbb\xbf{"id":"x","name":"n","kind":"directory"}',
     b'{"id":"x","name":"n","kind":"direct\\u006fry"}',
 ]
 CASES = [

@@ -195,6 +195,21 @@ async def test_a_run_whose_worker_died_is_handed_over_again(storage, ask, deploy
     assert (await client.read_flow_run(first)).state.is_crashed()
 
 
+async def test_a_flow_run_that_prefect_does_not_know_any_more_is_made_anew(storage, ask, deployment):
+    from flows.handing_over import hand_over
+
+    name, client = deployment
+    run_id = ask(1)
+    await hand_over(storage, ME, name)
+    first = storage.catalog.run(run_id)["flow_run_id"]
+    await client.delete_flow_run(first)
+    await hand_over(storage, ME, name)
+    await hand_over(storage, ME, name)
+    second = storage.catalog.run(run_id)["flow_run_id"]
+    assert second not in (None, first)
+    assert (await client.read_flow_run(second)).parameters["run_id"] == run_id
+
+
 async def test_a_schedule_makes_flow_runs(deployment, until):
     """Prefect's own scheduler works with the packages that are installed."""
     from flows.upkeep import upkeep as flow

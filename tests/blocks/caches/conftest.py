@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from blocks.caches.redis_cache import RedisCache
+from tests.freezing import freeze
 
 SECONDS_TO_START = 20.0
 
@@ -30,7 +31,9 @@ class Server:
 
     def start(self) -> None:
         files = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", ""]
-        self._process = subprocess.Popen(["redis-server", *files, *self._options], stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            ["redis-server", *files, *self._options], stdout=subprocess.DEVNULL, start_new_session=True
+        )
         until = time.monotonic() + SECONDS_TO_START
         while not self._listens():
             assert time.monotonic() < until and self._process.poll() is None, "it does not start"
@@ -45,7 +48,7 @@ class Server:
         self._process.wait()
 
     def freeze(self) -> None:
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process.pid)
 
     def wake(self) -> None:
         self._process.send_signal(signal.SIGCONT)

@@ -13,6 +13,7 @@ from blocks.documents.mongo import MongoDocuments
 from collectors.errors import Misconfigured, Rejected, Unreachable
 from collectors.testing.documents_contract import DocumentsContract, document, ids, saying
 from deployments.dev_servers.kinds import MongoDb
+from tests.freezing import freeze
 
 KEY = ("default", "cases", "case")
 
@@ -211,7 +212,7 @@ def test_a_server_that_is_away_is_unreachable_and_back_when_it_is(own_server, mo
     server = own_server(MongoDb)
     store = MongoDocuments(server.server.url)
     store.write([document()])
-    server.signal(signal.SIGSTOP)
+    freeze(server.pid)
     with pytest.raises(Unreachable, match=urlsplit(server.server.url).netloc):
         store.write([document("2")])
     server.signal(signal.SIGCONT)

@@ -17,6 +17,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from blocks.queues.broker import Broker, Patience
 from blocks.queues.topology import Topology
+from tests.freezing import freeze
 
 PROGRAMS = Path("/usr/lib/rabbitmq/bin")
 SECONDS_TO_START = 60.0
@@ -78,7 +79,7 @@ class Node:
         return done.stdout
 
     def freeze(self) -> None:
-        os.killpg(self._process.pid, signal.SIGSTOP)
+        freeze(self._process.pid)
 
     def thaw(self) -> None:
         os.killpg(self._process.pid, signal.SIGCONT)

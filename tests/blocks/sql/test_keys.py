@@ -55,6 +55,12 @@ def test_a_key_ends_when_it_is_revoked_or_its_time_is_over(keys, database, alter
     assert keys.all("acme") == []
 
 
+def test_a_keys_own_name_fits(keys):
+    keys.create("default", Role.VIEWER, "x" * 100, 1)
+    with pytest.raises(Misconfigured, match="COL-0269"):
+        keys.create("default", Role.VIEWER, "x" * 101, 1)
+
+
 @pytest.mark.parametrize("tenant", ["", " ", "a/b", "a:b", "x" * 65, "a\n"])
 def test_a_tenants_name_is_one_word(keys, tenant):
     with pytest.raises(Misconfigured, match="COL-0269"):

@@ -20,6 +20,7 @@ from blocks.sql.shards import Shards
 from collectors.chinese import TEXTS
 from collectors.errors import Misconfigured, Rejected, Unreachable
 from deployments.dev_servers.kinds import MariaDb
+from tests.freezing import freeze
 
 SIMILAR = ["A1", "a1", "n1", "n1 ", "e", "é", "e\N{COMBINING ACUTE ACCENT}", "\N{GRINNING FACE}", "中", "1", "01"]
 
@@ -164,7 +165,7 @@ def test_a_server_that_hangs_is_not_waited_for_for_ever(own_server):
     server = own_server(MariaDb)
     database = MysqlDatabase(server.server.url, outage=0.0, answer=1)
     migrate(database)
-    server.signal(signal.SIGSTOP)
+    freeze(server.pid)
     with pytest.raises(Unreachable):
         Catalog(database).tenants()
     server.signal(signal.SIGCONT)
@@ -173,15 +174,16 @@ def test_a_server_that_hangs_is_not_waited_for_for_ever(own_server):
 
 def test_a_connection_that_was_killed_is_replaced(mysql):
     shards = Shards(mysql)
-    first = shards.observe()
-    with mysql.read() as connection:
-        own = connection.scalar(text("SELECT CONNECTION_ID()"))
-        others = connection.scalars(
-            text("SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> :own"), {"own": own}
-        ).all()
-        for each in others:
+    first, another = shards.observe(), MysqlDatabase(mysql.url)
+    Catalog(mysql).tenants()
+    with another.read() as connection:
+        others = "FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+        for each in connection.scalars(text(f"SELECT id {others}")).all():
             connection.execute(text(f"KILL {each}"))
+    another.close()
     assert shards.observe() == first + 1
+    assert Catalog(mysql).tenants() == []
+    mysql.close()  # the tests that follow find none of the killed ones
 
 
 # ---- several at once ---------------------------------------------------------------------------------------

@@ -105,6 +105,18 @@ def test_what_somebody_has_paused_gives_way_unless_something_was_sent_with_it(as
         catalog.begin(definition("sent"), ME)
 
 
+def test_imports_and_a_source_do_not_fill_one_collection(ask, requests, catalog, database):
+    source = {"base_url": "http://source", "project_id": 1, "username": "u", "api_key": "k"}
+    of_source = Collection(name="sourced", collector="testrail", source=source)
+    catalog.register(of_source)
+    with pytest.raises(Refused, match="COL-0410"):
+        ask("sourced", sent=True)
+    catalog.register(definition("imported"))
+    with pytest.raises(Refused, match="COL-0410"):
+        catalog.begin(of_source.model_copy(update={"name": "imported"}), ME)
+    assert catalog.runs("default") == []
+
+
 def test_what_was_given_up_meanwhile_is_not_accepted(requests, database, catalog):
     run_id, spool = new_run_id(), Spool(database)
     spool.add(run_id, "cases", 0, 2, b"x")
@@ -194,12 +206,12 @@ def test_a_run_whose_worker_died_is_handed_over_again(ask, requests, catalog, pr
     assert requests.handed() == {"flow-run": run_id}
     catalog.lead(run_id, identity(process.pid), "flow-run")
     assert requests.handed() == {}
-    requests.take_back(run_id, "flow-run")
+    assert not requests.take_back(run_id, "flow-run")
     assert requests.take(ME, to_hand_over=True) is None
     process.kill()
     process.wait()
     assert requests.handed() == {"flow-run": run_id}
-    requests.take_back(run_id, "flow-run")
+    assert requests.take_back(run_id, "flow-run")
     assert requests.take(ME, to_hand_over=True) == run_id
 
 

@@ -2,7 +2,9 @@
 
 import json
 import socket
+import sqlite3
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -161,6 +163,24 @@ def test_an_import_that_takes_too_long_to_be_sent_is_given_up(api, monkeypatch):
         key = api.as_().headers["Authorization"]
         head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\nContent-Type: application/x-ndjson\r\n"
         connection.sendall(f"{head}Content-Length: 1000\r\n\r\n{{".encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
+    assert spooled(api) == 0
+
+
+def test_a_thread_that_writes_when_the_import_is_given_up_leaves_nothing_behind(api, monkeypatch, until):
+    """The database is locked by somebody else until then."""
+    monkeypatch.setattr("deployments.api.importing.SECONDS_TO_SEND", 1)
+    key, body = api.as_().headers["Authorization"], lines(*range(20_000))
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\nContent-Type: application/x-ndjson\r\n"
+    locked = sqlite3.connect(api.storage.catalog._database.path, isolation_level=None)
+    with closing(locked), socket.create_connection(api.url.removeprefix("http://").split(":")) as connection:
+        locked.execute("BEGIN IMMEDIATE")
+        connection.sendall(f"{head}Content-Length: {2 * len(body)}\r\n\r\n".encode() + body)
+        connection.settimeout(2)
+        with pytest.raises(TimeoutError):  # its second is over, and the thread still waits for the lock
+            connection.recv(1)
+        locked.execute("ROLLBACK")
+        connection.settimeout(30)
         assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
     assert spooled(api) == 0
 

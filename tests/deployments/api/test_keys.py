@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 
 from blocks.sql.keys import Role
+from collectors.errors import Unreachable
 from deployments.api import runs, testcases
 from deployments.api.application import open_router
 from deployments.api.guard import NEEDED, SECONDS_KNOWN, Guard, Guarded
@@ -84,6 +85,36 @@ async def test_a_key_that_was_revoked_is_let_in_for_a_moment_at_most(api, monkey
     now[0] = SECONDS_KNOWN + 1
     with pytest.raises(HttpError, match="COL-0801"):
         await guard.admitted(f"Bearer {key}", "runs")
+
+
+async def test_keys_that_were_never_valid_are_looked_up_only_so_often(api):
+    asked = []
+
+    def lookup(key):
+        asked.append(key)
+        return api.storage.keys.caller(key)
+
+    key, _ = api.storage.keys.create("default", Role.VIEWER, "", 1)
+    guard = Guard(lookup, 5)
+    assert await guard.admitted(f"Bearer {key}", "runs")
+    for number in range(50):
+        with pytest.raises(HttpError, match=r"COL-0801|COL-0805"):
+            await guard.admitted(f"Bearer pck_{number}_x", "runs")
+    assert len(asked) < 10
+    assert await guard.admitted(f"Bearer {key}", "runs")
+    with pytest.raises(HttpError):
+        await guard.admitted(f"Bearer {'x' * 101}", "runs")
+    assert "x" * 101 not in asked
+
+
+async def test_who_is_not_known_is_not_told_where_the_keys_are():
+    def lookup(_):
+        raise Unreachable("the database {server} does not answer", code="COL-0621", server="10.0.0.1:3306/collect")
+
+    with pytest.raises(HttpError, match="COL-0813") as refused:
+        await Guard(lookup, 5).admitted("Bearer pck_0_x", "runs")
+    assert "10.0.0.1" not in str(refused.value)
+    assert refused.value.status == 503
 
 
 async def test_what_stands_in_no_table_is_for_admins(api):

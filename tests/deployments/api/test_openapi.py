@@ -1,6 +1,7 @@
 """The service keeps what its OpenAPI says, whatever is sent to it, with whichever key."""
 
 import json
+import re
 
 import jsonschema_rs
 import pytest
@@ -72,4 +73,10 @@ def test_every_example_fits_its_own_shape(api):
             assert not errors, f"{name}: {errors}"
             found += 1
     assert found > 8
-    assert "Problem" in json.dumps(document)
+
+
+def test_every_reference_leads_to_a_shape(api):
+    document = api.anybody.get("/openapi.json").json()
+    referred = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+    assert {"Problem", "ImportedNode"} <= referred
+    assert referred <= document["components"]["schemas"].keys()

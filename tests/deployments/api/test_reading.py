@@ -131,16 +131,21 @@ def test_a_cursor_of_another_list_is_refused(api, path, cursor):
     [
         ("/api/runs", [2**63, "x"]),
         ("/api/runs", [-1, "x"]),
-        ("/api/quarantine", [2**64 - 1]),
+        ("/api/quarantine", [2**64 - 1, "r", "s", 0, 0]),
+        ("/api/quarantine", [0, "r", "s", 0]),
+        ("/api/testcase/search", [-1]),
         ("/api/testcase/tree", ["imports", "foo", "17", False]),
         ("/api/testcase/tree", ["imports", "foo", "17", True]),
     ],
 )
 def test_a_cursor_that_was_made_up_is_refused(api, path, position):
-    answer = api.as_().get(path, params={"cursor": cursor_of(position)})
+    params = {"cursor": cursor_of(position)} | ({"q": "a"} if "search" in path else {})
+    answer = api.as_().get(path, params=params)
     assert (answer.status_code, answer.json()["code"]) == (422, "COL-0810")
 
 
 def test_chinese_is_spoken_to_who_asks_for_it(api):
     answer = api.as_().get("/api/testcase/nothing", headers={"Accept-Language": "zh-CN,zh;q=0.9"})
     assert "没有" in answer.json()["detail"]
+    assert "什么也没有" in api.anybody.get("/nowhere", headers={"Accept-Language": "zh"}).json()["detail"]
+    assert "nothing" in api.anybody.get("/nowhere").json()["detail"]

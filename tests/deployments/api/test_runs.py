@@ -1,5 +1,8 @@
 """Runs: asked for, kept, and watched."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from blocks.process import this_process
@@ -122,6 +125,25 @@ def test_what_was_refused_is_shown_by_pages(api):
         if (cursor := page["next"]) is None:
             break
     assert len(set(found)) == 5
+
+
+def test_what_is_refused_meanwhile_is_shown_to_who_begins_anew_and_nothing_twice(api):
+    api.imported(b"\n".join(b"not json %d" % number for number in range(4)))
+    client = api.as_("viewer")
+    first = client.get("/api/quarantine", params={"limit": 2}).json()
+    api.imported(b"not json either")
+    rest = client.get("/api/quarantine", params={"cursor": first["next"]}).json()["items"]
+    assert len({each["payload"] for each in [*first["items"], *rest]}) == 4
+    assert len(client.get("/api/quarantine").json()["items"]) == 5
+
+
+def test_a_service_that_is_down_says_so_whatever_its_caller_has(api):
+    with closing(sqlite3.connect(api.storage.catalog._database.path)) as damaging:
+        damaging.executescript(
+            "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = 'nothing'; PRAGMA schema_version = 1000000"
+        )
+    answer = api.anybody.get("/api/health", headers={"If-None-Match": "*"})
+    assert (answer.status_code, answer.json()["status"]) == (503, "down")
 
 
 def test_known_collections_are_listed_by_name(known):
