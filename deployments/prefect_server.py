@@ -210,7 +210,7 @@ def _of_one_that_runs(settings: Settings) -> dict[str, str] | None:
 def _noted(settings: Settings) -> dict[str, str] | None:
     try:
         noted = json.loads(_note(settings).read_text())
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return None
     whole = isinstance(noted, dict) and all(isinstance(noted.get(key), str) for key in ("api", "process"))
     return noted if whole else None
