@@ -7,7 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from blocks.sql.catalog import Catalog
+from collectors.closing import Closing
 from collectors.errors import in_a_line
+from collectors.selecting import Selection
 from collectors.states import OPEN_RUNS, Desired, RunState, ShardState
 
 
@@ -33,6 +35,7 @@ class Report:
     mode: str
     records: dict[str, int]
     open_batches: int  # read, and not in every store yet
+    notices: tuple[str, ...]
     superseded: int  # of those that count as unchanged: older than, or in one batch with, a newer one of the same id
     shards: tuple[ShardReport, ...]
     reasons: dict[str, int]
@@ -75,6 +78,7 @@ class Report:
 
 def report(catalog: Catalog, run_id: str, with_delays: bool = False) -> Report:
     run, applied = catalog.run(run_id), catalog.applied(run_id)
+    closing = Closing.model_validate_json(run["closing"] or "{}")
     shards = tuple(_shard(row) for row in catalog.shards(run_id))
     quarantined = sum(shard.quarantined for shard in shards)
     return Report(
@@ -86,11 +90,12 @@ def report(catalog: Catalog, run_id: str, with_delays: bool = False) -> Report:
             "fetched": sum(shard.fetched for shard in shards),
             "new": applied["new"],
             "changed": applied["changed"],
-            "unchanged": applied["unchanged"] + applied["superseded"],
+            "unchanged": applied["unchanged"] + applied["superseded"] + applied["regressed"],
             "quarantined": quarantined,
-            "deleted": applied["deleted"],
+            "deleted": applied["deleted"] + closing.deleted,
         },
         open_batches=applied["open_batches"],
+        notices=tuple(filter(None, (_note(run["selection"]), *map(in_a_line, closing.notices)))),
         superseded=applied["superseded"],
         shards=shards,
         reasons={each["reason"]: each["count"] for each in catalog.refusals(run_id)} if quarantined else {},
@@ -114,6 +119,7 @@ def as_json(done: Report) -> dict[str, Any]:
         "rate": round(done.rate, 1),
         "delays": {name: round(seconds, 3) for name, seconds in done.delays.items()},
         "error": done.error,
+        "notices": list(done.notices),
     }
 
 
@@ -134,6 +140,7 @@ def status_of(catalog: Catalog, row: dict[str, Any], done: Report) -> dict[str, 
             "phase": done.phase,
         },
         "shards": dict(Counter(shard.state for shard in done.shards)),
+        "notices": list(done.notices),
         "errors": [error for error in (done.error, *(shard.error for shard in done.shards)) if error],
         "seconds": round(done.seconds, 3),
         "created_at": moment(row["created_at"]),
@@ -196,6 +203,10 @@ def moment(microseconds: int | None) -> str | None:
 
 def in_words(delays: dict[str, float]) -> str:
     return "   ".join(f"{name} {seconds * 1000:,.0f} ms" for name, seconds in delays.items())
+
+
+def _note(selection: str | None) -> str | None:
+    return in_a_line(Selection.model_validate_json(selection).note) if selection else None
 
 
 def _shard(row: dict[str, Any]) -> ShardReport:

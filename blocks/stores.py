@@ -20,7 +20,9 @@ from blocks.sql.run_ledger import RunLedger
 from blocks.sql.shards import Shards
 from blocks.sql.spool import Spool
 from blocks.sql.sqlite import SqliteDatabase
+from blocks.sql.sweeps import Sweeps
 from blocks.sql.tables import SCHEMA, catalog, documents
+from blocks.sql.watermarks import Watermarks
 from collectors.interfaces import Cache, Deliveries, Documents, Queue
 from collectors.loading import Loader
 
@@ -33,6 +35,8 @@ class Storage:
     spool: Spool
     shards: Shards
     ledger: RunLedger
+    watermarks: Watermarks
+    sweeps: Sweeps
     rows: Rows
     documents: Documents
     cache: Cache
@@ -89,7 +93,16 @@ def _full_stack(settings: Settings, outage: float) -> Iterator[Storage]:
 def _storage(
     main: Database, rows: Rows, details: Documents, cache: Cache, queue: Queue, deliveries: Deliveries | None = None
 ) -> Storage:
-    kept = Catalog(main), Requests(main), Keys(main), Spool(main), Shards(main), RunLedger(main)
+    kept = (
+        Catalog(main),
+        Requests(main),
+        Keys(main),
+        Spool(main),
+        Shards(main),
+        RunLedger(main),
+        Watermarks(main),
+        Sweeps(main),
+    )
     return Storage(*kept, rows, details, cache, queue, deliveries)
 
 

@@ -12,6 +12,7 @@ from blocks.sql.database import LONGEST_OUTAGE
 from blocks.stores import Storage, open_storage
 from collectors.interfaces import Collector
 from collectors.models import IMPORT, Collection
+from collectors.outbound import Http
 from collectors.registry import connected
 
 
@@ -22,6 +23,12 @@ class Workspace:
     collection: Collection
     storage: Storage
     collector: Collector
+    http: Http | None  # None where there is no source to ask
+
+    @property
+    def source_time(self) -> int | None:
+        """When the source answered first, by its own clock; microseconds since 1970."""
+        return int(self.http.began * 1_000_000) if self.http and self.http.began is not None else None
 
 
 _current: ContextVar[Workspace | None] = ContextVar("workspace", default=None)
@@ -36,8 +43,8 @@ async def workspace(run_id: str) -> AsyncIterator[Workspace]:
         return
     with open_storage(Settings.load(), LONGEST_OUTAGE) as storage:
         collection = Collection.model_validate_json(storage.catalog.run(run_id)["definition"])
-        async with _source(run_id, collection, storage) as collector:
-            opened = Workspace(run_id, this_process(), collection, storage, collector)
+        async with _source(run_id, collection, storage) as (collector, http):
+            opened = Workspace(run_id, this_process(), collection, storage, collector, http)
             token = _current.set(opened)
             try:
                 yield opened
@@ -47,9 +54,11 @@ async def workspace(run_id: str) -> AsyncIterator[Workspace]:
 
 
 @asynccontextmanager
-async def _source(run_id: str, collection: Collection, storage: Storage) -> AsyncIterator[Collector]:
+async def _source(
+    run_id: str, collection: Collection, storage: Storage
+) -> AsyncIterator[tuple[Collector, Http | None]]:
     if collection.collector == IMPORT:
-        yield Imported(storage.spool, run_id)
+        yield Imported(storage.spool, run_id), None
     else:
-        async with connected(collection, secret) as (collector, _):
-            yield collector
+        async with connected(collection, secret) as source:
+            yield source

@@ -1,12 +1,13 @@
 """The end of a run: paths that changed above are put right, and the run gets the state it deserves."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from collectors.caching import keys_of
+from collectors.errors import CollectError, Refused
 from collectors.interfaces import Cache, Documents
-from collectors.models import Strategy
+from collectors.models import Collection, Model, Strategy, Verdict
 from collectors.paths import Move, Place, below, derive
 from collectors.quarantine import too_many
 from collectors.states import RunState, ShardState
@@ -76,6 +77,59 @@ def _case_place(places: dict[str, Place | None], parent: str | None, name: str) 
 class Outcome:
     state: RunState
     error: str | None = None
+
+
+class Closing(Model):
+    """What the end of a run found and did."""
+
+    deleted: int = 0  # tombstones of its sweep
+    missing: int = 0  # not seen, and not certainly gone
+    notices: tuple[str, ...] = ()
+    refused: str | None = None  # why nothing may be concluded from what was not seen
+
+    def ended(self, end: Outcome) -> Outcome:
+        """A run that is complete but for its conclusions is complete in part."""
+        if self.refused and end.state is RunState.COMPLETED:
+            return Outcome(RunState.PARTIALLY_COMPLETED, self.refused)
+        return end
+
+
+def refuse_moved(labels: Iterable[str]) -> None:
+    """Raises Refused when the source's list moved under some of the shards."""
+    if moved := list(labels):
+        raise Refused(
+            "the source's list moved while {shards} were read: nothing is deleted, and the watermark stays",
+            "Collect it again when less is changed there.",
+            code="COL-0414",
+            shards=", ".join(moved[:3]),
+        )
+
+
+def left_uncertain(missing: int) -> tuple[str, ...]:
+    """What is to be said of records that were not seen, and may be there all the same."""
+    if not missing:
+        return ()
+    why = CollectError(
+        "{count:,} known records were not seen, and the source does not say whether they are gone",
+        "They are marked as deleted when the next full run does not see them, either.",
+        code="COL-0422",
+        count=missing,
+    )
+    return (str(why),)
+
+
+def regressed(collection: Collection, applied: Mapping[str, int]) -> tuple[str, ...]:
+    """What is to be said of records whose own version ran backwards."""
+    if not applied[Verdict.REGRESSED]:
+        return ()
+    why = CollectError(
+        "{count:,} records came with an older version than is known, and were left as they are",
+        "If the source was restored from a backup: collect epoch {collection} --bump, then collect it in full.",
+        code="COL-0421",
+        count=applied[Verdict.REGRESSED],
+        collection=collection.name,
+    )
+    return (str(why),)
 
 
 def outcome(

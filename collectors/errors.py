@@ -34,16 +34,16 @@ class CollectError(Exception):
     def __init__(self, what: str, remedy: str = "", /, *, code: str = "", **facts: Any) -> None:
         """`what` and `remedy` are English texts with {places} for the facts."""
         super().__init__(what, remedy)
-        self._what, self._remedy, self._facts = what, remedy, facts
+        self._what, self._remedy, self.facts = what, remedy, facts
         self.code = code or self.code
 
     @property
     def what(self) -> str:
-        return spoken(self._what, **self._facts)
+        return spoken(self._what, **self.facts)
 
     @property
     def remedy(self) -> str:
-        return spoken(self._remedy, **self._facts)
+        return spoken(self._remedy, **self.facts)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"

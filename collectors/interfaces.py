@@ -16,6 +16,7 @@ from collectors.states import Desired, ShardState
 
 if TYPE_CHECKING:
     from collectors.outbound import Http
+    from collectors.selecting import Selection
 
 AN_HOUR = 3600.0
 Load = Callable[[Sequence[str]], Mapping[str, bytes]]  # the values of those keys that have one
@@ -51,6 +52,41 @@ class ById(Protocol):
 
     async def fetch_ids(self, stage: str, ids: Sequence[str]) -> Page:
         """Those of `ids` that the source still has, as items for `map`; others may be among them."""
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """What a collector may offer beside: to ask its source for a part of what there is."""
+
+    async def select(self, wanted: "Selection") -> Sequence[Stage]:
+        """As `survey`, for what is `wanted` alone, as far as the source can be asked for it: more does no harm."""
+
+    def changed_at(self, record: Record) -> float | None:
+        """When the source says it changed the record last; seconds since 1970. None: it does not say."""
+
+
+@runtime_checkable
+class Pinning(Protocol):
+    """What a collector may offer beside, when its windows of offsets move while they are read."""
+
+    async def pin(self, stage: str, spans: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+        """The same spans, each with what fixes its ends."""
+
+
+@runtime_checkable
+class Confirming(Protocol):
+    """What a collector may offer beside: to ask whether single records are still there."""
+
+    async def exist(self, kind: str, ids: Sequence[str]) -> Mapping[str, bool]:
+        """True: still there; False: gone for certain. Those are left out of which the source does not tell."""
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """What a collector may offer beside: how many cases the source counts in its directories."""
+
+    async def counts(self) -> Mapping[str, int]:
+        """By the id of the directory, those in it alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +129,16 @@ class Progress(Protocol):
         """The next observation number: larger than any before, taken before a request is sent."""
 
     def checkpoint(
-        self, claim: Claim, page: int, cursor: Json, batches: Sequence[Batch], refused: Sequence[Quarantined], read: int
+        self,
+        claim: Claim,
+        page: int,
+        cursor: Json,
+        batches: Sequence[Batch],
+        refused: Sequence[Quarantined],
+        read: int,
+        whole: bool = True,
     ) -> Standing:
-        """Make a page's progress durable in one transaction: cursor, ledger and quarantine."""
+        """Make a page's progress durable in one transaction: cursor, ledger and quarantine. `whole`: see Page."""
 
     def renew(self, claim: Claim) -> Desired:
         """Prolong the lease; answers what is desired of the shard now."""

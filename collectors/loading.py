@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 from collectors.caching import keys_of
 from collectors.errors import Rejected
 from collectors.interfaces import Cache, Documents, Rows
-from collectors.models import Batch, Document, Quarantined, Record, Verdict, version
+from collectors.models import Batch, Document, Quarantined, Record, Verdict, parts_of, version
 from collectors.quarantine import quarantined
 
 Item = TypeVar("Item")
@@ -22,6 +22,7 @@ class Stored(NamedTuple):
     first_batch: str
     last_batch: str
     create_time: int
+    tombstone: int | None = None  # the sweep that no longer saw it
 
 
 class Judged(NamedTuple):
@@ -40,15 +41,21 @@ def judge(stored: Stored | None, record: Record, batch: Batch, unfinished: Set[s
 
     A page that is read or delivered again counts as what it was the first time, so that counts stay true.
     """
-    mine = version(record.source_version, batch.observation)
+    mine = version(record.source_version, batch.observation, batch.epoch)
     if stored is None:
         return Judged(record, stored, mine, Verdict.DELETED if record.deleted else Verdict.NEW, True, True)
-    if mine < stored.version:
-        return Judged(record, stored, mine, Verdict.SUPERSEDED, False, False)
+    if mine < stored.version or batch.observation <= (stored.tombstone or 0):
+        return Judged(record, stored, mine, _outdated(stored, batch), False, False)
     if record.content_hash == stored.content_hash and record.deleted == stored.deleted:
         missing = stored.last_batch in unfinished or not stored.last_batch
         return Judged(record, stored, mine, _repeated(stored, record, batch), False, missing)
     return Judged(record, stored, mine, _changed(stored, record, batch), True, True)
+
+
+def _outdated(stored: Stored, batch: Batch) -> Verdict:
+    epoch, _, observation = parts_of(stored.version)
+    later = batch.observation > observation and batch.epoch == epoch
+    return Verdict.REGRESSED if later else Verdict.SUPERSEDED
 
 
 def _repeated(stored: Stored, record: Record, batch: Batch) -> Verdict:

@@ -5,14 +5,15 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from collectors.errors import Rejected
 
 Kind = Literal["directory", "case"]
+Mode = Literal["full", "incremental", "range"]
 IMPORT = "import"  # stands for a collector where what is sent to the service is collected: there is no source to ask
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LONGEST_NAME = 100  # characters of a collection's
@@ -48,6 +49,12 @@ class Strategy(Model):
     retry: Retry = Retry()
     on_failure: Literal["continue", "stop"] = Field("continue", description="what a failed shard does to its siblings")
     max_errors: int = Field(1_000, ge=0, description="quarantined records after which the run is failed")
+    overlap: float = Field(
+        300.0, ge=0, le=7 * 86_400, description="seconds an incremental run looks back behind the watermark"
+    )
+    shrink_guard: float = Field(
+        0.3, ge=0, le=1, description="nothing is deleted by a full run that misses more than this share of the records"
+    )
 
 
 def one_word(value: str) -> str:
@@ -59,15 +66,54 @@ def one_word(value: str) -> str:
 Word = Annotated[str, AfterValidator(one_word)]
 
 
+class Scope(Model):
+    """What a range run collects: cases for which all of it holds. Directories are read as always: cases hang there."""
+
+    under: str | None = Field(None, min_length=1, max_length=1000, description="path of a directory: what is below it")
+    ids: str | None = Field(
+        None, pattern=r"^(\d{1,18}|\d{0,18}\.\.\d{0,18})$", description="numbers: 100..200, 100.., ..200"
+    )
+    since: AwareDatetime | None = Field(None, description="changed at or after this time; with its zone")
+    until: AwareDatetime | None = Field(None, description="changed at or before this time; with its zone")
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> Self:
+        first, last = self.bounds
+        if first is not None and last is not None and first > last:
+            raise ValueError(f"ids: {first}..{last} is an empty range; the smaller number comes first")
+        if self.since and self.until and self.since > self.until:
+            raise ValueError("since comes after until; the earlier time comes first")
+        return self
+
+    @property
+    def bounds(self) -> tuple[int | None, int | None]:
+        """The first and the last number of `ids`, both included; None where there is no end."""
+        first, dots, last = (self.ids or "..").partition("..")
+        return int(first) if first else None, int(last if dots else first) if last or not dots else None
+
+
+EVERYTHING = Scope()
+
+
 class Collection(Model):
     """A registered definition: what to collect, from where, how often, how gently."""
 
     name: Word = Field(max_length=LONGEST_NAME)
     collector: str = Field(min_length=1)
     source: dict[str, Any] = Field(description="the collector's own parameters")
-    mode: Literal["full"] = "full"
+    mode: Mode = Field("full", description="what to read: all, what changed since the watermark, or the scope alone")
+    scope: Scope = Field(EVERYTHING, description="what a range run collects")
     strategy: Strategy = Strategy()
     tenant: Word = Field("default", max_length=64)
+
+    @model_validator(mode="after")
+    def _scope_belongs_to_range(self) -> Self:
+        scoped = self.scope != EVERYTHING
+        if scoped and self.mode != "range":
+            raise ValueError(f"a scope belongs to mode range, not {self.mode}")
+        if self.mode == "range" and not scoped and self.collector != IMPORT:
+            raise ValueError("mode range needs a scope: under, ids, since or until")
+        return self
 
 
 # ---- how a run is cut --------------------------------------------------------------------------------------
@@ -90,6 +136,7 @@ class Stage(Model):
 
     name: str
     extent: Offsets | Keys
+    within: dict[str, Any] = Field(default_factory=dict, description="what the span of each of its shards says beside")
 
     @property
     def total(self) -> int:
@@ -115,6 +162,7 @@ class Page:
 
     items: list[Any]
     cursor: Json
+    whole: bool = True  # False: the source's list moved meanwhile, so that something of it may have been passed over
 
 
 def without_nul(value: str) -> str:
@@ -189,6 +237,7 @@ class Batch:
     observation: int
     records: tuple[Record, ...]
     arrived_at: int = 0  # when its page was there, by the reader's clock; microseconds since 1970
+    epoch: int = 0  # of the collection, when its run began
 
     @cached_property
     def origin(self) -> str:
@@ -235,6 +284,7 @@ class Verdict(StrEnum):
     UNCHANGED = "unchanged"
     DELETED = "deleted"
     SUPERSEDED = "superseded"
+    REGRESSED = "regressed"  # superseded, although it was seen later: the source's own version ran backwards
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ import logging
 import re
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 5.0
 LARGEST_BODY = 64 * 2**20
 MOST_REDIRECTS = 5
+NOT_SHOWN = frozenset({401, 403, 404})
 MAINTENANCE_STATUSES = frozenset({409, 503})
 RATE_HEADERS = re.compile(r"retry-after|(x-)?rate-?limit.*")
 SAID_UNDER = ("error", "message", "detail")
@@ -86,6 +88,7 @@ class Http:
             trust_env=False,
         )
         self.limits: dict[str, str] = {}  # the rate headers of the last answer
+        self.began: float | None = None  # when the source answered first, by its own clock; seconds since 1970
 
     async def __aenter__(self) -> Self:
         return self
@@ -95,6 +98,22 @@ class Http:
 
     async def get(self, path: str) -> Any:
         return await self._patiently(lambda: self._client.build_request("GET", self.same_origin(path)))
+
+    async def exists(self, path: str, gone: Collection[int]) -> bool | None:
+        """Whether the source has what `path` names; `gone`: the statuses by which it says that it has not.
+
+        None when it does not let us see it.
+        """
+        try:
+            await self.get(path)
+        except Misconfigured as error:
+            status = error.facts.get("status")
+            if status in gone:
+                return False
+            if status in NOT_SHOWN:
+                return None
+            raise
+        return True
 
     async def post(self, path: str, body: Json, read: Callable[[Any], Any] = _as_it_is) -> Any:
         """`read` turns the answer into the result; when it raises Transient, the request is tried again."""
@@ -197,6 +216,7 @@ class Http:
                 body = await self._body(response)
             finally:
                 await response.aclose()
+            self.began = self.began or _dated(response.headers.get("date"))
             self.limits = {name: self.quoted(value) for name, value in response.headers.items() if _of_rate(name)}
             if response.next_request is None:
                 return self._decoded(response, body)
@@ -303,6 +323,13 @@ class Http:
         found = (answer.get(word) for word in SAID_UNDER) if isinstance(answer, dict) else ()
         reason = next((each for each in found if isinstance(each, str) and each), None)
         return f': "{self.quoted(reason)}"' if reason else ""
+
+
+def _dated(date: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(date).timestamp() if date else None
+    except ValueError:
+        return None
 
 
 def _of_rate(header: str) -> bool:

@@ -1,8 +1,10 @@
-"""A survey becomes stages of shards. Pure: the same survey and strategy give the same shards."""
+"""A survey becomes stages of shards: the same survey and strategy give the same shards."""
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
+from collectors.interfaces import Collector, Pinning
 from collectors.models import Keys, Offsets, ShardPlan, Stage, Strategy
 
 Cut = tuple[str, dict[str, Any], int]
@@ -10,12 +12,30 @@ Cut = tuple[str, dict[str, Any], int]
 
 def plan(stages: Sequence[Stage], strategy: Strategy) -> list[ShardPlan]:
     """The shards of all stages in order. An empty stage has none, so an empty source makes an empty plan."""
-    cuts = [(stage.name, cut) for stage in stages for cut in _cuts(stage, strategy)]
+    cuts = [(stage, cut) for stage in stages for cut in _cuts(stage, strategy)]
     width = max(2, len(str(len(cuts))))
     return [
-        ShardPlan(shard_id=f"s{number:0{width}}", stage=stage, label=f"{stage} {label}", span=span, estimate=estimate)
+        ShardPlan(
+            shard_id=f"s{number:0{width}}",
+            stage=stage.name,
+            label=f"{stage.name} {label}",
+            span=span | stage.within,
+            estimate=estimate,
+        )
         for number, (stage, (label, span, estimate)) in enumerate(cuts, 1)
     ]
+
+
+async def pinned(collector: Collector, plans: Sequence[ShardPlan]) -> list[ShardPlan]:
+    """The same shards, their spans fixed by the collector where the source's list may move while it is read."""
+    if not isinstance(collector, Pinning):
+        return list(plans)
+    fixed: list[ShardPlan] = []
+    for stage, of_stage in groupby(plans, key=lambda plan: plan.stage):
+        group = list(of_stage)
+        spans = await collector.pin(stage, [plan.span for plan in group])
+        fixed += [plan.model_copy(update={"span": span}) for plan, span in zip(group, spans, strict=True)]
+    return fixed
 
 
 def _cuts(stage: Stage, strategy: Strategy) -> Iterator[Cut]:

@@ -6,7 +6,7 @@ The cursor is committed after the batch is durable, so whatever interrupts a sha
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +38,8 @@ class Reader:
     progress: Progress
     queue: Queue
     renew_every: float
+    epoch: int = 0
+    takes: Callable[[Record], bool] = lambda record: True  # whether a record belongs to what is collected
 
     async def read(self, claim: Claim) -> ShardState:
         """Read the shard to its end, or to a pause. Leaves it COMPLETED, PAUSED or FAILED, and says which.
@@ -95,12 +97,20 @@ class Reader:
 
     async def _keep(self, claim: Claim, number: int, observation: int, page: Page) -> Standing:
         arrived_at = time.time_ns() // 1_000
-        records, refused = sift(self.collector, claim.stage, page.items)
+        found, refused = sift(self.collector, claim.stage, page.items)
+        records = [record for record in found if self.takes(record)]
         batches = self._batches(claim, number, observation, records, arrived_at)
         for batch in batches:
             await self.queue.publish(batch)
         standing = await to_thread.run_sync(
-            self.progress.checkpoint, claim, number, page.cursor, batches, refused, len(page.items)
+            self.progress.checkpoint,
+            claim,
+            number,
+            page.cursor,
+            batches,
+            refused,
+            len(records) + len(refused),
+            page.whole,
         )
         if standing.quarantined > (allowed := self.collection.strategy.max_errors):
             raise too_many(claim.run_id, standing.quarantined, allowed)
@@ -120,6 +130,7 @@ class Reader:
                 observation=observation,
                 records=tuple(records[start : start + size]),
                 arrived_at=arrived_at,
+                epoch=self.epoch,
             )
             for part, start in enumerate(range(0, len(records), size))
         ]

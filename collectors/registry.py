@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from collectors.errors import Misconfigured
 from collectors.interfaces import Collector
 from collectors.language import spoken
-from collectors.models import IMPORT, Collection
+from collectors.models import IMPORT, Collection, Mode, Scope
 from collectors.outbound import Http
 from collectors.pacing import Pace
 
@@ -129,6 +129,11 @@ async def connected(
         yield collector(parameters, http, strategy.page_size), http
 
 
+def of_mode(collection: Collection, mode: Mode, scope: Scope) -> Collection:
+    """The collection as one of its runs is about it. Raises Misconfigured when mode and scope do not fit."""
+    return validated(Collection, collection.model_dump() | {"mode": mode, "scope": scope.model_dump()}, "")
+
+
 def checked_source(collection: Collection, lookup: Callable[[str], str | None]) -> Any:
     """The source's parameters. Raises Misconfigured for a wrong key or value, or a variable that is not set."""
     resolved = {key: _resolved(key, value, lookup) for key, value in collection.source.items()}
@@ -171,13 +176,14 @@ def _explained(model: type[BaseModel], error: Any, where: str) -> str:
         return _unknown(path, str(error["loc"][-1]), _fields(model, error["loc"][:-1]))
     if error["type"] == "missing":
         return spoken("{path} is missing", path=path)
-    return f"{path}: {error['msg'].removeprefix('Value error, ')}{_found(error, where)}"
+    said = error["msg"].removeprefix("Value error, ") + _found(error, where)
+    return f"{path}: {said}" if path else said
 
 
 def _found(error: Any, where: str) -> str:
     """What stands there instead, or only of which kind it is where it may be a secret."""
     value = error["input"]
-    if not where and error["loc"][0] == "strategy":
+    if not where and error["loc"][:1] == ("strategy",):
         return spoken(" (found {found})", found=f"{value!r:.60}")
     if not error["type"].endswith("_type"):
         return ""

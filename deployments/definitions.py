@@ -1,7 +1,7 @@
 """Collection files: YAML in, a checked definition out, with errors that name the key and the nearest right one."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from deployments.plain_yaml import loaded
 
 SHIPPED = Path(__file__).parent / "collections"
 LARGEST = 256 * 1024
+UNCHANGED: Mapping[str, Any] = {}
 
 
 class Resolved(NamedTuple):
@@ -41,10 +42,16 @@ def names_file(name_or_file: str) -> bool:
     return name_or_file.endswith((".yaml", ".yml")) or _is(Path.is_file, name_or_file)
 
 
-def resolve(name_or_file: str, overrides: Sequence[str], catalog: Catalog | None, tenant: str = "default") -> Resolved:
+def resolve(
+    name_or_file: str,
+    overrides: Sequence[str],
+    catalog: Catalog | None,
+    tenant: str = "default",
+    given: Mapping[str, Any] = UNCHANGED,
+) -> Resolved:
     """The definition in a file, of a collection that was collected before, or shipped; with `key=value` overrides.
 
-    Without a catalog nothing was collected before. Raises Misconfigured.
+    `given` keys are written over what they held. Without a catalog nothing was collected before. Raises Misconfigured.
     """
     of_file = None
     if names_file(name_or_file):
@@ -54,7 +61,7 @@ def resolve(name_or_file: str, overrides: Sequence[str], catalog: Catalog | None
         definition = remembered or _shipped(name_or_file)
         if definition is None:
             raise _missing(name_or_file, catalog, tenant)
-    changed = _overridden(definition.model_dump(mode="json"), overrides)
+    changed = _overridden(definition.model_dump(mode="json"), overrides) | given
     return Resolved(_checked(changed, name_or_file), of_file)
 
 

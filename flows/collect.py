@@ -4,7 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any
 
 from anyio import to_thread
 from httpx import TransportError
@@ -22,7 +22,8 @@ from collectors.closing import Outcome
 from collectors.errors import CollectError, Fenced, Misconfigured, Refused, Unreachable, Unusable, in_a_line, named
 from collectors.interfaces import RunClaim
 from collectors.keeping import kept, until_stopped
-from collectors.registry import load
+from collectors.models import EVERYTHING, Mode, Scope
+from collectors.registry import load, of_mode
 from collectors.states import Desired, RunState, ShardState
 from flows.shard import PAUSED, RENEWALS_PER_LEASE, begun, shard
 from tasks.closing import close_run
@@ -38,17 +39,18 @@ def _called() -> str:
 
 @flow(name="collect", flow_run_name=_called, retries=0, persist_result=False)
 async def collect(
-    collection: str, mode: Literal["full"] = "full", tenant: str = "default", run_id: str | None = None
+    collection: str, mode: Mode = "full", tenant: str = "default", run_id: str | None = None, scope: Scope = EVERYTHING
 ) -> State:
     """Collect a registered collection.
 
     Args:
         collection: name of the collection
-        mode: what to read: everything
+        mode: what to read: everything, what changed since the watermark, or the scope alone
         tenant: owner of the collection
         run_id: a run to go on with; a new one begins when left empty
+        scope: what a run of mode range is about; for that alone
     """
-    run_id = run_id or await to_thread.run_sync(_begin, tenant, collection, mode)
+    run_id = run_id or await to_thread.run_sync(_begin, tenant, collection, mode, scope)
     async with AsyncExitStack() as stack:
         try:
             here = await stack.enter_async_context(workspace(run_id))
@@ -72,7 +74,7 @@ def labels(collection: str, mode: str, tenant: str) -> list[str]:
     return [f"collection:{collection}", f"mode:{mode}", f"tenant:{tenant}"]
 
 
-def _begin(tenant: str, name: str, mode: str) -> str:
+def _begin(tenant: str, name: str, mode: Mode, scope: Scope) -> str:
     settings = Settings.load()
     with open_storage(settings) as storage:
         definition = storage.catalog.definition(tenant, name)
@@ -86,7 +88,7 @@ def _begin(tenant: str, name: str, mode: str) -> str:
                 place=settings.home if settings.origin == "embedded" else settings.origin,
             )
         load(definition.collector)
-        return storage.catalog.begin(definition.model_copy(update={"mode": mode}), this_process()).run_id
+        return storage.catalog.begin(of_mode(definition, mode, scope), this_process()).run_id
 
 
 async def _led(here: Workspace, claim: RunClaim) -> State:

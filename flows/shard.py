@@ -14,6 +14,7 @@ from prefect.states import Cancelled, Completed, Failed, State
 from blocks.workspace import Workspace, workspace
 from collectors.errors import Fenced, Refused, in_a_line
 from collectors.reading import Reader
+from collectors.selecting import changed_at, chosen
 from collectors.states import ShardState
 
 RENEWALS_PER_LEASE = 15
@@ -54,7 +55,9 @@ async def begun(here: Workspace, shard_id: str) -> AsyncIterator[asyncio.Task[Sh
 async def read(here: Workspace, shard_id: str) -> ShardState:
     progress = here.storage.shards
     every = progress.lease_seconds / RENEWALS_PER_LEASE
-    reader = Reader(here.collection, here.collector, progress, here.storage.queue, every)
+    run = await to_thread.run_sync(here.storage.catalog.run, here.run_id)
+    takes = chosen(here.collection, run["selection"]).takes(changed_at(here.collector))
+    reader = Reader(here.collection, here.collector, progress, here.storage.queue, every, run["epoch"] or 0, takes)
     return await reader.read(await to_thread.run_sync(progress.claim, here.run_id, shard_id, here.owner))
 
 

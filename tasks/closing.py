@@ -1,4 +1,4 @@
-"""The step that ends the work of a run: paths are put right, and the shards say how it ends."""
+"""The step that ends the work of a run: paths are put right, what is gone is marked, and the shards say how it ends."""
 
 import time
 
@@ -7,36 +7,23 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from blocks.concluding import concluded
 from blocks.loaders import loader_stays
 from blocks.workspace import workspace
-from collectors.closing import Outcome, outcome, repair_paths
+from collectors.closing import Outcome
 from collectors.errors import CollectError
 from collectors.interfaces import Documents
-from collectors.states import RunState, ShardState
+from collectors.states import RunState
 
 SECONDS_FOR_WORDS = 5.0
 
 
 @task(name="close", retries=0, cache_policy=NO_CACHE)
 async def close_run(run_id: str, loaded: bool) -> Outcome:
-    """How the run ends, of which everything that was read is `loaded` or not. Paths are left for later when it is only
-    paused."""
     async with workspace(run_id) as here:
-        shards = await to_thread.run_sync(here.storage.catalog.shards, run_id)
-        end = outcome(
-            run_id,
-            [(ShardState(shard["state"]), shard["error"]) for shard in shards],
-            read=sum(shard["fetched"] for shard in shards),
-            quarantined=sum(shard["quarantined"] for shard in shards),
-            strategy=here.collection.strategy,
-            loaded=loaded,
-        )
-        if end.state is not RunState.PAUSED:
-            stores = here.storage.rows, here.storage.documents, here.storage.cache
-            repaired = await to_thread.run_sync(repair_paths, *stores, here.collection.tenant, here.collection.name)
-            get_run_logger().info("%s paths put right", repaired)
-            if not loader_stays():
-                await to_thread.run_sync(_make_searchable, here.storage.documents)
+        end = await concluded(here, loaded)
+        if end.state is not RunState.PAUSED and not loader_stays():
+            await to_thread.run_sync(_make_searchable, here.storage.documents)
         return end
 
 

@@ -1,25 +1,21 @@
 """The step that asks the source how much there is, and cuts it into shards."""
 
-import time
-
-from anyio import to_thread
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from blocks.surveying import planned
 from blocks.workspace import workspace
 from collectors.interfaces import RunClaim
-from collectors.planning import plan
 
 
 @task(name="plan", retries=0, cache_policy=NO_CACHE)
 async def plan_run(claim: RunClaim) -> int:
-    """Save the run's plan; answers the number of shards. Asking again before it is saved does no harm."""
+    """Answers the number of stages."""
     async with workspace(claim.run_id) as here:
-        asked_at = time.time()
-        stages = await here.collector.survey()
-        plans = plan(stages, here.collection.strategy)
-        await to_thread.run_sync(here.storage.catalog.save_plan, claim, plans, asked_at)
+        stages, selection = await planned(here, claim)
     for stage in stages:
         get_run_logger().info("%s: %s records", stage.name, f"{stage.total:,}")
-    return len(plans)
+    if selection.note:
+        get_run_logger().warning(selection.note)
+    return len(stages)

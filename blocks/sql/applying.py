@@ -113,7 +113,7 @@ def _row(batch: Batch, each: Judged, place: Place | None, moment: int) -> tuple[
     return (
         *(batch.tenant, batch.collection, record.id, record.parent_id, record.name, place and place.path),
         *(_level_or_status(record, place), moment, moment, each.version, record.content_hash, batch.observation),
-        *(record.deleted, batch.batch_id, batch.batch_id),
+        *(record.deleted, batch.batch_id, batch.batch_id, None, None),
     )
 
 

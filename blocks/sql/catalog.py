@@ -12,11 +12,14 @@ from blocks.sql import leases
 from blocks.sql.constructs import execute_bound, now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.ledger import IS_OPEN
-from blocks.sql.tables import OBSERVATION, collection, counter, quarantine, run, shard, spool
+from blocks.sql.shards import observed
 from blocks.sql.tables import batch as ledger
+from blocks.sql.tables import collection, quarantine, run, shard, spool, watermark
+from collectors.closing import Closing
 from collectors.errors import Fenced, Misconfigured, Refused
 from collectors.interfaces import RunClaim
 from collectors.models import IMPORT, Collection, ShardPlan, Verdict
+from collectors.selecting import WHOLE, Selection
 from collectors.states import OPEN_RUNS, RUN_MOVES, SHARD_MOVES, Desired, RunState, ShardState, sources_of
 
 PERCENTILES = (50, 95, 99)
@@ -106,7 +109,7 @@ class Catalog:
         with self._database.write() as connection:
             leases.one_at_a_time(connection)
             found = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().one()
-            for other in _open_runs(connection, found["tenant"], found["collection"]):
+            for other in _open_runs(connection, found["tenant"], found["collection"], found["mode"]):
                 if other != run_id or found["owner"] != owner or found["state"] not in NOT_LED:
                     _refuse_if_held(connection, found["collection"], other)
             taken = connection.execute(
@@ -141,8 +144,18 @@ class Catalog:
             return Desired(connection.scalar(select(run.c.desired).where(run.c.run_id == claim.run_id)))
 
     @repeatable
-    def save_plan(self, claim: RunClaim, plans: Sequence[ShardPlan], started_at: float) -> None:
-        """All shards in one transaction: a run is planned wholly or not at all. `started_at`: seconds since 1970."""
+    def save_plan(
+        self,
+        claim: RunClaim,
+        plans: Sequence[ShardPlan],
+        started_at: float,
+        selection: Selection = WHOLE,
+        source_time: int | None = None,
+    ) -> None:
+        """All shards in one transaction: a run is planned wholly or not at all. `started_at`: seconds since 1970.
+
+        `source_time`: when the source was asked first, by its own clock; microseconds since 1970.
+        """
         rows = [
             {
                 "run_id": claim.run_id,
@@ -158,7 +171,8 @@ class Catalog:
         ]
         with self._database.write() as connection:
             leases.one_at_a_time(connection)
-            led(connection, claim, planned=True, started_at=int(started_at * 1_000_000))
+            told = {"selection": selection.model_dump_json(), "source_time": source_time}
+            led(connection, claim, planned=True, started_at=int(started_at * 1_000_000), **told)
             known = connection.scalar(select(func.count()).where(shard.c.run_id == claim.run_id))
             if rows and not known:
                 connection.execute(insert(shard), rows)
@@ -185,6 +199,11 @@ class Catalog:
             except Fenced:
                 if not _has_ended(connection, claim, state):
                     raise
+
+    @repeatable
+    def note_closing(self, run_id: str, closing: Closing) -> None:
+        with self._database.write() as connection:
+            connection.execute(update(run).where(run.c.run_id == run_id).values(closing=closing.model_dump_json()))
 
     # ---- looking -----------------------------------------------------------------------------------------
 
@@ -317,7 +336,8 @@ def new_run_id() -> str:
 def add_run(
     connection: Connection, run_id: str, definition: Collection, of_file: Collection | None, **values: Any
 ) -> None:
-    now_observed = select(counter.c.value).where(counter.c.name == OBSERVATION).scalar_subquery()
+    mine = watermark.c.tenant == definition.tenant, watermark.c.collection == definition.name
+    epoch = select(watermark.c.epoch).where(*mine).scalar_subquery()
     connection.execute(
         insert(run).values(
             run_id=run_id,
@@ -328,7 +348,8 @@ def add_run(
             of_file=of_file and of_file.model_dump_json(),
             state=RunState.CREATED,
             desired=Desired.RUN,
-            sweep=func.coalesce(now_observed, 0),
+            sweep=observed(connection),  # nobody else has it: what was seen before is older, what is seen later newer
+            epoch=func.coalesce(epoch, 0),
             created_at=now(),
             **values,
         )
@@ -338,7 +359,7 @@ def add_run(
 def give_way(connection: Connection, definition: Collection, successor: str) -> str | None:
     """Cancel what was interrupted of the collection; answers the last of it. Raises Refused while one is under way."""
     run_id = None
-    for run_id in _open_runs(connection, definition.tenant, definition.name):
+    for run_id in _open_runs(connection, definition.tenant, definition.name, definition.mode):
         _refuse_if_held(connection, definition.name, run_id)
         _refuse_if_awaited(connection, definition.name, run_id)
         ended = {"state": RunState.CANCELLED, "reason": f"superseded by run {successor}", "ended_at": now()}
@@ -415,9 +436,16 @@ def _named(tenant: str, name: str) -> Any:
     return and_(collection.c.tenant == tenant, collection.c.name == name)
 
 
-def _open_runs(connection: Connection, tenant: str, name: str) -> Sequence[str]:
-    query = select(run.c.run_id).where(run.c.tenant == tenant, run.c.collection == name, run.c.state.in_(OPEN_RUNS))
-    return connection.scalars(query).all()
+def _open_runs(connection: Connection, tenant: str, name: str, mode: str) -> Sequence[str]:
+    """Runs of different modes do not get in each other's way."""
+    mine = run.c.tenant == tenant, run.c.collection == name, run.c.mode == mode
+    return connection.scalars(select(run.c.run_id).where(*mine, run.c.state.in_(OPEN_RUNS))).all()
+
+
+def refuse_if_any_held(connection: Connection, tenant: str, name: str) -> None:
+    mine = run.c.tenant == tenant, run.c.collection == name, run.c.state.in_(OPEN_RUNS)
+    for run_id in connection.scalars(select(run.c.run_id).where(*mine)).all():
+        _refuse_if_held(connection, name, run_id)
 
 
 def _refuse_if_held(connection: Connection, name: str, run_id: str) -> None:

@@ -147,16 +147,16 @@ def _known(connection: Connection, tenant: str, once: Once) -> str | None:
 
 
 def _may_begin(connection: Connection, to_hand_over: bool) -> Iterator[str]:
-    """Those nobody holds, one after another in each collection."""
-    query = select(run.c.run_id, run.c.tenant, run.c.collection, run.c.flow_run_id).where(_WAITING)
+    """Those nobody holds, one after another in each mode of a collection."""
+    query = select(run.c.run_id, run.c.flow_run_id, run.c.tenant, run.c.collection, run.c.mode).where(_WAITING)
     seen: set[Any] = set()
-    for run_id, tenant, collection, flow_run_id in connection.execute(query.order_by(run.c.created_at, run.c.run_id)):
-        first = (tenant, collection) not in seen
-        seen.add((tenant, collection))
-        if first and not (to_hand_over and flow_run_id) and not _held(connection, tenant, collection):
+    for run_id, flow_run_id, *which in connection.execute(query.order_by(run.c.created_at, run.c.run_id)):
+        first = tuple(which) not in seen
+        seen.add(tuple(which))
+        if first and not (to_hand_over and flow_run_id) and not _held(connection, *which):
             yield run_id
 
 
-def _held(connection: Connection, tenant: str, collection: str) -> bool:
-    of = and_(run.c.tenant == tenant, run.c.collection == collection, run.c.state.in_(OPEN_RUNS))
+def _held(connection: Connection, tenant: str, collection: str, mode: str) -> bool:
+    of = and_(run.c.tenant == tenant, run.c.collection == collection, run.c.mode == mode, run.c.state.in_(OPEN_RUNS))
     return any(seconds_held(connection, run_id) for run_id in connection.scalars(select(run.c.run_id).where(of)).all())

@@ -18,7 +18,7 @@ from collectors.models import Batch
 from collectors.recovering import OpenBatch, Refusal
 
 _OPEN = (
-    select(batch, shard.c.stage.label("read_in"), shard.c.span)
+    select(batch, shard.c.stage.label("read_in"), shard.c.span, run.c.epoch)
     .select_from(
         batch.join(run, run.c.run_id == batch.c.run_id).join(
             shard, and_(shard.c.run_id == batch.c.run_id, shard.c.shard_id == batch.c.shard_id)
@@ -73,7 +73,13 @@ class RunLedger:
 def _open(row: Any) -> OpenBatch:
     of = {name: row[name] for name in ("tenant", "collection", "run_id", "shard_id", "observation")}
     return OpenBatch(
-        batch=Batch(**of, page=row["batch_id"].split("/")[2], records=(), arrived_at=row["arrived_at"] or 0),
+        batch=Batch(
+            **of,
+            page=row["batch_id"].split("/")[2],
+            records=(),
+            arrived_at=row["arrived_at"] or 0,
+            epoch=row["epoch"] or 0,
+        ),
         identities=tuple(map(tuple, orjson.loads(row["record_ids"]))),
         stage=row["read_in"],
         span=orjson.loads(row["span"]),

@@ -35,8 +35,7 @@ class Shards:
     def observe(self) -> int:
         # Durable with the rows that carry the number: a number that was never stored may be given again.
         with self._database.write(durable=False) as connection:
-            execute_bound(connection, _OBSERVE, {"name": OBSERVATION, "value": 1})
-            return execute_bound(connection, _OBSERVED, {}).scalar_one()
+            return observed(connection)
 
     def claim(self, run_id: str, shard_id: str, owner: str) -> Claim:
         """Take the shard's lease. Raises Refused while another worker renews it, or when the shard has ended."""
@@ -100,6 +99,7 @@ class Shards:
         batches: Sequence[Batch],
         refused: Sequence[Quarantined],
         read: int,
+        whole: bool = True,
     ) -> Standing:
         with self._database.write() as connection:
             new = _changed(
@@ -110,6 +110,7 @@ class Shards:
                 fetched=shard.c.fetched + read,
                 quarantined=shard.c.quarantined + len(refused),
                 lease_until=leases.until(self.lease_seconds),
+                **({} if whole else {"moved": True}),
             )
             if new:
                 ledger.confirm(connection, batches)
@@ -143,6 +144,11 @@ class Shards:
             values = {"state": state, "error": error, "ended_at": now(), "lease_until": 0, "owner": None}
             if not _changed(connection, mine, **values):
                 raise _taken_over(claim)
+
+
+def observed(connection: Connection) -> int:
+    execute_bound(connection, _OBSERVE, {"name": OBSERVATION, "value": 1})
+    return execute_bound(connection, _OBSERVED, {}).scalar_one()
 
 
 def _key(run_id: str, shard_id: str) -> Any:

@@ -9,7 +9,8 @@ from sqlalchemy.dialects.mysql import LONGTEXT, MEDIUMBLOB
 from blocks.documents import search_index
 
 # 2: the index of the documents for search. 3: when the page of a batch had arrived. 4: what the service needs.
-SCHEMA = 4
+# 5: modes, sweeps, history.
+SCHEMA = 5
 LONG = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
 BYTES = LargeBinary().with_variant(MEDIUMBLOB(), "mysql", "mariadb")
 
@@ -57,6 +58,10 @@ run = Table(
     Column("ended_at", BigInteger),
     Column("error", LONG),
     Column("awaited", Boolean),
+    Column("epoch", Integer),
+    Column("selection", LONG),
+    Column("source_time", BigInteger),
+    Column("closing", LONG),
     Index("run_of_collection", "tenant", "collection", "created_at"),
     Index("run_awaited", "awaited", "state"),
 )
@@ -80,6 +85,7 @@ shard = Table(
     Column("started_at", BigInteger),
     Column("ended_at", BigInteger),
     Column("error", LONG),
+    Column("moved", Boolean),
 )
 
 batch = Table(
@@ -102,6 +108,7 @@ batch = Table(
     Column("published_at", BigInteger, nullable=False),
     Column("done_at", BigInteger),
     Column("arrived_at", BigInteger),
+    Column("regressed", Integer),
     Index("batch_of_run", "run_id"),
     Index("batch_of_collection", "tenant", "collection", "stage"),
 )
@@ -118,6 +125,32 @@ quarantine = Table(
     Column("record_id", LONG),
     Column("payload", BYTES, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+)
+
+# Up to which time of the source a collection is complete, and how often it began anew after its source was restored.
+watermark = Table(
+    "watermark",
+    catalog,
+    Column("tenant", String(64), primary_key=True),
+    Column("collection", String(100), primary_key=True),
+    Column("value", BigInteger),
+    Column("epoch", Integer, nullable=False),
+    Column("moved_by", String(32)),
+    Column("moved_at", BigInteger),
+)
+
+# What a page held when it was read last, so that an equal one costs little.
+page_digest = Table(
+    "page_digest",
+    catalog,
+    Column("tenant", String(64), primary_key=True),
+    Column("collection", String(100), primary_key=True),
+    Column("place", String(64), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("etag", String(255)),
+    Column("cursor", LONG, nullable=False),
+    Column("items", Integer, nullable=False),
+    Column("batches", LONG, nullable=False),
 )
 
 counter = Table(
@@ -182,6 +215,8 @@ def _records(name: str, parent: str, *own: Column) -> Table:
         Column("deleted", Boolean, nullable=False),
         Column("first_batch", String(255), nullable=False),
         Column("last_batch", String(255), nullable=False),
+        Column("tombstone", BigInteger),
+        Column("missing", BigInteger),
         Index(f"{name}_of_parent", "tenant", "collection", "parent_id"),
         sqlite_with_rowid=False,
     )
@@ -202,6 +237,31 @@ document = Table(
     Column("deleted", Boolean, nullable=False),
     Column("content_hash", String(64), nullable=False),
     Column("path", String(1000)),
+    Column("body", Text, nullable=False),
+)
+
+# What records were, before they changed; and what the tree was, after each run.
+history = Table(
+    "history",
+    documents,
+    Column("tenant", String(64), primary_key=True),
+    Column("collection", String(100), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("id", String(255), primary_key=True),
+    Column("version", String(36), primary_key=True),
+    Column("since", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("history_of_collection", "tenant", "collection", "until"),
+)
+
+snapshot = Table(
+    "snapshot",
+    documents,
+    Column("tenant", String(64), primary_key=True),
+    Column("collection", String(100), primary_key=True),
+    Column("run_id", String(32), primary_key=True),
+    Column("taken_at", BigInteger, nullable=False),
     Column("body", Text, nullable=False),
 )
 event.listen(documents, "after_create", search_index.create)

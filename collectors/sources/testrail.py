@@ -2,18 +2,27 @@
 
 A page comes as an envelope `{offset, limit, size, _links, cases: [...]}` or, from old servers, as a bare list
 without paging. The server tells no total, and may serve fewer records than asked for.
+
+What is deleted meanwhile moves the rest of a list to smaller offsets, past a reader. So each page is asked for with the
+last record of the one before, and windows are fixed by the ids at their ends: lists are in the order of ids.
 """
 
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from collectors.errors import Misconfigured, Rejected
 from collectors.models import Json, Keys, Offsets, Page, Record, Stage
 from collectors.outbound import BaseUrl, Http
+from collectors.selecting import Selection
 
+API = "/index.php?/api/v2/"
 WHOLE = "all"
+FEW_PAGES = 4
 STAGES = {"directories": "sections", "cases": "cases"}
 TEXT_FIELDS = frozenset({"custom_steps_separated", "custom_preconds", "custom_mission"})
 STEP_FIELDS = frozenset({"custom_steps", "custom_expected"})
@@ -58,39 +67,85 @@ class TestRail:
     async def survey(self) -> list[Stage]:
         return [Stage(name=stage, extent=await self._extent(stage)) for stage in STAGES]
 
+    async def select(self, wanted: Selection) -> list[Stage]:
+        """Sections tell no time; cases by it. Few cases are one open window, which costs no counting."""
+        bounds = {"updated_after": (wanted.since, -1), "updated_before": (wanted.until, 1)}
+        only = "".join(f"&{name}={int(at) + beyond}" for name, (at, beyond) in bounds.items() if at is not None)
+        few = only and not (await self._ask("cases", FEW_PAGES * self._page_size, 1, only)).items
+        cases = Offsets(total=self._page_size) if few else await self._extent("cases", only)
+        return [
+            Stage(name="directories", extent=await self._extent("directories")),
+            Stage(name="cases", extent=cases, within={"only": only} if only else {}),
+        ]
+
+    def changed_at(self, record: Record) -> float | None:
+        return record.source_version or None
+
+    async def pin(self, stage: str, spans: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Each window begins with the record that stands there now, and ends before the next one's.
+
+        Where the list is in no order, only that it moved is noticed.
+        """
+        if not all("start" in span for span in spans):
+            return list(spans)
+        starts = [await self._first_id(stage, span) for span in spans[1:]]
+        if None in starts or not _ascending(starts):
+            starts = [None for _ in starts]
+        ends = zip([None, *starts], [*starts, None], strict=True)
+        return [span | {"first": first, "end": end} for span, (first, end) in zip(spans, ends, strict=True)]
+
+    async def exist(self, kind: str, ids: Sequence[str]) -> dict[str, bool]:
+        method = "get_case" if kind == "case" else "get_section"
+        found = {id: await self._http.exists(f"{API}{method}/{quote(id, safe='')}", gone=(400,)) for id in ids}
+        return {id: still for id, still in found.items() if still is not None}
+
     async def fetch(self, stage: str, span: dict[str, Any], cursor: Json) -> Page:
         if "keys" in span:
             return Page((await self._ask(stage, 0, self._page_size)).items, None)
-        offset, stop = span["start"] if cursor is None else int(cursor), span["stop"]
-        limit = self._page_size if stop is None else min(self._page_size, stop - offset)
-        answer = await self._ask(stage, offset, limit)
-        more = answer.following is not None and (stop is None or answer.following < stop)
-        # A server that takes its own page size gives more than was asked for: the next shard reads it.
-        return Page(answer.items[: stop and stop - offset], answer.following if more else None)
+        offset, last = _position(span, cursor)
+        overlap = int("end" in span and last is not None and offset > 0)
+        stop = None if span.get("end") else span["stop"]
+        limit = (self._page_size if stop is None else min(self._page_size, stop - offset)) + overlap
+        answer = await self._ask(stage, offset - overlap, limit, span.get("only", ""))
+        fresh, whole = _after(answer.items, last) if overlap else (answer.items, True)
+        if fresh is None:  # the list has moved: what was passed over stands further in front
+            return await self.fetch(stage, span, [max(offset - self._page_size, 0), last])
+        if overlap and not fresh and answer.following is not None:
+            return await self.fetch(stage, span, [answer.following, None])
+        inside, at_end = _before(fresh, span.get("end"))
+        more = answer.following is not None and not at_end and (stop is None or answer.following < stop)
+        if stop is not None:  # a server that takes its own page size gives more than was asked for: the next shard's
+            inside = inside[: stop - offset]
+        return Page(inside, _onward(span, answer.following, inside, last) if more else None, whole)
 
     def map(self, stage: str, item: Any) -> Record:
         return _directory(item) if stage == "directories" else _case(item)
 
     # ---- paging ----------------------------------------------------------------------------------------
 
-    async def _extent(self, stage: str) -> Offsets | Keys:
+    async def _first_id(self, stage: str, span: dict[str, Any]) -> int | None:
+        items = (await self._ask(stage, span["start"], 1, span.get("only", ""))).items if "start" in span else []
+        return _number(items[0]) if items else None
+
+    async def _extent(self, stage: str, only: str = "") -> Offsets | Keys:
         """How much there is, found by doubling and halving on page boundaries with requests for one record."""
-        first = (await self._ask(stage, 0, 1)).items
+        first = (await self._ask(stage, 0, 1, only)).items
         if not first:
             return Offsets(total=0)
         filled, empty = 0, 1
-        while found := (await self._ask(stage, empty * self._page_size, 1)).items:
+        while found := (await self._ask(stage, empty * self._page_size, 1, only)).items:
             if found == first:
                 return await self._unpaged(stage, first)
             filled, empty = empty, empty * 2
         while empty - filled > 1:
             middle = (filled + empty) // 2
-            filled, empty = (middle, empty) if await self._holds(stage, middle) else (filled, middle)
+            holds = (await self._ask(stage, middle * self._page_size, 1, only)).items
+            filled, empty = (middle, empty) if holds else (filled, middle)
         start = filled * self._page_size
         total, following = start, start
         while following is not None:
             at = following
-            items, following, _ = await self._ask(stage, at, self._page_size)
+            items, following, _ = await self._ask(stage, at, self._page_size, only)
             total = at + len(items)
         return Offsets(total=total)
 
@@ -101,14 +156,12 @@ class TestRail:
             return Keys(weights=((WHOLE, len(items)),))
         raise self._unpageable(STAGES[stage])
 
-    async def _holds(self, stage: str, page: int) -> bool:
-        return bool((await self._ask(stage, page * self._page_size, 1)).items)
-
-    async def _ask(self, stage: str, offset: int, limit: int) -> Answer:
+    async def _ask(self, stage: str, offset: int, limit: int, only: str = "") -> Answer:
+        """`only`: what the source is to choose by, as a part of the query."""
         key = STAGES[stage]
         suite = f"&suite_id={self._parameters.suite_id}" if self._parameters.suite_id else ""
-        query = f"get_{key}/{self._parameters.project_id}{suite}&limit={limit}&offset={offset}"
-        answer = await self._http.get(f"/index.php?/api/v2/{query}")
+        query = f"get_{key}/{self._parameters.project_id}{suite}{only}&limit={limit}&offset={offset}"
+        answer = await self._http.get(f"{API}{query}")
         if isinstance(answer, list):
             return Answer(answer, offset + len(answer) if answer else None, False)
         if not isinstance(answer, dict) or not isinstance(answer.get(key), list):
@@ -151,6 +204,53 @@ class TestRail:
                 link=self._http.quoted(repr(link)),
             )
         return int(found[1])
+
+
+# ---- lists that move -----------------------------------------------------------------------------------
+
+
+def _position(span: dict[str, Any], cursor: Json) -> tuple[int, int | None]:
+    """The offset to go on from, and the id before which everything was read."""
+    if cursor is None:
+        first = span.get("first")
+        return span["start"], None if first is None else first - 1
+    return (cursor[0], cursor[1]) if isinstance(cursor, list) else (int(cursor), None)
+
+
+def _onward(span: dict[str, Any], following: int | None, read: list[Any], last: int | None) -> Json:
+    if "end" not in span:
+        return following
+    number = _number(read[-1]) if read else last
+    return [following, number]
+
+
+def _after(items: list[Any], last: int) -> tuple[list[Any] | None, bool]:
+    """What follows the record `last`, and whether nothing can be missing before it; None: that is further in front."""
+    numbers = [_number(item) for item in items]
+    if last in numbers:
+        return items[numbers.index(last) + 1 :], True
+    if None in numbers or not _ascending(numbers):
+        return items[1:], False
+    if not numbers or numbers[0] > last + 1:
+        return None, True
+    return [item for item, number in zip(items, numbers, strict=True) if number > last], True
+
+
+def _before(items: list[Any], end: int | None) -> tuple[list[Any], bool]:
+    """The items in front of the record `end`, and whether it was reached."""
+    if end is None:
+        return items, False
+    inside = [item for item in items if (number := _number(item)) is None or number < end]
+    return inside, len(inside) < len(items)
+
+
+def _number(item: Any) -> int | None:
+    value = item.get("id") if isinstance(item, dict) else None
+    return value if type(value) is int else None
+
+
+def _ascending(numbers: Sequence[Any]) -> bool:
+    return all(one < other for one, other in pairwise(numbers))
 
 
 # ---- mapping -------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from starlette.routing import Route
 
 from collectors.errors import Misconfigured
 from collectors.models import Kind
-from collectors.testing.sample_calls import LISTED, SINGLE, Call, link, parsed, password, window
+from collectors.testing.sample_calls import LISTED, SINGLE, Call, link, parsed, password, updated, window
 from collectors.testing.sample_tree import Impossible, Tree, Unknown, Verb
 
 MINUTE = 60.0
@@ -166,8 +166,10 @@ class Sample:
         limit, offset = window(call)
         limit = min(limit, self.settings.page_size)
         listing = self.tree.listing(kind)
-        bodies = listing.page(offset, limit)
-        more = offset + limit < len(listing)
+        within = updated(call)
+        ids = listing.ids if within is None else listing.updated(*within)
+        bodies = listing.page(offset, limit, ids)
+        more = offset + limit < len(ids)
         envelope = {
             "offset": offset,
             "limit": limit,

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from collectors.models import Kind
 
 PROJECT = SUITE = "1"
+UPDATED = ("updated_after", "updated_before")
 LISTED: dict[str, Kind] = {"get_sections": "directory", "get_cases": "case"}
 SINGLE: dict[str, Kind] = {"get_section": "directory", "get_case": "case"}
 
@@ -47,7 +48,7 @@ def window(call: Call) -> tuple[int, int]:
     parameters = call.parameters
     if call.target != PROJECT:
         raise HTTPException(400, "Field :project_id is not a valid or accessible project.")
-    for name in parameters.keys() - {"suite_id", "limit", "offset"}:
+    for name in parameters.keys() - {"suite_id", "limit", "offset", *UPDATED}:
         raise HTTPException(400, f"Field :{name} is not supported by the sample source.")
     if parameters.get("suite_id", SUITE) != SUITE:
         raise HTTPException(400, "Field :suite_id is not a valid test suite.")
@@ -57,6 +58,16 @@ def window(call: Call) -> tuple[int, int]:
     if not re.fullmatch("[0-9]{1,9}", offset):
         raise HTTPException(400, "Field :offset is not a number of 0 or more.")
     return int(limit), int(offset)
+
+
+def updated(call: Call) -> tuple[int, int] | None:
+    """After and before which moment, both left out, cases have to be updated; None: whenever it was."""
+    given = {name: call.parameters.get(name) for name in UPDATED}
+    if call.method != "get_cases" or set(given.values()) == {None}:
+        return None
+    if not all(value is None or re.fullmatch(r"-?[0-9]{1,12}", value) for value in given.values()):
+        raise HTTPException(400, "Field :updated_after or :updated_before is not a timestamp.")
+    return int(given["updated_after"] or -1), int(given["updated_before"] or 10**12)
 
 
 def password(header: str) -> bytes:

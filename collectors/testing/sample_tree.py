@@ -3,7 +3,7 @@
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
@@ -50,7 +50,8 @@ class Listing:
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
         self.parents: dict[int, int | None] = {}
-        self._ids: list[int] = []
+        self.ids: list[int] = []
+        self._updated: dict[int, int] = {}
         self._bodies: dict[int, bytes] = {}
         self._last_id = 0
 
@@ -62,14 +63,15 @@ class Listing:
         """A record that is new has the highest id so far."""
         id = item["id"]
         if id not in self._bodies:
-            self._ids.append(id)
+            self.ids.append(id)
             self._last_id = id
         # A copy, because what orjson returns holds on to its working buffer: 8 KB for a case of one.
         self._bodies[id] = bytes(memoryview(orjson.dumps(item)))
         self.parents[id] = item[PARENT[self.kind]]
+        self._updated[id] = item.get("updated_on", 0)
 
     def drop(self, id: int) -> None:
-        del self._bodies[id], self.parents[id], self._ids[bisect_left(self._ids, id)]
+        del self._bodies[id], self.parents[id], self._updated[id], self.ids[bisect_left(self.ids, id)]
 
     def body(self, id: int) -> bytes:
         if id not in self._bodies:
@@ -79,15 +81,19 @@ class Listing:
     def get(self, id: int) -> Item:
         return orjson.loads(self.body(id))
 
-    def page(self, offset: int, limit: int) -> list[bytes]:
-        return [self._bodies[id] for id in self._ids[offset : offset + limit]]
+    def updated(self, after: int, before: int) -> list[int]:
+        """The ids of what was updated between two moments, both left out."""
+        return [id for id in self.ids if after < self._updated[id] < before]
+
+    def page(self, offset: int, limit: int, ids: Sequence[int]) -> list[bytes]:
+        return [self._bodies[id] for id in ids[offset : offset + limit]]
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self.ids)
 
     def live(self) -> Iterator[Record]:
         """What a collector makes of the records that are neither damaged nor marked as deleted."""
-        for body in self.page(0, len(self)):
+        for body in self._bodies.values():
             with suppress(Rejected):
                 # The mapping needs nothing of a collector that is connected to a server.
                 record = TestRail.map(None, STAGE[self.kind], orjson.loads(body))
@@ -98,7 +104,10 @@ class Listing:
 class Tree:
     """Directories and cases, and the four ways they change."""
 
-    def __init__(self, cases: int, directories: int, seed: int, damaged: int = 0) -> None:
+    def __init__(
+        self, cases: int, directories: int, seed: int, damaged: int = 0, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._clock = clock
         self.directories, self.cases = Listing("directory"), Listing("case")
         self._seed, self._changes = seed, 0
         self._flagged: set[int] = set()
@@ -123,7 +132,7 @@ class Tree:
 
     def add(self, kind: Kind, parent_id: int | None, name: Name, content: Content | None = None) -> int:
         depth = self._depth_below(kind, parent_id)
-        id, now = self.listing(kind).new_id(), int(time.time())
+        id, now = self.listing(kind).new_id(), int(self._clock())
         item = section_item(id, parent_id, depth, name) if kind == "directory" else case_item(id, parent_id, now, name)
         self.listing(kind).put(item | _content(kind, content))
         return id
@@ -135,7 +144,7 @@ class Tree:
         if name is not None or content is None:
             changes[NAME[kind]] = name or _revised(item[NAME[kind]])
         if kind == "case":
-            changes["updated_on"] = max(int(time.time()), item["updated_on"] + 1)
+            changes["updated_on"] = max(int(self._clock()), item["updated_on"] + 1)
         self.listing(kind).put(item | changes)
         return id
 

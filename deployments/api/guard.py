@@ -28,6 +28,9 @@ NEEDED: dict[str, Role | None] = {
     "quarantine": Role.VIEWER,
     "import_": Role.OPERATOR,
     "start_run": Role.OPERATOR,
+    "watermark": Role.VIEWER,
+    "set_watermark": Role.OPERATOR,
+    "bump_epoch": Role.ADMIN,
 }
 LARGEST_BODY = 64 * 1024  # bytes; an import looks after itself
 LONGEST_KEY = 100  # characters

@@ -1,7 +1,7 @@
 """Collections and their runs: started, and watched."""
 
 import hashlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import orjson
@@ -13,9 +13,9 @@ from blocks.sql.catalog import new_run_id
 from blocks.sql.requests import Accepted, Once
 from blocks.stores import Storage
 from collectors.language import spoken
-from collectors.models import LONGEST_NAME, Collection
+from collectors.models import EVERYTHING, LONGEST_NAME, Collection, Mode, Scope
 from collectors.outbound import BaseUrl
-from collectors.registry import load
+from collectors.registry import load, of_mode
 from collectors.states import RunState
 from deployments.api import shapes
 from deployments.api.answers import Cursor, Limit, answer, listed, position_of
@@ -36,13 +36,14 @@ class Start(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"mode": "full"}]})
 
-    mode: Literal["full"] = Field("full", description="what to read: everything")
+    mode: Mode = Field("full", description="what to read: everything, what changed since the watermark, or the scope")
+    scope: Scope = Field(EVERYTHING, description="what a run of mode range is about; for that alone")
     base_url: BaseUrl | None = Field(
         None, max_length=2_000, description="the source's address for this run; one that COLLECT_ALLOWED_SOURCES names"
     )
 
 
-EVERYTHING = Start()
+AS_IT_IS = Start()
 
 
 @router.get("/collections", responses=shapes.listing(shapes.CollectionShape))
@@ -62,7 +63,7 @@ def collections(request: Request, limit: Limit = 100, cursor: Cursor = None) -> 
 def start_run(
     request: Request,
     name: Annotated[str, Path(max_length=LONGEST_NAME)],
-    body: Annotated[Start, Body()] = EVERYTHING,
+    body: Annotated[Start, Body()] = AS_IT_IS,
     idempotency_key: Key = None,
 ) -> Response:
     """Ask for a run of a collection. It is kept until somebody carries it out, whatever happens meanwhile.
@@ -90,7 +91,7 @@ def _of_this_run(registered: Collection, body: Start, allowed: tuple[str, ...]) 
                 address=f"{body.base_url:.100}",
             )
         source = source | {"base_url": body.base_url}
-    return registered.model_copy(update={"mode": body.mode, "source": source})
+    return of_mode(registered.model_copy(update={"source": source}), body.mode, body.scope)
 
 
 def _origin(address: str) -> tuple[str, str | None, int | None]:

@@ -141,6 +141,19 @@ class CollectionShape(BaseModel):
     source: str | None = None
 
 
+class Mark(BaseModel):
+    model_config = _example(
+        collection="demo", watermark="2026-01-01T00:00:00+00:00", epoch=0, moved_by="7f3a90c1",
+        moved_at="2026-01-01T00:00:09+00:00",
+    )  # fmt: skip
+
+    collection: str
+    watermark: str | None
+    epoch: int
+    moved_by: str | None
+    moved_at: str | None
+
+
 class Run(BaseModel):
     model_config = _example(
         run_id="7f3a90c1", collection="imports", state="COMPLETED", mode="full", created_at="2026-01-01T00:00:00+00:00",
@@ -168,8 +181,8 @@ class Status(BaseModel):
     model_config = _example(
         run_id="7f3a90c1", collection="imports", state="RUNNING", mode="full", reason=None,
         progress={"total": 20800, "current": 5000, "success": 4000, "failure": 0, "phase": "cases"},
-        shards={"COMPLETED": 1, "RUNNING": 2}, errors=[], seconds=1.5, created_at="2026-01-01T00:00:00+00:00",
-        ended_at=None, flow_run_id=None,
+        shards={"COMPLETED": 1, "RUNNING": 2}, notices=[], errors=[], seconds=1.5,
+        created_at="2026-01-01T00:00:00+00:00", ended_at=None, flow_run_id=None,
     )  # fmt: skip
 
     run_id: str
@@ -179,6 +192,7 @@ class Status(BaseModel):
     reason: str | None = None
     progress: Progress
     shards: dict[str, int] = Field(description="how many are in each state")
+    notices: list[str] = Field(description="what is to be known of how it ended, and is no failure")
     errors: list[str]
     seconds: float
     created_at: str

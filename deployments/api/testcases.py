@@ -76,7 +76,8 @@ def _importing(storage: Storage, tenant: str, name: str) -> Collection:
     known = looked_for(name, storage.catalog, tenant)
     if known and known.collector != IMPORT:
         raise mixed(known, IMPORT)
-    return known or Collection(name=name, collector=IMPORT, source={}, tenant=tenant, strategy=IN_ORDER)
+    ours = Collection(name=name, collector=IMPORT, source={}, mode="range", tenant=tenant, strategy=IN_ORDER)
+    return known.model_copy(update={"mode": ours.mode}) if known else ours
 
 
 @router.get("/tree", responses=shapes.listing(shapes.Node, 409))

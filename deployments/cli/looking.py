@@ -77,6 +77,8 @@ def _status_of_one(found: dict[str, Any], done: Report, json: bool) -> int:
     }
     for name, text in lines.items():
         show_field(name, text, "")
+    for notice in found["notices"]:
+        show_field("note", notice, "")
     for error in found["errors"]:
         show_field("error", error, "")
     say("shard by shard: collect shards {run}", run=found["run_id"])

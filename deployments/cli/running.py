@@ -45,7 +45,11 @@ def run(
     collection: str,
     /,
     *,
-    mode: Literal["full"] | None = None,
+    mode: Literal["full", "incremental", "range"] | None = None,
+    under: str | None = None,
+    ids: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
     tenant: str = "default",
     json: bool = False,
@@ -55,6 +59,8 @@ def run(
     Examples
         $ collect run demo
         $ collect run tests.yaml --set strategy.concurrency=2
+        $ collect run demo --mode incremental
+        $ collect run demo --under PATH --since 2026-01-01T00:00:00Z
         $ collect run demo --json
 
     Parameters
@@ -62,7 +68,16 @@ def run(
     collection
         path of a collection file, or a name from collect list
     mode
-        what to read, instead of what the definition says: full reads everything
+        what to read, instead of what the definition says: full reads everything, incremental what changed since
+        the last run, range the part that is named
+    under
+        a range: path of a directory, as collect tree shows it; what is below it
+    ids
+        a range: numbers of cases, as 100..200, 100.. or ..200
+    since
+        a range: changed at or after this time, with its zone, as 2026-01-01T00:00:00+08:00
+    until
+        a range: changed at or before this time, with its zone
     set_
         override a key of the definition for this run, such as strategy.concurrency=2
     tenant
@@ -73,8 +88,8 @@ def run(
     settings = Settings.load()
     with open_storage(settings, LONGEST_OUTAGE) as storage:
         catalog = storage.catalog
-        overrides = [*([f"mode={mode}"] if mode else []), *set_]
-        definition, of_file = resolve(collection, overrides, catalog, tenant)
+        given = _given(mode, {"under": under, "ids": ids, "since": since, "until": until})
+        definition, of_file = resolve(collection, set_, catalog, tenant, given)
         api = _server(settings)
         begun = catalog.begin(definition, this_process(), of_file)
         if begun.superseded:
@@ -85,6 +100,12 @@ def run(
             with suppress(Fenced):
                 catalog.end(begun, RunState.FAILED, str(named(error)))
             raise
+
+
+def _given(mode: str | None, scope: dict[str, str | None]) -> dict[str, Any]:
+    """What is named on the command line takes the place of mode and scope; a part alone means a range."""
+    named = {key: value for key, value in scope.items() if value is not None}
+    return {"mode": mode or "range", "scope": named} if mode or named else {}
 
 
 def resume(run_id: str, /, *, json: bool = False) -> int:
@@ -235,15 +256,21 @@ def _summarise(done: Report) -> None:
         show(spoken("  delay     {delays}   from a page to all stores", delays=in_words(done.delays)))
     if done.superseded:
         show(spoken("  note      {count:,} records gave way to a newer one of the same id", count=done.superseded))
+    _show_troubles(done)
+    show(spoken("  next      {commands}", commands="      ".join(_next(done))))
+    sys.stdout.flush()
+
+
+def _show_troubles(done: Report) -> None:
     for shard in done.shards:
         if shard.error:
             show(spoken("  shard     {shard}: {why}", shard=f"{shard.shard_id} {shard.label}", why=shard.error))
     for reason, count in done.reasons.items():
         show(spoken("  refused   {count:,} {reason}", count=count, reason=reason))
+    for notice in set(done.notices) - {done.error}:
+        show(spoken("  note      {notice}", notice=notice))
     if done.error and done.error not in [shard.error for shard in done.shards]:
         show(spoken("  error     {why}", why=done.error))
-    show(spoken("  next      {commands}", commands="      ".join(_next(done))))
-    sys.stdout.flush()
 
 
 def _ended(done: Report) -> str:

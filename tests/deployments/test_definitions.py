@@ -214,7 +214,6 @@ def test_a_missing_key_is_named(file, catalog, key):
         ("strategy.retry", 3),
         ("strategy.retry.attempts", 0),
         ("strategy.retry.initial", -1),
-        ("mode", "incremental"),
         ("mode", "sometimes"),
         ("tenant", "a b"),
     ],
@@ -227,7 +226,7 @@ def test_a_wrong_value_is_named_by_its_key(file, catalog, key, value):
 
 
 def test_a_mode_that_is_not_supported_says_which_are(file, catalog):
-    assert "'full'" in refused(file(mode="incremental"), catalog)
+    assert "'full'" in refused(file(mode="sometimes"), catalog)
 
 
 @pytest.mark.parametrize("value", [12345, True, ["a"], {"a": SECRET}])
@@ -485,7 +484,7 @@ def test_a_setting_without_a_key_and_a_value_is_answered_with_an_example(file, c
         ("strategy=", "strategy: "),
         ("source.base_url=nowhere", "source.base_url: "),
         ("collector=zzz", "there is no collector 'zzz'"),
-        ("mode=incremental", "mode: "),
+        ("mode=sometimes", "mode: "),
         ("name=a b", "name: "),
         ("name.first=a", "name"),
         ("strategy.concurrency.x=1", "concurrency"),

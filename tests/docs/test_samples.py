@@ -82,7 +82,7 @@ def is_tried(line: str) -> bool:
 
 TRIED = [line for line in samples() if is_tried(line)]
 pytestmark = pytest.mark.timeout(600)  # the commands are all run before the first is judged
-CHANGING = ("collect run ", "collect resume ", "collect doctor --fix")
+CHANGING = ("collect run ", "collect watermark ", "collect epoch ", "collect resume ", "collect doctor --fix")
 
 
 # ---- commands --------------------------------------------------------------------------------------------
@@ -132,7 +132,8 @@ def done(tmp_path_factory, new_collect, prefect_server):
         ended = {"collect run tests.yaml": collect("run", "tests.yaml", exit_code=3)}
         run_id = collect.json("status", "--collection", "tests")[0]["run_id"]
         last = max(int(id) for kind, id in collect.export("demo") if kind == "case")
-        places = {"RUN": run_id, "ID": str(last), "FILE": "tests.yaml", "NAME": "tests", "QUERY": "支付"}
+        path = collect.json("tree", "demo")[0]["path"]
+        places = {"RUN": run_id, "ID": str(last), "PATH": path, "FILE": "tests.yaml", "NAME": "tests", "QUERY": "支付"}
         prepared = Prepared(collect, folder, places)
         left = [line for line in TRIED if line not in ended]
         ended |= {line: prepared.run(line) for line in left if line.startswith(CHANGING)}

@@ -46,7 +46,9 @@ Table(
     Column("started_at", BigInteger),
     Column("ended_at", BigInteger),
     Column("error", Text),
+    Column("awaited", Boolean),
     Index("run_of_collection", "tenant", "collection", "created_at"),
+    Index("run_awaited", "awaited", "state"),
 )
 
 Table(
@@ -113,6 +115,41 @@ Table(
     tables,
     Column("name", String(64), primary_key=True),
     Column("value", BigInteger, nullable=False),
+)
+
+# What was asked for once under a key of the caller's is not done again when it is asked for again.
+Table(
+    "request",
+    tables,
+    Column("tenant", String(64), primary_key=True),
+    Column("idempotency_key", String(255), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("run_id", String(32), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+Table(
+    "spool",
+    tables,
+    Column("run_id", String(32), primary_key=True),
+    Column("stage", String(64), primary_key=True),
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("size", Integer, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+Table(
+    "api_key",
+    tables,
+    Column("key_id", String(16), primary_key=True),
+    Column("secret_hash", String(64), nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
 )
 
 

@@ -130,13 +130,13 @@ def test_a_new_run_is_created_and_led_by_its_process(catalog, definition):
     claim = catalog.begin(definition(), this_process())
     row = catalog.run(claim.run_id)
     assert (row["state"], row["desired"], row["owner"], row["fence"]) == ("CREATED", "run", this_process(), 1)
-    assert (row["planned"], row["sweep"], claim.superseded) == (False, 0, None)
+    assert (row["planned"], row["sweep"], claim.superseded) == (False, 1, None)
 
 
-def test_a_run_notes_the_observation_it_began_after(catalog, database, definition):
-    for _ in range(3):
-        Shards(database).observe()
-    assert catalog.run(catalog.begin(definition(), this_process()).run_id)["sweep"] == 3
+def test_a_run_begins_after_what_was_observed_and_before_what_will_be(catalog, database, definition):
+    before = [Shards(database).observe() for _ in range(3)]
+    sweep = catalog.run(catalog.begin(definition(), this_process()).run_id)["sweep"]
+    assert max(before) < sweep < Shards(database).observe()
 
 
 @pytest.mark.parametrize("state", [RunState.CREATED, RunState.RUNNING, RunState.PAUSED])

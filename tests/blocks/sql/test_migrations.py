@@ -238,7 +238,7 @@ def test_the_code_of_the_revision_before_writes_changes_and_reads_every_table(da
     for number in (1, 2):
         row = tuple(values_of(table, number))
         with database.write() as connection:
-            if name == "quarantine":  # its rows are never changed
+            if any(isinstance(column.type, LargeBinary) for column in table.columns):  # its rows are never changed
                 connection.execute(table.delete())
                 connection.execute(table.insert().values(row))
             else:

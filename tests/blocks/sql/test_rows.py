@@ -54,6 +54,7 @@ def test_every_column_of_a_row_has_its_own_value(rows, new_batch, new_directory,
         "tenant": "default", "collection": "cases", "id": "i", "parent_id": "p", "name": "n", "path": "/above/n",
         "version": version(5, 9), "content_hash": record.content_hash, "seen": 9, "deleted": True,
         "first_batch": "r1/s01/7.0/7", "last_batch": "r1/s01/9.0/9",
+        "tombstone": None, "missing": None,
     }  # fmt: skip
 
 

@@ -154,3 +154,40 @@ def test_known_collections_are_listed_by_name(known):
         if (cursor := page["next"]) is None:
             break
     assert found == ["cases", "demo"]
+
+
+# ---- watermarks --------------------------------------------------------------------------------------------
+
+
+def test_a_watermark_is_read_set_and_taken_away(known):
+    at = "/api/collections/cases/watermark"
+    assert known.as_("viewer").get(at).json()["watermark"] is None
+    put = known.as_("operator").put(at, json={"watermark": "1970-01-01T00:00:00Z"})
+    assert (put.status_code, put.json()["moved_by"]) == (200, None)
+    assert put.json()["watermark"].startswith("1970-01-01")
+    assert known.as_("operator").put(at, json={"watermark": None}).json()["watermark"] is None
+    for wrong, code in (("2026-01-01T00:00:00", "COL-0273"), ("2999-01-01T00:00:00Z", "COL-0274")):
+        assert known.as_("operator").put(at, json={"watermark": wrong}).json()["code"] == code
+    assert known.as_("viewer").get("/api/collections/nothing/watermark").status_code == 404
+
+
+def test_an_epoch_is_for_admins(known):
+    at = "/api/collections/cases/epoch"
+    assert known.as_("operator").post(at).status_code == 403
+    assert [known.as_("admin").post(at).json()["epoch"] for _ in range(2)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"mode": "incremental"}, 202),
+        ({"mode": "range", "scope": {"ids": "1..2"}}, 202),
+        ({"mode": "range"}, 422),
+        ({"mode": "full", "scope": {"ids": "1..2"}}, 422),
+        ({"mode": "range", "scope": {"since": "2026-01-01T00:00:00"}}, 422),
+        ({"mode": "range", "scope": {"ids": "2..1"}}, 422),
+    ],
+)
+def test_a_run_of_a_mode_is_asked_for(known, body, status):
+    answer = known.as_("operator").post("/api/collections/cases/runs", json=body)
+    assert answer.status_code == status, answer.text

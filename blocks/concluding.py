@@ -1,0 +1,68 @@
+"""What a run may conclude that has read and loaded all it was about: what is gone, and when it is complete up to."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from anyio import to_thread
+
+from blocks.workspace import Workspace
+from collectors.closing import Closing, Outcome, left_uncertain, outcome, refuse_moved, regressed, repair_paths
+from collectors.errors import Refused
+from collectors.models import IMPORT
+from collectors.states import RunState, ShardState
+from collectors.sweeping import Sweep, Swept, swept
+
+
+async def concluded(here: Workspace, loaded: bool) -> Outcome:
+    """How the run ends, of which everything that was read is `loaded` or not. May be repeated.
+
+    Paths, tombstones and the watermark are left for later when it is only paused.
+    """
+    catalog, collection = here.storage.catalog, here.collection
+    shards = await to_thread.run_sync(catalog.shards, here.run_id)
+    end = outcome(
+        here.run_id,
+        [(ShardState(shard["state"]), shard["error"]) for shard in shards],
+        read=sum(shard["fetched"] for shard in shards),
+        quarantined=sum(shard["quarantined"] for shard in shards),
+        strategy=collection.strategy,
+        loaded=loaded,
+    )
+    if end.state is RunState.PAUSED:
+        return end
+    stores = here.storage.rows, here.storage.documents, here.storage.cache
+    await to_thread.run_sync(repair_paths, *stores, collection.tenant, collection.name)
+    closing = await _closing(here, shards, end)
+    await to_thread.run_sync(catalog.note_closing, here.run_id, closing)
+    return closing.ended(end)
+
+
+async def _closing(here: Workspace, shards: Sequence[dict[str, Any]], end: Outcome) -> Closing:
+    row = await to_thread.run_sync(here.storage.catalog.run, here.run_id)
+    notices = regressed(here.collection, await to_thread.run_sync(here.storage.catalog.applied, here.run_id))
+    if end.state is RunState.FAILED or any(shard["state"] != ShardState.COMPLETED for shard in shards):
+        return Closing(notices=notices)
+    try:
+        refuse_moved(shard["label"] for shard in shards if shard["moved"])
+        await _move_watermark(here, row)
+        gone = await _swept(here, row)
+        said = (*notices, *left_uncertain(gone.missing))
+        return Closing(deleted=gone.deleted, missing=gone.missing, notices=said)
+    except Refused as why:
+        return Closing(notices=(*notices, str(why)), refused=str(why))
+
+
+async def _move_watermark(here: Workspace, row: dict[str, Any]) -> None:
+    collection = here.collection
+    if collection.mode != "range" and row["source_time"] is not None:
+        advance = here.storage.watermarks.advance
+        await to_thread.run_sync(advance, collection.tenant, collection.name, row["source_time"], here.run_id)
+
+
+async def _swept(here: Workspace, row: dict[str, Any]) -> Swept:
+    collection, storage = here.collection, here.storage
+    if collection.mode != "full" or collection.collector == IMPORT:
+        return Swept(0, 0)
+    sweep = Sweep(collection.tenant, collection.name, here.run_id, row["sweep"], row["epoch"] or 0)
+    guard = collection.strategy.shrink_guard
+    return await swept(sweep, storage.sweeps, storage.documents, storage.cache, here.collector, guard)

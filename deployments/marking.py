@@ -1,0 +1,53 @@
+"""Watermarks as people write and read them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from blocks.reports import moment
+from blocks.sql.watermarks import Mark
+from blocks.stores import Storage
+from collectors.errors import Misconfigured
+from deployments.definitions import known
+
+
+def mark_of(name: str, mark: Mark) -> dict[str, Any]:
+    """The shape of `collect watermark show --json`, and of the service."""
+    return {
+        "collection": name,
+        "watermark": moment(mark.value),
+        "epoch": mark.epoch,
+        "moved_by": mark.moved_by,
+        "moved_at": moment(mark.moved_at),
+    }
+
+
+def set_to(storage: Storage, tenant: str, name: str, time: str) -> None:
+    """Raises Misconfigured for a time without a zone, or in the future; Refused while a run is under way."""
+    known(name, storage.catalog, tenant)
+    storage.watermarks.set(tenant, name, int(_time(time).timestamp() * 1_000_000))
+
+
+def _time(text: str) -> datetime:
+    try:
+        found = datetime.fromtimestamp(float(text), UTC) if _is_number(text) else datetime.fromisoformat(text)
+    except (ValueError, OverflowError, OSError):
+        found = None
+    if found is None or found.tzinfo is None:
+        raise Misconfigured(
+            "{text} is no time with a zone",
+            "Write it as 2026-01-01T00:00:00+08:00.",
+            code="COL-0273",
+            text=f"{text:.60}",
+        )
+    if found > datetime.now(UTC):
+        raise Misconfigured(
+            "the watermark {text} lies in the future: whatever changes until then would be missed",
+            "Set one that has passed, or take it away: collect watermark reset NAME",
+            code="COL-0274",
+            text=f"{text:.60}",
+        )
+    return found
+
+
+def _is_number(text: str) -> bool:
+    return text.removeprefix("-").replace(".", "", 1).isdecimal()

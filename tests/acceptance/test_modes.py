@@ -1,0 +1,78 @@
+"""The modes of a run at the installed command: what is read, where the next one begins, and what is gone."""
+
+import pytest
+
+
+@pytest.fixture
+def collected(collect, source):
+    source.collection("cases", extra="strategy: {overlap: 0, shard_size: 100}\n")
+    collect("run", str(source.folder / "cases.yaml"))
+    return collect
+
+
+def stored(collect):
+    return {key: (each["path"], each["content_hash"]) for key, each in collect.export("cases").items()}
+
+
+def records(collect, *arguments, exit_code=0):
+    return collect.json("run", "cases", *arguments, exit_code=exit_code)["records"]
+
+
+def test_an_incremental_run_finds_what_changed_and_a_full_one_what_is_gone(collected, source):
+    cases = [id for kind, id in stored(collected) if kind == "case"]
+    for id in cases[:3]:
+        source.change("update", kind="case", id=int(id))
+    for id in cases[-4:]:
+        source.change("delete", kind="case", id=int(id))
+    source.change("add", count=2)
+    found = records(collected, "--mode", "incremental")
+    assert (found["new"], found["changed"], found["deleted"]) == (2, 3, 0)
+    assert stored(collected).items() >= source.expected().items()
+    assert records(collected)["deleted"] == 4
+    assert stored(collected) == source.expected()
+
+
+def test_a_directory_that_vanished_and_one_that_moved(collected, source):
+    directories = [each for each in collected.export("cases").values() if each["kind"] == "directory"]
+    gone, moved = (each["id"] for each in sorted(directories, key=lambda each: -each["path"].count("/"))[:2])
+    source.change("move", kind="directory", id=int(moved), parent_id=None)
+    source.change("delete", kind="directory", id=int(gone))
+    run = collected.json("run", "cases")
+    assert run["state"] == "COMPLETED"
+    assert stored(collected) == source.expected()
+
+
+def test_more_missing_than_the_guard_allows_deletes_nothing_and_says_so(collected, source):
+    before = stored(collected)
+    source.change("delete", count=len([key for key in before if key[0] == "case"]) // 2)
+    run = collected.json("run", "cases", exit_code=3)
+    assert run["state"] == "PARTIALLY_COMPLETED"
+    assert "COL-0417" in run["error"]
+    assert stored(collected) == before
+    status = collected.json("status", run["run_id"])
+    assert status["notices"] == [run["error"]]
+
+
+def test_a_range_reads_its_part_and_moves_no_watermark(collected, source):
+    mark = collected.json("watermark", "show", "cases")
+    ids = sorted(int(id) for kind, id in stored(collected) if kind == "case")
+    source.change("update", kind="case", id=ids[0])
+    source.change("update", kind="case", id=ids[-1])
+    assert records(collected, "--ids", f"{ids[-1]}..")["changed"] == 1
+    assert stored(collected)["case", str(ids[0])] != source.expected()["case", str(ids[0])]
+    assert collected.json("watermark", "show", "cases") == mark
+    top = collected.json("tree", "cases")[0]
+    assert records(collected, "--under", top["path"])["fetched"] > top["cases"]
+    assert "COL-0271" in collected("run", "cases", "--under", f"{top['path']}/x", exit_code=1).stdout
+
+
+def test_a_watermark_is_shown_set_back_and_taken_away(collected):
+    assert collected.json("watermark", "show", "cases")["watermark"]
+    assert "2020-01-01" in collected("watermark", "set", "cases", "2020-01-01T00:00:00Z").stderr
+    assert records(collected, "--mode", "incremental")["fetched"] == len(stored(collected))
+    collected("watermark", "reset", "cases")
+    run = collected.json("run", "cases", "--mode", "incremental")
+    assert "COL-0420" in run["notices"][0]
+    for time, code in (("2020-01-01T00:00:00", "COL-0273"), ("soon", "COL-0273"), ("2999-01-01T00:00:00Z", "COL-0274")):
+        assert code in collected("watermark", "set", "cases", time, exit_code=2).stderr
+    assert "COL-0204" in collected("watermark", "show", "nothing", exit_code=2).stderr
