@@ -10,7 +10,7 @@ from anyio import to_thread
 from collectors.caching import keys_of
 from collectors.errors import Misconfigured, Refused
 from collectors.interfaces import Cache, Collector, Confirming, Documents
-from collectors.models import KINDS
+from collectors.models import KINDS, Document
 
 MOST_ASKED = 1_000  # records of a kind that are confirmed one by one in one sweep; the others wait for the next one
 ASKED_AT_ONCE = 50
@@ -58,8 +58,8 @@ class Graves(Protocol):
     def buried_by(self, sweep: Sweep) -> int:
         """How many tombstones of this sweep there are."""
 
-    def half_buried(self, sweep: Sweep, kind: str) -> dict[str, str]:
-        """The versions of some tombstones whose documents may be live still, by id."""
+    def half_buried(self, sweep: Sweep, kind: str) -> dict[str, Document]:
+        """Some tombstones whose documents may be live still, by id: as documents without content."""
 
     def buried(self, sweep: Sweep, kind: str, ids: Sequence[str]) -> None:
         """Their documents are marked, too."""
@@ -158,14 +158,15 @@ async def _asked(some: Iterable[Unseen], collector: Collector) -> dict[tuple[str
 
 def _mark_documents(sweep: Sweep, kind: str, graves: Graves, documents: Documents, cache: Cache) -> None:
     """Rows come first, so that whatever stops it is found again by the rows."""
-    while versions := graves.half_buried(sweep, kind):
-        found = documents.read(sweep.tenant, sweep.collection, kind, list(versions))
-        marked = [
-            replace(each, version=versions[id], deleted=True, new=False)
-            for id, each in found.items()
-            if each.version < versions[id]
-        ]
-        if marked:
-            documents.write(marked)
-        cache.drop(sweep.tenant, keys_of(sweep.tenant, sweep.collection, ((kind, id) for id in versions)))
-        graves.buried(sweep, kind, list(versions))
+    while tombstones := graves.half_buried(sweep, kind):
+        found = documents.read(sweep.tenant, sweep.collection, kind, list(tombstones))
+        documents.write([_marked(each, found.get(id)) for id, each in tombstones.items()])
+        cache.drop(sweep.tenant, keys_of(sweep.tenant, sweep.collection, ((kind, id) for id in tombstones)))
+        graves.buried(sweep, kind, list(tombstones))
+
+
+def _marked(tombstone: Document, found: Document | None) -> Document:
+    """It keeps what it held, where it holds what its row says."""
+    if found is None or found.content_hash != tombstone.content_hash:
+        return tombstone
+    return replace(tombstone, content=found.content, metadata=found.metadata)

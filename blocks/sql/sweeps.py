@@ -10,7 +10,7 @@ from blocks.sql.database import Database, repeatable
 from blocks.sql.ledger import IS_OPEN
 from blocks.sql.tables import RECORDS, batch, quarantine, run
 from collectors.errors import Refused
-from collectors.models import SOURCE_PART
+from collectors.models import SOURCE_PART, Document
 from collectors.states import OPEN_RUNS
 from collectors.sweeping import CHUNK, Sweep, Unseen
 
@@ -88,11 +88,12 @@ class Sweeps:
         )
 
     @repeatable
-    def half_buried(self, sweep: Sweep, kind: str) -> dict[str, str]:
+    def half_buried(self, sweep: Sweep, kind: str) -> dict[str, Document]:
         c = RECORDS[kind].c
-        query = select(c.id, c.version).where(_half(RECORDS[kind], sweep)).limit(CHUNK)
+        columns = (c.id, c.version, c.content_hash, c.name, c.path, c.create_time, c.update_time)
+        query = select(*columns).where(_half(RECORDS[kind], sweep)).limit(CHUNK)
         with self._database.read() as connection:
-            return dict(tuple(row) for row in connection.execute(query))
+            return {row.id: _tombstone(sweep, kind, row) for row in connection.execute(query)}
 
     @repeatable
     def buried_by(self, sweep: Sweep) -> int:
@@ -132,6 +133,22 @@ def _raised(table: Table, sweep: Sweep) -> Any:
     source = func.substr(table.c.version, EPOCH_PART + 1, SOURCE_PART - EPOCH_PART)
     epoch = greatest(func.substr(table.c.version, 1, EPOCH_PART), literal(f"{sweep.epoch:04x}"))
     return epoch.concat(source).concat(literal(f"{sweep.number:016x}"))
+
+
+def _tombstone(sweep: Sweep, kind: str, row: Any) -> Document:
+    return Document(
+        tenant=sweep.tenant,
+        collection=sweep.collection,
+        kind=kind,
+        id=row.id,
+        version=row.version,
+        deleted=True,
+        content_hash=row.content_hash,
+        name=row.name,
+        path=row.path,
+        created_at=row.create_time,
+        updated_at=row.update_time,
+    )
 
 
 def _open_elsewhere(sweep: Sweep) -> Any:

@@ -99,6 +99,12 @@ class Kiwi:
         numbers = [int(id) for id in ids]
         return Page(await self._placed_cases(lambda field: {f"{field}__in": numbers}), None)
 
+    async def exist(self, kind: str, ids: Sequence[str]) -> dict[str, bool]:
+        """Whoever may see one case may see all: what is not there is gone."""
+        page = await self.fetch_ids("directories" if kind == "directory" else "cases", ids)
+        there = {str(_number(item["row"])) for item in page.items}
+        return {id: id in there for id in ids}
+
     def map(self, stage: str, item: Any) -> Record:
         if isinstance(item["row"], Flawed):
             raise item["row"].why

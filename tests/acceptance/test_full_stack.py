@@ -72,6 +72,12 @@ def test_a_collection_is_collected_read_and_collected_again(stack, source, metad
     assert held(stack) == source.expected()
     assert "say the same" in stack("reconcile", "cases").stderr
 
+    source.change("delete", kind="case", id=int(case))
+    assert stack.json("run", "cases")["records"]["deleted"] == 1
+    assert held(stack) == source.expected()
+    assert case not in [hit["id"] for hit in stack.json("search", word, "--limit", "1000")]
+    assert "say the same" in stack("reconcile", "cases").stderr
+
 
 def test_what_differs_between_the_stores_is_found_and_written_anew(
     stack, source, metadata_url, documents_url, cache_url
@@ -100,7 +106,7 @@ def test_what_differs_between_the_stores_is_found_and_written_anew(
 
 
 def test_what_a_repair_cannot_collect_again_is_told_and_can_still_be_shown(stack, source, documents_url, cache_url):
-    stack("run", source.collection())
+    stack("run", source.collection(extra="strategy: {shrink_guard: 0}\n"))
     with pymongo.MongoClient(documents_url) as client:
         details = client.get_default_database()["test_case_detail"]
         gone, damaged = details.find({"type": "CASE"}).limit(2)
@@ -111,7 +117,7 @@ def test_what_a_repair_cannot_collect_again_is_told_and_can_still_be_shown(stack
         stack("show", damaged["id"], "--kind", "case")
         for key in client.scan_iter(f"default:cases:test:case:{damaged['id']}"):
             client.hset(key, "value", b"[]")
-    assert "1 records differ still" in stack("reconcile", "cases", "--repair", exit_code=1).stderr
+    assert "1 records differ still" in stack("reconcile", "cases", "--repair", exit_code=3).stderr
     assert [each["id"] for each in stack.json("reconcile", "cases", exit_code=1)] == [gone["id"]]
     assert "marked to be written anew" in stack("show", gone["id"], "--kind", "case").stdout
     assert damaged["name"] in stack("show", damaged["id"], "--kind", "case").stdout

@@ -32,7 +32,66 @@ MONGO, REDIS = "tests/blocks/documents/test_mongo.py", "tests/blocks/caches/test
 RABBIT, TAKEN = "tests/blocks/queues/test_rabbitmq.py", "tests/blocks/queues/test_deliveries.py"
 CONSUMING, RECOVERING = "tests/blocks/queues/test_consuming.py", "tests/collectors/test_recovering.py"
 
+MODES, SWEEPS = "tests/properties/test_modes.py", "tests/blocks/sql/test_sweeps.py"
+MARKS, SELECTING = "tests/blocks/sql/test_watermarks.py", "tests/collectors/test_selecting.py"
+
 SABOTAGES = (
+    Sabotage(
+        "a watermark of now",
+        "blocks/concluding.py",
+        'collection.name, row["source_time"], here.run_id',
+        'collection.name, 2 * row["source_time"], here.run_id',
+        MODES,
+    ),
+    Sabotage(
+        "after the watermark instead of from it",
+        "collectors/sources/testrail.py",
+        '"updated_after": (wanted.since, -1)',
+        '"updated_after": (wanted.since, 0)',
+        MODES,
+    ),
+    Sabotage(
+        "tombstones by an incomplete sweep",
+        "blocks/sql/sweeps.py",
+        "        if nameless:",
+        "        if nameless and False:",
+        SWEEPS,
+    ),
+    Sabotage(
+        "a late message wins over a tombstone",
+        "collectors/loading.py",
+        " or batch.observation <= (stored.tombstone or 0)",
+        "",
+        SWEEPS,
+    ),
+    Sabotage(
+        "one sweep is enough",
+        "collectors/sweeping.py",
+        "return each.again if still_there is None",
+        "return True if still_there is None",
+        SWEEPS,
+    ),
+    Sabotage(
+        "descendants without their present parent",
+        "collectors/sweeping.py",
+        "certain = [each for each in some if each.parent_id in dead or",
+        "certain = [each for each in some if dead or",
+        "tests/collectors/test_sweeping.py",
+    ),
+    Sabotage(
+        "pages without the one before",
+        "collectors/sources/testrail.py",
+        'overlap = int("end" in span and',
+        'overlap = int("never" in span and',
+        MODES,
+    ),
+    Sabotage(
+        "a run moves its watermark back",
+        "blocks/sql/watermarks.py",
+        "if mark.value is None or value > mark.value:",
+        "if True:",
+        MARKS,
+    ),
     Sabotage(
         "acknowledged before it is applied",
         "collectors/consuming.py",

@@ -52,6 +52,7 @@ class Moving:
 
     def __init__(self, seed: int) -> None:
         self.random, self.now = Random(seed), 1_700_000_000
+        self.ticks = self.random.choice(((0, 0, 1, 5), (0,)))  # in some all of it happens within a second
         self.sample = Sample(Settings(cases=12, directories=5, seed=seed, page_size=PAGE), lambda: 0.0)
         self.tree = self.sample.tree = Tree(12, 5, seed, clock=lambda: self.now)
         self.began: float | None = None
@@ -75,7 +76,7 @@ class Moving:
 
     def change(self) -> None:
         """A case that is moved is dated anew: incremental runs see it."""
-        self.now += self.random.choice((0, 0, 1, 5))
+        self.now += self.random.choice(self.ticks)
         random, tree = self.random, self.tree
         kind = random.choice(("case", "case", "directory"))
         ids, homes = sorted(tree.listing(kind).parents), sorted(tree.directories.parents)
