@@ -14,6 +14,7 @@ from deployments.marking import mark_of, set_to
 watermark = App(name="watermark", help="Show, set or reset up to which time of its source a collection is complete.")
 
 
+@watermark.default
 @watermark.command(name="show")
 def show_(name: str, /, *, tenant: str = "default", json: bool = False) -> int:
     """Show the watermark of a collection: where its next incremental run begins.

@@ -60,8 +60,6 @@ def run(
         $ collect run demo
         $ collect run tests.yaml --set strategy.concurrency=2
         $ collect run demo --mode incremental
-        $ collect run demo --under PATH --since 2026-01-01T00:00:00Z
-        $ collect run demo --json
 
     Parameters
     ----------

@@ -23,6 +23,7 @@ def row(id="1", seen=1, name="A", **values):
         "tenant": "t", "collection": "c", "id": id, "parent_id": f"in {name}", "name": name, "path": f"/{name}",
         "status": seen, "create_time": seen, "update_time": seen, "version": version(0, seen),
         "content_hash": f"{seen:064}", "seen": seen, "deleted": seen % 2 == 0, "first_batch": name, "last_batch": name,
+        "tombstone": None, "missing": None,
     }  # fmt: skip
     return tuple((fields | values).values())
 
