@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture
 def collected(collect, source):
-    source.collection("cases", extra="strategy: {overlap: 0, shard_size: 100}\n")
+    source.collection("cases", extra="strategy: {overlap: 0, shard_size: 300}\n")
     collect("run", str(source.folder / "cases.yaml"))
     return collect
 
