@@ -81,14 +81,6 @@ class Confirming(Protocol):
         """True: still there; False: gone for certain. Those are left out of which the source does not tell."""
 
 
-@runtime_checkable
-class Counting(Protocol):
-    """What a collector may offer beside: how many cases the source counts in its directories."""
-
-    async def counts(self) -> Mapping[str, int]:
-        """By the id of the directory, those in it alone."""
-
-
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How a run stands: what is desired, how many records it has refused, how many batches are not loaded yet."""

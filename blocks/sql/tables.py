@@ -9,7 +9,7 @@ from sqlalchemy.dialects.mysql import LONGTEXT, MEDIUMBLOB
 from blocks.documents import search_index
 
 # 2: the index of the documents for search. 3: when the page of a batch had arrived. 4: what the service needs.
-# 5: modes, sweeps, history.
+# 5: modes and sweeps.
 SCHEMA = 5
 LONG = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
 BYTES = LargeBinary().with_variant(MEDIUMBLOB(), "mysql", "mariadb")
@@ -139,20 +139,6 @@ watermark = Table(
     Column("moved_at", BigInteger),
 )
 
-# What a page held when it was read last, so that an equal one costs little.
-page_digest = Table(
-    "page_digest",
-    catalog,
-    Column("tenant", String(64), primary_key=True),
-    Column("collection", String(100), primary_key=True),
-    Column("place", String(64), primary_key=True),
-    Column("digest", String(64), nullable=False),
-    Column("etag", String(255)),
-    Column("cursor", LONG, nullable=False),
-    Column("items", Integer, nullable=False),
-    Column("batches", LONG, nullable=False),
-)
-
 counter = Table(
     "counter",
     catalog,
@@ -237,31 +223,6 @@ document = Table(
     Column("deleted", Boolean, nullable=False),
     Column("content_hash", String(64), nullable=False),
     Column("path", String(1000)),
-    Column("body", Text, nullable=False),
-)
-
-# What records were, before they changed; and what the tree was, after each run.
-history = Table(
-    "history",
-    documents,
-    Column("tenant", String(64), primary_key=True),
-    Column("collection", String(100), primary_key=True),
-    Column("kind", String(16), primary_key=True),
-    Column("id", String(255), primary_key=True),
-    Column("version", String(36), primary_key=True),
-    Column("since", BigInteger, nullable=False),
-    Column("until", BigInteger, nullable=False),
-    Column("body", Text, nullable=False),
-    Index("history_of_collection", "tenant", "collection", "until"),
-)
-
-snapshot = Table(
-    "snapshot",
-    documents,
-    Column("tenant", String(64), primary_key=True),
-    Column("collection", String(100), primary_key=True),
-    Column("run_id", String(32), primary_key=True),
-    Column("taken_at", BigInteger, nullable=False),
     Column("body", Text, nullable=False),
 )
 event.listen(documents, "after_create", search_index.create)

@@ -1,4 +1,4 @@
-"""What incremental runs and sweeps need: a selection and an epoch of each run, watermarks, tombstones, page digests."""
+"""What incremental runs and sweeps need: a selection and an epoch of each run, watermarks, tombstones."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import LONGTEXT
@@ -8,7 +8,6 @@ from blocks.sql.migrations.steps import add_column, add_table
 revision, down_revision = "0004", "0003"
 
 LONG = sa.Text().with_variant(LONGTEXT(), "mysql", "mariadb")
-OF_A_COLLECTION = ("tenant", "collection")
 
 
 def upgrade() -> None:
@@ -21,28 +20,14 @@ def upgrade() -> None:
         add_column(table, sa.Column("missing", sa.BigInteger))
     add_table(
         "watermark",
-        *_of_a_collection(),
+        _text("tenant", 64),
+        _text("collection", 100),
         sa.Column("value", sa.BigInteger),
         sa.Column("epoch", sa.Integer, nullable=False),
         sa.Column("moved_by", sa.String(32)),
         sa.Column("moved_at", sa.BigInteger),
-        key=OF_A_COLLECTION,
+        key=["tenant", "collection"],
     )
-    add_table(
-        "page_digest",
-        *_of_a_collection(),
-        _text("place", 64),
-        _text("digest", 64),
-        sa.Column("etag", sa.String(255)),
-        sa.Column("cursor", LONG, nullable=False),
-        sa.Column("items", sa.Integer, nullable=False),
-        sa.Column("batches", LONG, nullable=False),
-        key=[*OF_A_COLLECTION, "place"],
-    )
-
-
-def _of_a_collection() -> tuple[sa.Column, ...]:
-    return _text("tenant", 64), _text("collection", 100)
 
 
 def _text(name: str, length: int) -> sa.Column:
