@@ -47,7 +47,7 @@ async def _closing(here: Workspace, shards: Sequence[dict[str, Any]], end: Outco
         await _move_watermark(here, row)
         gone = await _swept(here, row)
         said = (*notices, *left_uncertain(gone.missing))
-        return Closing(deleted=gone.deleted, missing=gone.missing, notices=said)
+        return Closing(deleted=gone.deleted, notices=said)
     except Refused as why:
         return Closing(notices=(*notices, str(why)), refused=str(why))
 

@@ -83,7 +83,6 @@ class Closing(Model):
     """What the end of a run found and did."""
 
     deleted: int = 0  # tombstones of its sweep
-    missing: int = 0  # not seen, and not certainly gone
     notices: tuple[str, ...] = ()
     refused: str | None = None  # why nothing may be concluded from what was not seen
 

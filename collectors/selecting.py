@@ -69,8 +69,8 @@ def chosen(collection: Collection, selection: str | None) -> Selection:
 
 
 async def surveyed(collector: Collector, selection: Selection) -> Sequence[Stage]:
-    narrow = selection.model_copy(update={"note": None}) != WHOLE and isinstance(collector, Selective)
-    return await (collector.select(selection) if narrow else collector.survey())
+    whole = selection == WHOLE or selection.note is not None
+    return await (collector.select(selection) if isinstance(collector, Selective) and not whole else collector.survey())
 
 
 def changed_at(collector: object) -> Callable[[Record], float | None]:

@@ -73,6 +73,7 @@ def summary(done: Report) -> str:
             f"{done.records['fetched']:,} records in {done.seconds:.1f} s, {done.rate:,.0f} a second.",
             f"From the arrival of a page to all stores: {in_words(done.delays)}.",
             *([f"\n**{done.error}**"] if done.error else []),
+            *(f"\n{notice}" for notice in done.notices if notice != done.error),
             "",
             "| " + " | ".join(done.records) + " |",
             "|" + "---:|" * len(done.records),

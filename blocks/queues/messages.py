@@ -14,15 +14,8 @@ from collectors.models import Batch, Record
 
 SCHEMA = 1
 FIELDS = set(Record.model_fields)
-BESIDE = (
-    "collection",
-    "run_id",
-    "shard_id",
-    "page",
-    "observation",
-    "arrived_at",
-    "epoch",
-)  # what a batch says of its records
+# What a batch says of its records.
+BESIDE = ("collection", "run_id", "shard_id", "page", "observation", "arrived_at", "epoch")
 
 
 class Message(NamedTuple):

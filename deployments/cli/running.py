@@ -265,7 +265,7 @@ def _show_troubles(done: Report) -> None:
             show(spoken("  shard     {shard}: {why}", shard=f"{shard.shard_id} {shard.label}", why=shard.error))
     for reason, count in done.reasons.items():
         show(spoken("  refused   {count:,} {reason}", count=count, reason=reason))
-    for notice in set(done.notices) - {done.error}:
+    for notice in filter(lambda notice: notice != done.error, done.notices):
         show(spoken("  note      {notice}", notice=notice))
     if done.error and done.error not in [shard.error for shard in done.shards]:
         show(spoken("  error     {why}", why=done.error))

@@ -206,6 +206,6 @@ def test_after_the_last_full_run_the_stores_equal_the_source(storage: Storage, n
     for seed in range(part, SEEDS, 4):
         try:
             anyio.run(_example, storage, next(names), seed)
-        except BaseException as error:
+        except Exception as error:
             error.add_note(f"seed {seed}")
             raise

@@ -480,3 +480,21 @@ def test_a_malformed_case_is_set_aside_and_its_neighbours_are_kept(wrong):
     records, (refused,) = sift(Mapping, "cases", [CASE | {"id": 1}, CASE | wrong, CASE | {"id": 2}])
     assert [record.id for record in records] == ["1", "2"]
     assert refused.position == 1
+
+
+# ---- lists that move ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("numbers", "found"),
+    [
+        ([3, 4, 5], ([4, 5], True)),  # it is where it was
+        ([2, 4, 5], ([4, 5], True)),  # it is gone, and nothing else moved
+        ([5, 6], (None, True)),  # what was passed over stands further in front
+        ([], (None, True)),
+        ([9, 2, 5], ([2, 5], False)),  # in no order nobody can tell
+    ],
+)
+def test_what_follows_a_record_is_found_or_known_to_be_in_doubt(numbers, found):
+    items, whole = testrail._after([{"id": number} for number in numbers], 3)
+    assert (items and [item["id"] for item in items], whole) == found
