@@ -20,6 +20,7 @@ SECONDS_FOR_WORDS = 5.0
 
 @task(name="close", retries=0, cache_policy=NO_CACHE)
 async def close_run(run_id: str, loaded: bool) -> Outcome:
+    """How the run ends, of which everything that was read is `loaded` or not."""
     async with workspace(run_id) as here:
         end = await concluded(here, loaded)
         if end.state is not RunState.PAUSED and not loader_stays():

@@ -2,7 +2,8 @@
 
 import pytest
 
-from collectors.closing import Outcome, outcome, repair_paths
+from collectors.closing import Closing, Outcome, outcome, refuse_moved, repair_paths
+from collectors.errors import Refused
 from collectors.models import Record, Strategy
 from collectors.paths import CUT, LONGEST_PATH
 from collectors.quarantine import too_many
@@ -236,3 +237,21 @@ def test_a_run_that_was_stopped_before_all_was_loaded_goes_on_later():
 def test_a_failed_shard_that_gave_no_reason_is_no_complete_run(said):
     ended = outcome("r1", [DONE, (ShardState.FAILED, said)], 5, 0, CONTINUE)
     assert ended.state is RunState.PARTIALLY_COMPLETED
+
+
+# ---- conclusions -------------------------------------------------------------------------------------------
+
+
+def test_a_list_that_moved_under_a_shard_forbids_conclusions():
+    refuse_moved([])
+    with pytest.raises(Refused, match="while cases 0..9 were read") as error:
+        refuse_moved(["cases 0..9"])
+    assert error.value.code == "COL-0414"
+
+
+@pytest.mark.parametrize("state", [RunState.FAILED, RunState.PARTIALLY_COMPLETED])
+def test_a_run_that_may_not_conclude_is_complete_in_part_and_nothing_better(state):
+    closing = Closing(refused="why")
+    assert closing.ended(Outcome(RunState.COMPLETED)) == Outcome(RunState.PARTIALLY_COMPLETED, "why")
+    assert closing.ended(Outcome(state, "worse")) == Outcome(state, "worse")
+    assert Closing().ended(Outcome(RunState.COMPLETED)) == Outcome(RunState.COMPLETED)
