@@ -244,8 +244,8 @@ def test_a_failed_shard_that_gave_no_reason_is_no_complete_run(said):
 
 def test_a_list_that_moved_under_a_shard_forbids_conclusions():
     refuse_moved([])
-    with pytest.raises(Refused, match="while cases 0..9 were read") as error:
-        refuse_moved(["cases 0..9"])
+    with pytest.raises(Refused, match="while cases were read") as error:
+        refuse_moved(["cases"])
     assert error.value.code == "COL-0414"
 
 
