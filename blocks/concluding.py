@@ -5,6 +5,7 @@ from typing import Any
 
 from anyio import to_thread
 
+from blocks.past import Past
 from blocks.workspace import Workspace
 from collectors.closing import Closing, Outcome, left_uncertain, outcome, refuse_moved, regressed, repair_paths
 from collectors.errors import Refused
@@ -34,6 +35,9 @@ async def concluded(here: Workspace, loaded: bool) -> Outcome:
     await to_thread.run_sync(repair_paths, *stores, collection.tenant, collection.name)
     closing = await _closing(here, shards, end)
     await to_thread.run_sync(catalog.note_closing, here.run_id, closing)
+    if end.state is not RunState.FAILED:
+        past = Past(here.storage, collection.tenant, collection.name, collection.retention)
+        await to_thread.run_sync(past.keep, here.run_id)
     return closing.ended(end)
 
 

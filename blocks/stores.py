@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from blocks.caches.none import NoCache
 from blocks.documents.sqlite import SqliteDocuments
+from blocks.documents.sqlite_past import SqlitePast
 from blocks.production import refuse_unsafe
 from blocks.queues.direct import DirectQueue
 from blocks.settings import Settings
@@ -23,6 +24,7 @@ from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.sweeps import Sweeps
 from blocks.sql.tables import SCHEMA, catalog, documents
 from blocks.sql.watermarks import Watermarks
+from collectors.history import Past
 from collectors.interfaces import Cache, Deliveries, Documents, Queue
 from collectors.loading import Loader
 
@@ -39,6 +41,7 @@ class Storage:
     sweeps: Sweeps
     rows: Rows
     documents: Documents
+    past: Past
     cache: Cache
     queue: Queue
     deliveries: Deliveries | None = None  # None: what is published is applied at once, and nothing is left to load
@@ -67,7 +70,7 @@ def _embedded(settings: Settings) -> Iterator[Storage]:
         closing(SqliteDatabase(settings.documents, documents, SCHEMA)) as details,
     ):
         rows, texts, cache = Rows(main), SqliteDocuments(details), NoCache()
-        yield _storage(main, rows, texts, cache, DirectQueue(Loader(rows, texts, cache)))
+        yield _storage(main, rows, texts, SqlitePast(details), cache, DirectQueue(Loader(rows, texts, cache)))
 
 
 @contextmanager
@@ -75,6 +78,7 @@ def _full_stack(settings: Settings, outage: float) -> Iterator[Storage]:
     """Nothing is asked of a server before it is needed."""
     from blocks.caches.redis_cache import RedisCache
     from blocks.documents.mongo import MongoDocuments
+    from blocks.documents.mongo_past import MongoPast
     from blocks.queues.broker import Broker
     from blocks.queues.deliveries import RabbitDeliveries
     from blocks.queues.rabbitmq import RabbitQueue
@@ -87,11 +91,17 @@ def _full_stack(settings: Settings, outage: float) -> Iterator[Storage]:
         closing(RedisCache(where.cache)) as cache,
     ):
         queue, deliveries = RabbitQueue(broker, settings.signing_keys), RabbitDeliveries(broker, settings.signing_keys)
-        yield _storage(main, Rows(main), details, cache, queue, deliveries)
+        yield _storage(main, Rows(main), details, MongoPast(details), cache, queue, deliveries)
 
 
 def _storage(
-    main: Database, rows: Rows, details: Documents, cache: Cache, queue: Queue, deliveries: Deliveries | None = None
+    main: Database,
+    rows: Rows,
+    details: Documents,
+    past: Past,
+    cache: Cache,
+    queue: Queue,
+    deliveries: Deliveries | None = None,
 ) -> Storage:
     kept = (
         Catalog(main),
@@ -103,7 +113,7 @@ def _storage(
         Watermarks(main),
         Sweeps(main),
     )
-    return Storage(*kept, rows, details, cache, queue, deliveries)
+    return Storage(*kept, rows, details, past, cache, queue, deliveries)
 
 
 def _upgrade(connection: Connection, schema: int) -> None:

@@ -4,13 +4,14 @@ What is read for a page grows with the page and not with the tree; at the end of
 through for those that lie nowhere.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
+from blocks.past_tree import PastBranches
 from blocks.sql.branches import Branches
-from blocks.stores import Storage
 from collectors.errors import Refused
 from collectors.models import KINDS
 
@@ -30,8 +31,7 @@ class Position(NamedTuple):
 class Tree:
     """The live records of collections, or of the subtree below `root`, `depth` levels of it."""
 
-    storage: Storage
-    tenant: str
+    opened: Callable[[str], AbstractContextManager[Branches | PastBranches]]  # the branches of a collection
     collections: Sequence[str]
     root: str | None = None
     depth: int | None = None
@@ -45,7 +45,7 @@ class Tree:
         return found
 
     def _of(self, collection: str, after: Position | None, limit: int) -> list[dict[str, Any]]:
-        with self.storage.rows.branches(self.tenant, collection) as branches:
+        with self.opened(collection) as branches:
             walk = Walk(branches, self.root, self.depth, limit)
             return [node | {"collection": collection} for node in islice(walk.nodes(after), limit)]
 
@@ -54,7 +54,7 @@ class Tree:
 class Walk:
     """Through one collection; `chunk`: rows that are read at once."""
 
-    branches: Branches
+    branches: Branches | PastBranches
     root: str | None
     depth: int | None
     chunk: int

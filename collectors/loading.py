@@ -22,6 +22,7 @@ class Stored(NamedTuple):
     first_batch: str
     last_batch: str
     create_time: int
+    update_time: int
     tombstone: int | None = None  # the sweep that no longer saw it
 
 

@@ -57,6 +57,15 @@ class Strategy(Model):
     )
 
 
+class Retention(Model):
+    """How much of what was is kept."""
+
+    history_days: float = Field(
+        365, ge=0, le=36_500, description="days for which a version is kept that was replaced; older ones are forgotten"
+    )
+    snapshots: int = Field(30, ge=0, le=10_000, description="trees that are kept, one of each completed run")
+
+
 def one_word(value: str) -> str:
     if not re.fullmatch(r"[^\s/\\:]+", value):
         raise ValueError("has to be one word, without blanks, slashes or colons")
@@ -104,6 +113,7 @@ class Collection(Model):
     mode: Mode = Field("full", description="what to read: all, what changed since the watermark, or the scope alone")
     scope: Scope = Field(EVERYTHING, description="what a range run collects")
     strategy: Strategy = Strategy()
+    retention: Retention = Retention()
     tenant: Word = Field("default", max_length=64)
 
     @model_validator(mode="after")
@@ -302,6 +312,8 @@ class Document:
     path: str | None
     content: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    parent_id: str | None = None
+    batch_id: str = ""  # where it came from; empty where that is not known
     created_at: int = field(default=0, compare=False)  # microseconds since 1970, as its row has them
     updated_at: int = field(default=0, compare=False)
     new: bool = field(default=False, compare=False)  # no row was known before, so that nothing can stand in the way

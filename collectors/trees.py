@@ -1,7 +1,11 @@
 """Directories as trees: what hangs below what, how many cases that are, and what is left out of a picture. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from collectors.history import Leaf
+from collectors.paths import derive
 
 NO_PARENT = "its parent is not there"
 IN_A_CIRCLE = "its parents form a circle"
@@ -34,6 +38,15 @@ def nested(directories: Iterable[Mapping[str, Any]], cases: Mapping[str | None, 
     for node, _ in reversed(list(walked(top))):
         node["cases"] += sum(child["cases"] for child in node["children"])
     return top
+
+
+def pictured(leaves: Sequence[Leaf]) -> tuple[list[dict[str, Any]], int]:
+    """The same of all live records of a collection, whose paths are derived; and the number of all cases."""
+    directories = [each for each in leaves if each.kind == "directory"]
+    cases = Counter(each.parent_id for each in leaves if each.kind == "case")
+    places = derive((each.id, each.parent_id, each.name) for each in directories)
+    rows = [each._asdict() | {"path": (place := places[each.id]) and place.path} for each in directories]
+    return nested(rows, cases), cases.total()
 
 
 def _closing_circles(ids: Sequence[str], parents: Mapping[str, str]) -> list[str]:

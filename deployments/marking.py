@@ -8,6 +8,7 @@ from blocks.sql.watermarks import Mark
 from blocks.stores import Storage
 from collectors.errors import Misconfigured
 from deployments.definitions import known
+from deployments.moments import time_of
 
 
 def mark_of(name: str, mark: Mark) -> dict[str, Any]:
@@ -28,17 +29,7 @@ def set_to(storage: Storage, tenant: str, name: str, time: str) -> None:
 
 
 def _time(text: str) -> datetime:
-    try:
-        found = datetime.fromtimestamp(float(text), UTC) if _is_number(text) else datetime.fromisoformat(text)
-    except (ValueError, OverflowError, OSError):
-        found = None
-    if found is None or found.tzinfo is None:
-        raise Misconfigured(
-            "{text} is no time with a zone",
-            "Write it as 2026-01-01T00:00:00+08:00.",
-            code="COL-0273",
-            text=f"{text:.60}",
-        )
+    found = time_of(text)
     if found > datetime.now(UTC):
         raise Misconfigured(
             "the watermark {text} lies in the future: whatever changes until then would be missed",
@@ -47,7 +38,3 @@ def _time(text: str) -> datetime:
             text=f"{text:.60}",
         )
     return found
-
-
-def _is_number(text: str) -> bool:
-    return text.removeprefix("-").replace(".", "", 1).isdecimal()

@@ -7,13 +7,15 @@ from operator import attrgetter
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from blocks.documents import search_index
+from blocks.documents import search_index, sqlite_past
+from blocks.documents.sqlite_rows import document_of, of, row_of
 from blocks.sql.constructs import execute_many
 from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.tables import document
+from collectors.history import replaced
 from collectors.models import Document, Hit
 from collectors.paths import Move
 from collectors.terms import find, texts
@@ -31,25 +33,22 @@ class SqliteDocuments:
 
     def write(self, documents: Sequence[Document]) -> None:
         with self._database.write() as connection:
-            execute_many(connection, _upsert(), [_row(each) for each in documents])
+            _keep_replaced(connection, documents)
+            execute_many(connection, _upsert(), [row_of(each) for each in documents])
             _make_searchable(connection, documents)
 
     def read(self, tenant: str, collection: str, kind: str, ids: Sequence[str]) -> dict[str, Document]:
         found: dict[str, Document] = {}
         with self._database.read() as connection:
             for start in range(0, len(ids), CHUNK):
-                query = select(document).where(
-                    _of(tenant, collection, kind), document.c.id.in_(ids[start : start + CHUNK])
-                )
-                for row in connection.execute(query).mappings():
-                    found[row["id"]] = _document(row)
+                found |= _found(connection, (tenant, collection, kind), ids[start : start + CHUNK])
         return found
 
     def repath(self, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None:
         as_found = document.c.path.is_not_distinct_from(bindparam("found"))
         statement = (
             update(document)
-            .where(_of(tenant, collection, kind), document.c.id == bindparam("key"), as_found)
+            .where(of(document, tenant, collection, kind), document.c.id == bindparam("key"), as_found)
             .values(path=bindparam("new_path"))
         )
         rows = [{"key": move.id, "found": move.found, "new_path": move.place and move.place.path} for move in moves]
@@ -61,7 +60,7 @@ class SqliteDocuments:
         for start in range(0, len(ids), CHUNK):
             with self._database.write() as connection:
                 some = document.c.id.in_(ids[start : start + CHUNK])
-                connection.execute(delete(document).where(_of(tenant, collection, kind), some))
+                connection.execute(delete(document).where(of(document, tenant, collection, kind), some))
 
     def search(
         self,
@@ -87,7 +86,7 @@ class SqliteDocuments:
         self, tenant: str, collection: str, kind: str, after: str, last: str | None
     ) -> dict[str, tuple[str, bool]]:
         c = document.c
-        query = select(c.id, c.content_hash, c.deleted).where(_of(tenant, collection, kind), c.id > after)
+        query = select(c.id, c.content_hash, c.deleted).where(of(document, tenant, collection, kind), c.id > after)
         if last is not None:
             query = query.where(c.id <= last)
         with self._database.read() as connection:
@@ -112,15 +111,16 @@ def _upsert() -> Any:
     )
 
 
-def _of(tenant: str, collection: str, kind: str) -> Any:
-    c = document.c
-    return and_(c.tenant == tenant, c.collection == collection, c.kind == kind)
+def _keep_replaced(connection: Connection, documents: Sequence[Document]) -> None:
+    for key, group in groupby(documents, key=attrgetter("tenant", "collection", "kind")):
+        some = list(group)
+        found = _found(connection, key, [each.id for each in some]).values()
+        sqlite_past.keep(connection, replaced(found, some))
 
 
-def _row(each: Document) -> tuple[Any, ...]:
-    body = orjson.dumps({"name": each.name, "content": each.content, "metadata": each.metadata}).decode()
-    key = each.tenant, each.collection, each.kind, each.id
-    return *key, each.version, each.deleted, each.content_hash, each.path, body
+def _found(connection: Connection, key: tuple[str, str, str], ids: Sequence[str]) -> dict[str, Document]:
+    query = select(document).where(of(document, *key), document.c.id.in_(ids))
+    return {row["id"]: document_of(row) for row in connection.execute(query).mappings()}
 
 
 def _make_searchable(connection: Connection, documents: Sequence[Document]) -> None:
@@ -137,8 +137,3 @@ def _hit(row: Any, wanted: Sequence[str]) -> Hit | None:
     # A name proposed it: whatever else it says is proposed later.
     found = find(wanted, texts(body["name"], {} if row["named"] else body["content"]))
     return found and Hit(row["collection"], row["kind"], row["id"], row["path"], body["name"], *found)
-
-
-def _document(row: Any) -> Document:
-    fields = dict(row)
-    return Document(**fields | orjson.loads(fields.pop("body")))

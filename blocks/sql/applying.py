@@ -178,7 +178,9 @@ def _document(batch: Batch, each: Judged, places: Places, moment: int) -> Docume
         path=place and place.path,
         content=record.content,
         metadata=record.metadata,
+        parent_id=record.parent_id,
+        batch_id=batch.batch_id,
         created_at=each.stored.create_time if each.stored else moment,
-        updated_at=moment,
+        updated_at=each.stored.update_time if each.stored and not each.write_row else moment,
         new=each.stored is None,
     )

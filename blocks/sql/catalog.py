@@ -281,6 +281,12 @@ class Catalog:
         return {name: None if value is None else int(value) for name, value in found.items()}
 
     @repeatable
+    def now(self) -> int:
+        """The time by the clock of the database; microseconds since 1970."""
+        with self._database.read() as connection:
+            return int(connection.scalar(select(now())))
+
+    @repeatable
     def delays(self, run_id: str) -> dict[str, float]:
         """Seconds from the arrival of a page until its batch was in every store: percentiles over a run's batches."""
         took = (ledger.c.done_at - ledger.c.arrived_at).label("took")

@@ -109,22 +109,32 @@ class Rows:
 
     def live(self, tenant: str, collection: str, kind: str) -> Iterator[list[dict[str, Any]]]:
         """All live rows of a kind in chunks, by id."""
-        after = ""
-        while rows := self._live_after(tenant, collection, kind, after):
+        return self._chunks(tenant, collection, kind, "", RECORDS[kind].c.deleted.is_(False))
+
+    def all(self, tenant: str, collection: str, kind: str) -> Iterator[list[dict[str, Any]]]:
+        """All rows of a kind in chunks, by id; gone ones included."""
+        return self._chunks(tenant, collection, kind, "")
+
+    def changed_since(
+        self, tenant: str, collection: str, kind: str, at: int, after: str = ""
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Rows that changed later than `at` (microseconds since 1970), those after an id, in chunks."""
+        return self._chunks(tenant, collection, kind, after, RECORDS[kind].c.update_time > at)
+
+    def _chunks(
+        self, tenant: str, collection: str, kind: str, after: str, *which: Any
+    ) -> Iterator[list[dict[str, Any]]]:
+        while rows := self._next(tenant, collection, kind, after, which):
             yield rows
             after = rows[-1]["id"]
 
     @repeatable
-    def _live_after(self, tenant: str, collection: str, kind: str, after: str) -> list[dict[str, Any]]:
+    def _next(self, tenant: str, collection: str, kind: str, after: str, which: Sequence[Any]) -> list[dict[str, Any]]:
         table = RECORDS[kind]
-        query = (
-            select(*(column.label(column.key) for column in table.c))
-            .where(_of(table, tenant, collection), table.c.deleted.is_(False), table.c.id > after)
-            .order_by(table.c.id)
-            .limit(CHUNK)
-        )
+        query = select(*(column.label(column.key) for column in table.c)).where(_of(table, tenant, collection), *which)
         with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+            found = connection.execute(query.where(table.c.id > after).order_by(table.c.id).limit(CHUNK))
+            return [dict(row) for row in found.mappings()]
 
     @repeatable
     def marks(self, tenant: str, collection: str, kind: str, after: str, limit: int) -> dict[str, tuple[str, bool]]:

@@ -90,7 +90,7 @@ class Sweeps:
     @repeatable
     def half_buried(self, sweep: Sweep, kind: str) -> dict[str, Document]:
         c = RECORDS[kind].c
-        columns = (c.id, c.version, c.content_hash, c.name, c.path, c.create_time, c.update_time)
+        columns = (c.id, c.parent_id, c.version, c.content_hash, c.name, c.path, c.create_time, c.update_time)
         query = select(*columns).where(_half(RECORDS[kind], sweep)).limit(CHUNK)
         with self._database.read() as connection:
             return {row.id: _tombstone(sweep, kind, row) for row in connection.execute(query)}
@@ -105,8 +105,7 @@ class Sweeps:
 
     @repeatable
     def buried(self, sweep: Sweep, kind: str, ids: Sequence[str]) -> None:
-        batch_id = f"{sweep.run_id}/sweep/0.0/{sweep.number}"
-        self._change(sweep, kind, ids, _half(RECORDS[kind], sweep), last_batch=batch_id)
+        self._change(sweep, kind, ids, _half(RECORDS[kind], sweep), last_batch=_batch_of(sweep))
 
     def _change(self, sweep: Sweep, kind: str, ids: Sequence[str], which: Any, **values: Any) -> None:
         table = RECORDS[kind]
@@ -135,6 +134,10 @@ def _raised(table: Table, sweep: Sweep) -> Any:
     return epoch.concat(source).concat(literal(f"{sweep.number:016x}"))
 
 
+def _batch_of(sweep: Sweep) -> str:
+    return f"{sweep.run_id}/sweep/0.0/{sweep.number}"
+
+
 def _tombstone(sweep: Sweep, kind: str, row: Any) -> Document:
     return Document(
         tenant=sweep.tenant,
@@ -146,6 +149,8 @@ def _tombstone(sweep: Sweep, kind: str, row: Any) -> Document:
         content_hash=row.content_hash,
         name=row.name,
         path=row.path,
+        parent_id=row.parent_id,
+        batch_id=_batch_of(sweep),
         created_at=row.create_time,
         updated_at=row.update_time,
     )

@@ -9,8 +9,8 @@ from sqlalchemy.dialects.mysql import LONGTEXT, MEDIUMBLOB
 from blocks.documents import search_index
 
 # 2: the index of the documents for search. 3: when the page of a batch had arrived. 4: what the service needs.
-# 5: modes and sweeps.
-SCHEMA = 5
+# 5: modes and sweeps. 6: what was: versions that were replaced, trees; pages that are known.
+SCHEMA = 6
 LONG = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
 BYTES = LargeBinary().with_variant(MEDIUMBLOB(), "mysql", "mariadb")
 
@@ -168,6 +168,21 @@ spool = Table(
     Column("created_at", BigInteger, nullable=False),
 )
 
+# What a page of a full run said, so that an equal one need not be read again record by record.
+known_page = Table(
+    "known_page",
+    catalog,
+    Column("tenant", String(64), primary_key=True),
+    Column("collection", String(100), primary_key=True),
+    Column("place", String(64), primary_key=True),
+    Column("items_hash", String(64), nullable=False),
+    Column("rows_hash", String(64), nullable=False),
+    Column("ids", LONG, nullable=False),
+    Column("cursor", LONG, nullable=False),
+    Column("etag", LONG),
+    Column("observation", BigInteger, nullable=False),
+)
+
 api_key = Table(
     "api_key",
     catalog,
@@ -224,5 +239,41 @@ document = Table(
     Column("content_hash", String(64), nullable=False),
     Column("path", String(1000)),
     Column("body", Text, nullable=False),
+)
+
+history = Table(
+    "history",
+    documents,
+    Column("tenant", String(64), primary_key=True),
+    Column("collection", String(100), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("id", String(255), primary_key=True),
+    Column("version", String(36), primary_key=True),
+    Column("until", BigInteger),
+    Column("deleted", Boolean, nullable=False),
+    Column("content_hash", String(64), nullable=False),
+    Column("path", String(1000)),
+    Column("body", Text, nullable=False),
+    Index("history_until", "tenant", "collection", "until"),
+)
+
+snapshot = Table(
+    "snapshot",
+    documents,
+    Column("tenant", String(64), primary_key=True),
+    Column("collection", String(100), primary_key=True),
+    Column("run_id", String(32), primary_key=True),
+    Column("taken_at", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+)
+
+snapshot_part = Table(
+    "snapshot_part",
+    documents,
+    Column("tenant", String(64), primary_key=True),
+    Column("collection", String(100), primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("content", LargeBinary, nullable=False),
 )
 event.listen(documents, "after_create", search_index.create)

@@ -28,6 +28,8 @@ NEEDED: dict[str, Role | None] = {
     "quarantine": Role.VIEWER,
     "import_": Role.OPERATOR,
     "start_run": Role.OPERATOR,
+    "history": Role.VIEWER,
+    "diff": Role.VIEWER,
     "watermark": Role.VIEWER,
     "set_watermark": Role.OPERATOR,
     "bump_epoch": Role.ADMIN,

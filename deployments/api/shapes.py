@@ -154,6 +154,48 @@ class Mark(BaseModel):
     moved_at: str | None
 
 
+class Was(BaseModel):
+    """A version of a record."""
+
+    kind: Kind
+    id: str
+    parent_id: str | None
+    name: str
+    path: str | None
+    deleted: bool
+    content: dict[str, Any]
+    metadata: dict[str, Any]
+    version: str
+    at: str = Field(description="when it was stored")
+    run_id: str | None = Field(description="the run that brought it")
+
+
+class History(BaseModel):
+    collection: str
+    versions: list[Was] = Field(description="oldest first, the present one last")
+
+
+class Place(BaseModel):
+    parent_id: str | None
+    name: str
+    path: str | None
+
+
+class Difference(BaseModel):
+    model_config = _example(
+        kind="case", id="17", change="moved", fields=["parent_id"],
+        before={"parent_id": "3", "name": "退款", "path": "/支付/退款"},
+        after={"parent_id": "4", "name": "退款", "path": "/售后/退款"},
+    )  # fmt: skip
+
+    kind: Kind
+    id: str
+    change: Literal["added", "changed", "moved", "deleted"]
+    fields: list[str] = Field(description="what differs, where it was there before and is after")
+    before: Place | None
+    after: Place | None
+
+
 class Run(BaseModel):
     model_config = _example(
         run_id="7f3a90c1", collection="imports", state="COMPLETED", mode="full", created_at="2026-01-01T00:00:00+00:00",

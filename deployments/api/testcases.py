@@ -1,5 +1,7 @@
 """Test cases: imported, and read as a tree, one by one, or by their words."""
 
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
@@ -10,6 +12,7 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from blocks import views
 from blocks.imported import Parts
+from blocks.past_tree import PastBranches
 from blocks.sql.catalog import mixed, new_run_id
 from blocks.stores import Storage
 from blocks.walking import Position, Tree, position
@@ -21,6 +24,7 @@ from deployments.api.guard import Guarded
 from deployments.api.importing import Validate, nothing_left, spooled
 from deployments.api.runs import Key, accepted, once_of, storage_of
 from deployments.definitions import looked_for
+from deployments.moments import moment_of, past_of
 
 IMPORTS = "imports"
 IN_ORDER = Strategy(concurrency=1, shard_size=50_000)  # of what comes twice the later one wins
@@ -86,20 +90,34 @@ def tree(
     collection: Annotated[Word | None, Named] = None,
     root: Annotated[str | None, Query(max_length=255, description="id of a directory: it, and what is below")] = None,
     depth: Annotated[int | None, Query(ge=1, le=1_000, description="levels; all when left out")] = None,
+    at: Annotated[
+        str | None, Query(max_length=60, description="a time with its zone, or a run: as it was then")
+    ] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
     """The tree by pages: each directory before what is in it, the directories in it first; siblings by their ids.
 
-    Records whose directory is not there come last, as `lost`.
+    Records whose directory is not there come last, as `lost`. `at` needs the name of one collection.
     """
     found = position_of(cursor, (str, str, str, bool), lambda position: position[1] in KINDS)
     storage, tenant = storage_of(request), request.state.caller.tenant
-    walk = Tree(storage, tenant, _meant(storage, tenant, collection), root, depth)
+    names = meant(storage, tenant, collection)
+    opened = _as_it_was(storage, tenant, names, at) if at else partial(storage.rows.branches, tenant)
+    walk = Tree(opened, names, root, depth)
     nodes = walk.page(Position(*found) if found else None, limit + 1)
     if root is not None and not found and not nodes:
-        raise _no_record(root)
+        raise no_record(root)
     return listed(request, nodes[:limit], position(nodes[limit - 1]) if len(nodes) > limit else None)
+
+
+def _as_it_was(
+    storage: Storage, tenant: str, names: Sequence[str], at: str
+) -> Callable[[str], AbstractContextManager[PastBranches]]:
+    if len(names) != 1:
+        raise Misconfigured("say which collection", "Name it: ?collection=NAME", code="COL-0226")
+    past = past_of(storage, tenant, names[0])
+    return lambda _: nullcontext(PastBranches(past.leaves(moment_of(past, at))))
 
 
 @router.get("/search", responses=shapes.listing(shapes.Hit))
@@ -120,7 +138,7 @@ def search(
     start = found[0]
     storage, tenant = storage_of(request), request.state.caller.tenant
     if collection:
-        _meant(storage, tenant, collection)
+        meant(storage, tenant, collection)
     where = {"collection": collection, "kind": kind, "under": under}
     hits = views.search(storage, tenant, q, where, start + limit + 1)
     more = len(hits) > start + limit and start + limit <= FARTHEST
@@ -136,7 +154,7 @@ def detail(
 ) -> Response:
     """One record in full, and the run, shard and page it came from."""
     storage, tenant = storage_of(request), request.state.caller.tenant
-    names = _meant(storage, tenant, collection)
+    names = meant(storage, tenant, collection)
     wanted = [(name, of_kind) for name in names for of_kind in ([kind] if kind else KINDS)]
     found = views.records(storage, tenant, wanted, id)
     cases = [each for each in found if each["kind"] == "case"]
@@ -145,7 +163,7 @@ def detail(
 
 def _only(found: list[dict[str, Any]], id: str) -> dict[str, Any]:
     if not found:
-        raise _no_record(id)
+        raise no_record(id)
     if len(found) > 1:
         raise Refused(
             "several collections have a record {id}: {names}",
@@ -157,7 +175,7 @@ def _only(found: list[dict[str, Any]], id: str) -> dict[str, Any]:
     return found[0]
 
 
-def _no_record(id: str) -> Misconfigured:
+def no_record(id: str) -> Misconfigured:
     return Misconfigured(
         "no record has the id {id}",
         "Find it by its words: GET /api/testcase/search?q=WORDS",
@@ -166,7 +184,7 @@ def _no_record(id: str) -> Misconfigured:
     )
 
 
-def _meant(storage: Storage, tenant: str, collection: str | None) -> list[str]:
+def meant(storage: Storage, tenant: str, collection: str | None) -> list[str]:
     """The one that is named, or all. Raises Misconfigured."""
     names = storage.catalog.collected(tenant)
     if collection is None:

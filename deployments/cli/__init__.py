@@ -26,6 +26,8 @@ COMMANDS = {
     "tree": ("browsing:tree", "Show the directories of a collection and how many cases they hold."),
     "search": ("searching:search", "Find directories and cases by the words in their names and texts."),
     "show": ("showing:show", "Show one record, and the run, shard and page it came from."),
+    "history": ("looking_back:history", "Show what a record was: each version that was replaced, and the present one."),
+    "diff": ("looking_back:diff", "Show what was added, changed, moved and deleted between two runs."),
     "export": ("browsing:export", "Write every live record of a collection, one JSON object a line."),
     "collectors": ("sources:collectors", "List the kinds of sources that can be collected, or show one."),
     "doctor": ("doctoring:doctor", "Check everything the platform needs, and repair what can be repaired safely."),

@@ -17,9 +17,10 @@ from blocks.stores import Storage, open_storage
 from collectors.errors import Misconfigured
 from collectors.language import spoken
 from collectors.models import KINDS
-from collectors.trees import cut
+from collectors.trees import cut, pictured
 from deployments.cli.choosing import meant
 from deployments.cli.output import print_json, say, show
+from deployments.moments import moment_of, past_of
 
 # JSON of more levels than this, two brackets each, is refused by many readers; nobody reads a picture of it.
 DEEPEST = 100
@@ -32,6 +33,7 @@ def tree(
     /,
     *,
     depth: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    at: str | None = None,
     tenant: str = "default",
     json: bool = False,
 ) -> int:
@@ -40,6 +42,7 @@ def tree(
     Examples
         $ collect tree demo --depth 2
         $ collect tree demo --json
+        $ collect tree demo --at 2026-01-01T00:00:00Z
 
     Parameters
     ----------
@@ -47,6 +50,8 @@ def tree(
         name of the collection; may be left out when there is only one
     depth
         show this many levels; 100 is the most
+    at
+        as it stood at this time (with its zone), or as this run left it
     tenant
         whose collection
     json
@@ -54,7 +59,7 @@ def tree(
     """
     with open_storage(Settings.load()) as storage:
         name = meant(storage, collection, tenant)
-        top, total = views.tree(storage, tenant, name)
+        top, total = _tree_at(storage, tenant, name, at) if at else views.tree(storage, tenant, name)
     if (left_out := cut(top, min(depth or DEEPEST, DEEPEST))) and (depth or DEEPEST) >= DEEPEST:
         say(LEFT_OUT, count=f"{left_out:,}", deepest=DEEPEST)
     if json:
@@ -66,6 +71,11 @@ def tree(
     if lost := total - sum(node["cases"] for node in top):
         show(spoken("   {lost:,} cases in no directory", lost=lost))
     return 0
+
+
+def _tree_at(storage: Storage, tenant: str, name: str, at: str) -> tuple[list[dict[str, Any]], int]:
+    past = past_of(storage, tenant, name)
+    return pictured(past.leaves(moment_of(past, at)))
 
 
 def export(

@@ -45,7 +45,7 @@ def show(
     with open_storage(Settings.load()) as storage:
         names = [meant(storage, collection, tenant)] if collection else storage.catalog.collected(tenant)
         wanted = [(name, of_kind) for name in names for of_kind in ([kind] if kind else KINDS)]
-        record = views.shown(_only(views.records(storage, tenant, wanted, id), id))
+        record = views.shown(only(views.records(storage, tenant, wanted, id), id))
     if json:
         print_json(record)
     else:
@@ -53,7 +53,7 @@ def show(
     return 0
 
 
-def _only(found: list[dict[str, Any]], id: str) -> dict[str, Any]:
+def only(found: list[dict[str, Any]], id: str) -> dict[str, Any]:
     if not found:
         raise Misconfigured(
             "no record has the id {id}",

@@ -1,5 +1,7 @@
 """The modes of a run at the installed command: what is read, where the next one begins, and what is gone."""
 
+from datetime import datetime, timedelta
+
 import pytest
 
 
@@ -76,3 +78,58 @@ def test_a_watermark_is_shown_set_back_and_taken_away(collected):
     for time, code in (("2020-01-01T00:00:00", "COL-0273"), ("soon", "COL-0273"), ("2999-01-01T00:00:00Z", "COL-0274")):
         assert code in collected("watermark", "set", "cases", time, exit_code=2).stderr
     assert "COL-0204" in collected("watermark", "show", "nothing", exit_code=2).stderr
+
+
+# ---- what was ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def twice(collected, source):
+    """Two runs; between them one case was added, one updated, one moved, one deleted."""
+    before = collected.json("status", "--collection", "cases")[0]["run_id"]
+    cases = [each for each in collected.export("cases").values() if each["kind"] == "case"]
+    updated, moved, gone = (each["id"] for each in cases[:3])
+    elsewhere = next(each["parent_id"] for each in cases if each["parent_id"] != cases[1]["parent_id"])
+    source.change("update", kind="case", id=int(updated))
+    source.change("move", kind="case", id=int(moved), parent_id=int(elsewhere))
+    source.change("delete", kind="case", id=int(gone))
+    source.change("add", count=1)
+    after = collected.json("run", "cases")["run_id"]
+    return collected, before, after, {"changed": updated, "moved": moved, "deleted": gone}
+
+
+def test_what_became_of_the_records_between_two_runs(twice):
+    collect, before, after, expected = twice
+    found = collect.json("diff", "cases", "--from", before, "--to", after)
+    assert {each["change"]: each["id"] for each in found if each["change"] != "added"} == expected
+    assert sorted(each["change"] for each in found) == ["added", "changed", "deleted", "moved"]
+    assert collect.json("diff", "cases", "--from", after) == []
+    assert collect.json("diff", "cases", "--from", before) == found
+    assert f"moved\tcase\t{expected['moved']}\t" in collect("diff", "cases", "--from", before).stdout
+    assert "COL-0276" in collect("diff", "cases", "--from", after, "--to", before, exit_code=2).stderr
+    assert "COL-0423" in collect("diff", "cases", "--from", "2000-01-01T00:00:00Z", exit_code=4).stderr
+    assert "COL-0273" in collect("diff", "cases", "--from", "yesterday", exit_code=2).stderr
+    assert "COL-0205" in collect("diff", "cases", "--from", "00000000", exit_code=2).stderr
+
+
+def test_what_a_record_was(twice):
+    collect, before, after, expected = twice
+    found = collect.json("history", expected["moved"], "--collection", "cases", "--kind", "case")
+    assert [each["change"] for each in found] == ["added", "moved (parent_id)"]
+    assert [each["run_id"] for each in found] == [before, after]
+    assert found[0]["parent_id"] != found[1]["parent_id"]
+    gone = collect.json("history", expected["deleted"], "--collection", "cases", "--kind", "case")
+    assert [(each["change"], each["deleted"]) for each in gone] == [("added", False), ("deleted", True)]
+    assert "COL-0245" in collect("history", "nothing", exit_code=2).stderr
+
+
+def test_the_tree_as_a_run_left_it(twice):
+    collect, before, after, _ = twice
+    now = collect.json("tree", "cases")
+    assert collect.json("tree", "cases", "--at", after) == now
+    then = collect.json("tree", "cases", "--at", before)
+    assert then != now
+    ended = collect.json("status", before)["ended_at"]
+    assert ended
+    later = datetime.fromisoformat(ended) + timedelta(seconds=1)  # what is shown has no fractions
+    assert collect.json("tree", "cases", "--at", later.isoformat()) == then

@@ -1,5 +1,6 @@
 """A tree by pages: everything once, parents first, at any page size; and what hangs nowhere, last."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ ALL = [
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
 def test_each_comes_once_parents_first_and_the_lost_last(storage, fill, size):
     fill(SMALL)
-    assert names(pages(Tree(storage, "default", ["a"]), size)) == ALL
+    assert names(pages(Tree(partial(storage.rows.branches, "default"), ["a"]), size)) == ALL
 
 
 @pytest.mark.parametrize(
@@ -93,20 +94,20 @@ def test_each_comes_once_parents_first_and_the_lost_last(storage, fill, size):
 @pytest.mark.parametrize("size", [1, 2, 100])
 def test_a_part_of_the_tree(storage, fill, root, depth, expected, size):
     fill(SMALL)
-    assert names(pages(Tree(storage, "default", ["a"], root, depth), size)) == expected
+    assert names(pages(Tree(partial(storage.rows.branches, "default"), ["a"], root, depth), size)) == expected
 
 
 def test_collections_come_one_after_another(storage, fill):
     fill([("case", "1", None)], "b")
     fill([("case", "2", None), ("case", "3", None)], "a")
-    found = pages(Tree(storage, "default", ["a", "b"]), 1)
+    found = pages(Tree(partial(storage.rows.branches, "default"), ["a", "b"]), 1)
     assert [(each["collection"], each["id"]) for each in found] == [("a", "2"), ("a", "3"), ("b", "1")]
     fill([], "b")
 
 
 def test_what_lies_elsewhere_now_cannot_be_gone_on_from(storage, fill):
     fill(SMALL)
-    tree = Tree(storage, "default", ["a"], "1")
+    tree = Tree(partial(storage.rows.branches, "default"), ["a"], "1")
     after = position(tree.page(None, 3)[-1])
     fill([*(each for each in SMALL if each[1] != "a"), ("case", "a", "4")])
     with pytest.raises(Refused, match="COL-0409"):
@@ -115,7 +116,7 @@ def test_what_lies_elsewhere_now_cannot_be_gone_on_from(storage, fill):
 
 def test_another_tenant_has_a_tree_of_its_own(storage, fill):
     fill(SMALL)
-    assert pages(Tree(storage, "acme", ["a"]), 10) == []
+    assert pages(Tree(partial(storage.rows.branches, "acme"), ["a"]), 10) == []
 
 
 @pytest.mark.parametrize("within", [*branches._WITHIN.values(), *branches._AT_THE_TOP.values()])
@@ -138,7 +139,7 @@ TREES = st.lists(st.tuples(st.sampled_from(["directory", "case"]), IDS, st.none(
 def test_whatever_hangs_below_whatever_each_live_one_comes_once(storage, fill, records, size):
     unique = list({(kind, id): (kind, id, parent) for kind, id, parent in records}.values())
     fill(unique)
-    found = pages(Tree(storage, "default", ["a"]), size)
+    found = pages(Tree(partial(storage.rows.branches, "default"), ["a"]), size)
     live = [(kind, id) for kind, id, _ in unique if id[0] != "x"]
     assert sorted((each["kind"], each["id"]) for each in found) == sorted(live)
     seen = set()

@@ -99,7 +99,9 @@ class Prepared:
     def filled(self, line: str) -> list[str]:
         """The arguments, each placeholder replaced; what a shell would do with the output is left out."""
         line = re.sub(r"\b[0-9a-f]{8}\b", self.places["RUN"], re.split(r"\s[|>]", line)[0])
-        return [self.places.get(word, word) for word in shlex.split(line)[1:]]
+        words = shlex.split(line)[1:]
+        places = self.places | ({"RUN": self.places["demo's"]} if "demo" in words else {})
+        return [places.get(word, word) for word in words]
 
     def run(self, line: str) -> subprocess.CompletedProcess[str]:
         """In a folder of its own: with the collection files, unless the command is there to write one."""
@@ -128,12 +130,20 @@ def done(tmp_path_factory, new_collect, prefect_server):
     collect = new_collect(folder / "home", HOME=str(folder), TESTRAIL_API_KEY="the-key", **prefect_server)
     demo, tests = Settings(cases=60, directories=8), Settings(cases=20, directories=5, damaged=1)
     with sampled(folder, "demo", demo), sampled(folder, "tests", tests), ThreadPoolExecutor(2) as pool:
-        collect("run", "demo.yaml")
+        demos = collect.json("run", "demo.yaml")["run_id"]
         ended = {"collect run tests.yaml": collect("run", "tests.yaml", exit_code=3)}
         run_id = collect.json("status", "--collection", "tests")[0]["run_id"]
         last = max(int(id) for kind, id in collect.export("demo") if kind == "case")
         path = collect.json("tree", "demo")[0]["path"]
-        places = {"RUN": run_id, "ID": str(last), "PATH": path, "FILE": "tests.yaml", "NAME": "tests", "QUERY": "支付"}
+        places = {
+            "RUN": run_id,
+            "demo's": demos,
+            "ID": str(last),
+            "PATH": path,
+            "FILE": "tests.yaml",
+            "NAME": "tests",
+            "QUERY": "支付",
+        }
         prepared = Prepared(collect, folder, places)
         left = [line for line in TRIED if line not in ended]
         ended |= {line: prepared.run(line) for line in left if line.startswith(CHANGING)}

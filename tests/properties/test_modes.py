@@ -7,7 +7,7 @@ The real collector, reader, loader and stores, on a source in this process whose
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import count
+from itertools import count, pairwise
 from random import Random
 from types import SimpleNamespace
 
@@ -16,11 +16,13 @@ import orjson
 import pytest
 
 from blocks.concluding import concluded
+from blocks.past import Past
 from blocks.process import this_process
 from blocks.stores import Storage
 from blocks.surveying import planned
 from blocks.workspace import Workspace
-from collectors.models import Collection, Strategy
+from collectors.history import Leaf
+from collectors.models import KINDS, Collection, Retention, Strategy
 from collectors.paths import below, derive
 from collectors.reading import Reader
 from collectors.selecting import changed_at, chosen
@@ -133,6 +135,17 @@ class Runs:
                 found[kind, row["id"]] = row["content_hash"], row["path"]
         return found
 
+    def past(self) -> Past:
+        return Past(self.storage, "default", self.definition.name, Retention())
+
+    def leaves(self) -> list[Leaf]:
+        return [
+            Leaf(kind, row["id"], row["parent_id"], row["name"])
+            for kind in KINDS
+            for rows in self.storage.rows.live("default", self.definition.name, kind)
+            for row in rows
+        ]
+
 
 class Leading:
     """One run, step by step, so that others go on between its steps."""
@@ -184,11 +197,14 @@ async def _together(random: Random, *runs: Leading) -> None:
 async def _example(storage: Storage, name: str, seed: int) -> None:
     source = Moving(seed)
     runs = Runs(storage, source, name, kind := source.random.choice((testrail.TestRail, Untold)))
+    trees = []
     await _together(source.random, runs.begin("full"))
+    trees.append((runs.past().now(), runs.leaves()))
     for _ in range(source.random.randint(1, 2)):
         await _together(
             source.random, *map(runs.begin, source.random.choice((["full", "incremental"], ["incremental"])))
         )
+        trees.append((runs.past().now(), runs.leaves()))
 
     source.restless = source.deadly = False
     await _together(source.random, runs.begin("incremental"))
@@ -199,6 +215,11 @@ async def _example(storage: Storage, name: str, seed: int) -> None:
     assert runs.stored() == expected
     states = {row["state"] for row in storage.catalog.runs("default", name)}
     assert states <= {RunState.COMPLETED, RunState.PARTIALLY_COMPLETED}
+    for at, leaves in trees:
+        assert sorted(runs.past().leaves(at)) == sorted(leaves)
+    for (before, old), (after, new) in pairwise(trees):
+        found = {(each.kind, each.id) for each in runs.past().differences(before, after)}
+        assert {(leaf.kind, leaf.id) for leaf in set(old) ^ set(new)} <= found
 
 
 @pytest.mark.parametrize("part", range(4))

@@ -8,10 +8,12 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from blocks.documents import mongo, mongo_search
+from blocks.documents import mongo_search, mongo_server
 from blocks.documents.mongo import MongoDocuments
+from blocks.documents.mongo_past import MongoPast
 from collectors.errors import Misconfigured, Rejected, Unreachable
 from collectors.testing.documents_contract import DocumentsContract, document, ids, saying
+from collectors.testing.past_contract import PastContract
 from deployments.dev_servers.kinds import MongoDb
 from tests.freezing import freeze
 
@@ -35,6 +37,12 @@ class Entered(MongoDocuments):
 
 class TestMongoDocuments(DocumentsContract):
     pass
+
+
+class TestMongoPast(PastContract):
+    @pytest.fixture
+    def past(self, store):
+        return MongoPast(store)
 
 
 class TestMongoDocumentsWithAnIndex(DocumentsContract):
@@ -189,7 +197,7 @@ class NotInitiated(Alone):
 @pytest.mark.parametrize("kind", [Alone, NotInitiated])
 @pytest.mark.parametrize("options", ["", "?replicaSet=rs0"])
 def test_a_server_that_is_no_replica_set_is_named(own_server, monkeypatch, kind, options):
-    monkeypatch.setattr(mongo, "CONNECT_MILLISECONDS", 1_000)
+    monkeypatch.setattr(mongo_server, "CONNECT_MILLISECONDS", 1_000)
     url = own_server(kind).server.url.partition("?")[0]
     store = MongoDocuments(url + options)
     with pytest.raises(Misconfigured, match="replSetInitiate"):
@@ -198,7 +206,7 @@ def test_a_server_that_is_no_replica_set_is_named(own_server, monkeypatch, kind,
 
 
 def test_a_replica_set_of_another_name_is_named(documents_url, monkeypatch):
-    monkeypatch.setattr(mongo, "CONNECT_MILLISECONDS", 1_000)
+    monkeypatch.setattr(mongo_server, "CONNECT_MILLISECONDS", 1_000)
     store = MongoDocuments(documents_url.replace("rs0", "other"))
     with pytest.raises(Misconfigured) as error:
         store.write([document()])
@@ -207,8 +215,8 @@ def test_a_replica_set_of_another_name_is_named(documents_url, monkeypatch):
 
 
 def test_a_server_that_is_away_is_unreachable_and_back_when_it_is(own_server, monkeypatch):
-    monkeypatch.setattr(mongo, "CONNECT_MILLISECONDS", 500)
-    monkeypatch.setattr(mongo, "ANSWER_MILLISECONDS", 1_000)
+    monkeypatch.setattr(mongo_server, "CONNECT_MILLISECONDS", 500)
+    monkeypatch.setattr(mongo_server, "ANSWER_MILLISECONDS", 1_000)
     server = own_server(MongoDb)
     store = MongoDocuments(server.server.url)
     store.write([document()])

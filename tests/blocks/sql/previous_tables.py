@@ -47,6 +47,10 @@ Table(
     Column("ended_at", BigInteger),
     Column("error", Text),
     Column("awaited", Boolean),
+    Column("epoch", Integer),
+    Column("selection", Text),
+    Column("source_time", BigInteger),
+    Column("closing", Text),
     Index("run_of_collection", "tenant", "collection", "created_at"),
     Index("run_awaited", "awaited", "state"),
 )
@@ -70,6 +74,7 @@ Table(
     Column("started_at", BigInteger),
     Column("ended_at", BigInteger),
     Column("error", Text),
+    Column("moved", Boolean),
 )
 
 Table(
@@ -92,6 +97,7 @@ Table(
     Column("published_at", BigInteger, nullable=False),
     Column("done_at", BigInteger),
     Column("arrived_at", BigInteger),
+    Column("regressed", Integer),
     Index("batch_of_run", "run_id"),
     Index("batch_of_collection", "tenant", "collection", "stage"),
 )
@@ -111,13 +117,23 @@ Table(
 )
 
 Table(
+    "watermark",
+    tables,
+    Column("tenant", String(64), primary_key=True),
+    Column("collection", String(100), primary_key=True),
+    Column("value", BigInteger),
+    Column("epoch", Integer, nullable=False),
+    Column("moved_by", String(32)),
+    Column("moved_at", BigInteger),
+)
+
+Table(
     "counter",
     tables,
     Column("name", String(64), primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
 
-# What was asked for once under a key of the caller's is not done again when it is asked for again.
 Table(
     "request",
     tables,
@@ -172,6 +188,8 @@ def _records(name: str, parent: str, *own: Column) -> Table:
         Column("deleted", Boolean, nullable=False),
         Column("first_batch", String(255), nullable=False),
         Column("last_batch", String(255), nullable=False),
+        Column("tombstone", BigInteger),
+        Column("missing", BigInteger),
         Index(f"{name}_of_parent", "tenant", "collection", "parent_id"),
         sqlite_with_rowid=False,
     )

@@ -1,0 +1,123 @@
+"""`history` and `diff`: what a record was, and what became of all of them between two moments."""
+
+from collections import Counter
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from blocks.past import in_full
+from blocks.settings import Settings
+from blocks.stores import open_storage
+from collectors.history import difference
+from collectors.language import spoken
+from collectors.models import KINDS, Document
+from deployments.cli.choosing import meant
+from deployments.cli.output import print_rows, say
+from deployments.cli.showing import only
+from deployments.moments import in_order, moment_of, past_of, told
+
+DIFFERENCES = {"change": "change", "kind": "kind", "id": "id", "what": lambda row: _in_words(row)}
+VERSIONS = {"at": "at", "run": "run_id", "change": "change", "name": "name", "path": "path"}
+
+
+def history(
+    id: str,
+    /,
+    *,
+    collection: str | None = None,
+    kind: Literal["directory", "case"] | None = None,
+    tenant: str = "default",
+    json: bool = False,
+) -> int:
+    """Show what a record was: each version that was replaced, and the present one, oldest first.
+
+    Examples
+        $ collect history ID --collection demo --kind case
+        $ collect history ID --collection demo --kind case --json
+
+    Parameters
+    ----------
+    id
+        the record's id, as collect export and the source have it
+    collection
+        only in this collection, where several have the id
+    kind
+        only a directory or a case, where both have the id
+    tenant
+        whose record
+    json
+        print an array of versions, each in full
+    """
+    with open_storage(Settings.load()) as storage:
+        names = [meant(storage, collection, tenant)] if collection else storage.catalog.collected(tenant)
+        wanted = [(name, of_kind) for name in names for of_kind in ([kind] if kind else KINDS)]
+        found = [
+            {"collection": name, "kind": of_kind, "versions": versions}
+            for name, of_kind in wanted
+            if (versions := past_of(storage, tenant, name).history(of_kind, id))
+        ]
+    versions = only(found, id)["versions"]
+    rows = [in_full(each) | {"change": what} for each, what in zip(versions, _changes(versions), strict=True)]
+    print_rows(rows, VERSIONS, json, whole=True)
+    return 0
+
+
+def _changes(versions: list[Document]) -> list[str]:
+    """What each was beside the one before: the first as it was found."""
+    before = None
+    found = []
+    for each in versions:
+        live = None if each.deleted else each
+        what = difference(each.kind, each.id, before, live)
+        fields = f" ({', '.join(what.fields)})" if what and what.fields else ""
+        found.append(f"{spoken(what.change)}{fields}" if what else spoken("unchanged"))
+        before = live
+    return found
+
+
+def diff(
+    name: str,
+    /,
+    *,
+    from_: Annotated[str, Parameter(name="--from")],
+    to: str | None = None,
+    tenant: str = "default",
+    json: bool = False,
+) -> int:
+    """Show what was added, changed, moved and deleted between the ends of two runs, or between two times.
+
+    Examples
+        $ collect diff demo --from RUN
+        $ collect diff demo --from RUN --to RUN --json
+
+    Parameters
+    ----------
+    name
+        the collection
+    from_
+        a run, or a time with its zone
+    to
+        a run, or a time with its zone; now when left out
+    tenant
+        whose collection
+    json
+        print an array of objects
+    """
+    with open_storage(Settings.load()) as storage:
+        past = past_of(storage, tenant, meant(storage, name, tenant))
+        before, after = moment_of(past, from_), moment_of(past, to) if to else past.now()
+        in_order(before, after)
+        found = [told(each) for each in past.differences(before, after)]
+    print_rows(found, DIFFERENCES, json, whole=True)
+    counts = Counter(each["change"] for each in found)
+    said = spoken(", ").join(f"{counts[change]:,} {spoken(change)}" for change in sorted(counts))
+    say("{count} differences: {said}" if counts else "no differences", count=f"{len(found):,}", said=said)
+    return 0
+
+
+def _in_words(row: dict[str, Any]) -> str:
+    before, after = row["before"], row["after"]
+    place = (after or before)["path"] or (after or before)["name"]
+    if row["change"] == "moved":
+        return f"{before['path'] or before['name']} → {place}"
+    return f"{place} ({', '.join(row['fields'])})" if row["fields"] else place

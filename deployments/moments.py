@@ -1,0 +1,82 @@
+"""Moments as people write them, and what is told of two of them."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from blocks.past import Moment, Past
+from blocks.stores import Storage
+from collectors.errors import Misconfigured, Refused
+from collectors.history import Difference
+from collectors.models import Document, Retention
+from collectors.states import OPEN_RUNS
+
+A_RUN = r"[0-9a-f]{8}"
+
+
+def time_of(text: str) -> datetime:
+    """Raises Misconfigured."""
+    try:
+        found = datetime.fromtimestamp(float(text), UTC) if _is_number(text) else datetime.fromisoformat(text)
+    except (ValueError, OverflowError, OSError):
+        found = None
+    if found is None or found.tzinfo is None:
+        raise Misconfigured(
+            "{text} is no time with a zone",
+            "Write it as 2026-01-01T00:00:00+08:00.",
+            code="COL-0273",
+            text=f"{text:.60}",
+        )
+    return found
+
+
+def moment_of(past: Past, text: str) -> Moment:
+    """A time with its zone, or the end of a run of the collection. Raises Misconfigured or Refused."""
+    if not re.fullmatch(A_RUN, text):
+        return Moment(int(time_of(text).timestamp() * 1_000_000))
+    run = past.storage.catalog.run(text, past.tenant)
+    if run["collection"] != past.collection:
+        raise Misconfigured(
+            "run {run} is one of {other}, not of {collection}",
+            "List its runs: collect status --collection {collection}",
+            code="COL-0275",
+            run=text,
+            other=run["collection"],
+            collection=past.collection,
+        )
+    if run["state"] in OPEN_RUNS:
+        raise Refused(
+            "run {run} has not ended: it is {state}",
+            "Wait for its end: collect status {run}",
+            code="COL-0424",
+            run=text,
+            state=run["state"],
+        )
+    return Moment(run["ended_at"], text)
+
+
+def in_order(before: Moment, after: Moment) -> None:
+    """Raises Misconfigured when the first one comes last."""
+    if before.at > after.at:
+        raise Misconfigured(
+            "the end comes before the beginning", "Name the earlier run or time first.", code="COL-0276"
+        )
+
+
+def past_of(storage: Storage, tenant: str, name: str) -> Past:
+    definition = storage.catalog.definition(tenant, name)
+    return Past(storage, tenant, name, definition.retention if definition else Retention())
+
+
+def told(each: Difference) -> dict[str, Any]:
+    """The shape of `collect diff --json`, and of the service."""
+    there = {"kind": each.kind, "id": each.id, "change": each.change, "fields": list(each.fields)}
+    return there | {"before": _place(each.before), "after": _place(each.after)}
+
+
+def _place(each: Document | None) -> dict[str, Any] | None:
+    return each and {"parent_id": each.parent_id, "name": each.name, "path": each.path}
+
+
+def _is_number(text: str) -> bool:
+    return text.removeprefix("-").replace(".", "", 1).isdecimal()
