@@ -7,7 +7,16 @@ from anyio import to_thread
 
 from blocks.past import Past
 from blocks.workspace import Workspace
-from collectors.closing import Closing, Outcome, left_uncertain, outcome, refuse_moved, regressed, repair_paths
+from collectors.closing import (
+    Closing,
+    Outcome,
+    errors_of,
+    left_uncertain,
+    outcome,
+    refuse_moved,
+    regressed,
+    repair_paths,
+)
 from collectors.errors import Refused
 from collectors.models import IMPORT
 from collectors.states import RunState, ShardState
@@ -28,6 +37,7 @@ async def concluded(here: Workspace, loaded: bool) -> Outcome:
         quarantined=sum(shard["quarantined"] for shard in shards),
         strategy=collection.strategy,
         loaded=loaded,
+        errors=errors_of(shards),
     )
     if end.state is RunState.PAUSED:
         return end

@@ -13,6 +13,7 @@ from blocks.production import refuse_unsafe
 from blocks.queues.direct import DirectQueue
 from blocks.settings import Settings
 from blocks.sql.catalog import Catalog
+from blocks.sql.control import Control
 from blocks.sql.database import Database
 from blocks.sql.keys import Keys
 from blocks.sql.requests import Requests
@@ -32,6 +33,7 @@ from collectors.loading import Loader
 @dataclass(frozen=True, slots=True)
 class Storage:
     catalog: Catalog
+    control: Control
     requests: Requests
     keys: Keys
     spool: Spool
@@ -105,6 +107,7 @@ def _storage(
 ) -> Storage:
     kept = (
         Catalog(main),
+        Control(main),
         Requests(main),
         Keys(main),
         Spool(main),

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from collectors.caching import keys_of
 from collectors.errors import CollectError, Refused
 from collectors.interfaces import Cache, Documents
-from collectors.models import Collection, Model, Strategy, Verdict
+from collectors.models import Collection, Model, Strategy, Verdict, errors_within
 from collectors.paths import Move, Place, below, derive
 from collectors.quarantine import too_many
 from collectors.states import RunState, ShardState
@@ -71,6 +71,35 @@ def _correct(
 def _case_place(places: dict[str, Place | None], parent: str | None, name: str) -> Place | None:
     above = places.get(parent) if parent else None
     return below(above, name) if above or parent is None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """What went wrong in a run, in records: those that were refused, and those that failed shards did not read."""
+
+    planned: int
+    refused: int = 0
+    unread: int = 0
+
+
+NO_ERRORS = Errors(0)
+
+
+def errors_of(shards: Sequence[Mapping[str, Any]]) -> Errors:
+    """Of rows of shards."""
+    failed = [each for each in shards if each["state"] == ShardState.FAILED]
+    return Errors(
+        planned=sum(each["estimate"] for each in shards),
+        refused=sum(each["quarantined"] for each in shards),
+        unread=sum(max(each["estimate"] - each["fetched"], 0) for each in failed),
+    )
+
+
+def given_up(strategy: Strategy, errors: Errors) -> bool:
+    """Whether a run in which a shard failed is not worth going on with."""
+    if strategy.on_failure == "threshold":
+        return errors.refused + errors.unread > errors_within(strategy.max_errors, errors.planned)
+    return strategy.on_failure == "fail-fast"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +167,7 @@ def outcome(
     quarantined: int,
     strategy: Strategy,
     loaded: bool = True,
+    errors: Errors = NO_ERRORS,
 ) -> Outcome:
     """How a run ends whose shards stand like this, each as (state, error).
 
@@ -145,9 +175,10 @@ def outcome(
     """
     states = [state for state, _ in shards]
     error = next((error for state, error in shards if state is ShardState.FAILED), None)
-    if quarantined > strategy.max_errors:
-        return Outcome(RunState.FAILED, error or str(too_many(run_id, quarantined, strategy.max_errors)))
-    if ShardState.FAILED in states and (not read or strategy.on_failure == "stop"):
+    allowed = errors_within(strategy.max_errors, errors.planned)
+    if quarantined > allowed:
+        return Outcome(RunState.FAILED, error or str(too_many(run_id, quarantined, allowed)))
+    if ShardState.FAILED in states and (not read or given_up(strategy, errors)):
         return Outcome(RunState.FAILED, error)
     if not loaded or any(state not in (ShardState.COMPLETED, ShardState.FAILED) for state in states):
         return Outcome(RunState.PAUSED)

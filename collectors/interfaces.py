@@ -83,11 +83,13 @@ class Confirming(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a run stands: what is desired, how many records it has refused, how many batches are not loaded yet."""
+    """How a run stands: what is desired, how many records it has refused, how many batches are not loaded yet, and how
+    many records are planned."""
 
     desired: Desired
     quarantined: int
     open_batches: int
+    planned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ class Claim:
     span: dict[str, Any]
     cursor: Json
     page: int
+    failures: int = 0  # tries of the shard that failed before
 
 
 class Progress(Protocol):

@@ -38,6 +38,26 @@ class Retry(Model):
     maximum: float = Field(30.0, gt=0, le=600, description="longest pause between two tries, in seconds")
 
 
+class ShardRetry(Model):
+    """How often a shard that failed is tried within its run, and for how long it waits before (seconds)."""
+
+    attempts: int = Field(1, ge=1, le=100, description="tries of one shard, the first included")
+    backoff: Literal["fixed", "exponential"] = Field("exponential", description="how the pauses grow")
+    initial: float = Field(5.0, gt=0, le=3600, description="pause before the second try, in seconds, with jitter")
+    maximum: float = Field(300.0, gt=0, le=3600, description="longest pause between two tries, in seconds")
+
+    def pause(self, failures: int, chance: float) -> float:
+        """Seconds before the next try after so many failures: `chance` in 0..1 takes up to half of them away."""
+        doubled = 2 ** min(failures - 1, 32) if self.backoff == "exponential" else 1
+        return min(self.initial * doubled, self.maximum) * (1 - chance / 2)
+
+
+def a_share(value: str) -> str:
+    if not re.fullmatch(r"\d{1,3}(\.\d{1,3})?%", value) or float(value.removesuffix("%")) > 100:
+        raise ValueError("has to be a number of records, or a share of them such as 5%")
+    return value
+
+
 class Strategy(Model):
     """How a run is cut and how gently it treats its source."""
 
@@ -47,8 +67,15 @@ class Strategy(Model):
     batch_size: int = Field(1_000, ge=1, le=LARGEST_BATCH, description="most records of one message")
     timeout: float = Field(60.0, ge=1, le=3600, description="seconds for one request with its whole answer")
     retry: Retry = Retry()
-    on_failure: Literal["continue", "stop"] = Field("continue", description="what a failed shard does to its siblings")
-    max_errors: int = Field(1_000, ge=0, description="quarantined records after which the run is failed")
+    shard_retry: ShardRetry = ShardRetry()
+    on_failure: Literal["continue", "fail-fast", "threshold"] = Field(
+        "continue",
+        description="a failed shard costs its siblings nothing, or stops them, or does so when what was not read is "
+        "more than max_errors",
+    )
+    max_errors: Annotated[int, Field(ge=0)] | Annotated[str, AfterValidator(a_share)] = Field(
+        1_000, description="refused records after which the run is failed: a number, or a share of the plan such as 5%"
+    )
     overlap: float = Field(
         300.0, ge=0, le=7 * 86_400, description="seconds an incremental run looks back behind the watermark"
     )
@@ -64,6 +91,11 @@ class Retention(Model):
         365, ge=0, le=36_500, description="days for which a version is kept that was replaced; older ones are forgotten"
     )
     snapshots: int = Field(30, ge=0, le=10_000, description="trees that are kept, one of each completed run")
+
+
+def errors_within(allowed: int | str, planned: int) -> int:
+    """How many errors are allowed where so many records are planned."""
+    return allowed if isinstance(allowed, int) else int(planned * float(allowed.removesuffix("%")) / 100)
 
 
 def one_word(value: str) -> str:

@@ -21,8 +21,12 @@ def quarantined(position: int, item: Any, error: Rejected) -> Quarantined:
     return Quarantined(position, reason, message, record_id, _payload(item))
 
 
-def too_many(run_id: str, count: int, allowed: int) -> CollectError:
-    return CollectError(
+class TooMany(CollectError):
+    """More records were refused than is allowed: trying again refuses them again."""
+
+
+def too_many(run_id: str, count: int, allowed: int) -> TooMany:
+    return TooMany(
         "{count} records are quarantined, more than max_errors allows ({allowed})",
         "See why with: collect quarantine {run}",
         code="COL-0510",

@@ -20,8 +20,8 @@ from collectors.errors import CollectError, Fenced, Misconfigured, Rejected, Unr
 from collectors.exact_json import Flawed
 from collectors.interfaces import Claim, Collector, Progress, Queue, Standing
 from collectors.keeping import kept, until_stopped
-from collectors.models import Batch, Collection, Json, Page, Quarantined, Record
-from collectors.quarantine import quarantined, too_many
+from collectors.models import Batch, Collection, Json, Page, Quarantined, Record, errors_within
+from collectors.quarantine import TooMany, quarantined, too_many
 from collectors.states import Desired, ShardState
 
 MOST_OPEN_BATCHES = 24
@@ -56,11 +56,16 @@ class Reader:
                 await asyncio.shield(self._release(claim, ShardState.PAUSED, "stopped"))
             raise
         except CollectError as error:
-            return await self._release(claim, ShardState.FAILED, str(error))
+            return await self._release(claim, self._failed(claim, error), str(error))
         except Exception as error:
             log.exception("shard %s/%s failed unexpectedly", claim.run_id, claim.shard_id)
             return await self._release(claim, ShardState.FAILED, str(named(error)))
         return await self._release(claim, state)
+
+    def _failed(self, claim: Claim, error: CollectError) -> ShardState:
+        """What a person has to put right is not tried again by itself."""
+        again = claim.failures + 1 < self.collection.strategy.shard_retry.attempts
+        return ShardState.RETRYING if again and not isinstance(error, Misconfigured | TooMany) else ShardState.FAILED
 
     async def _release(self, claim: Claim, state: ShardState, error: str | None = None) -> ShardState:
         await to_thread.run_sync(self.progress.release, claim, state, error)
@@ -112,7 +117,8 @@ class Reader:
             len(records) + len(refused),
             page.whole,
         )
-        if standing.quarantined > (allowed := self.collection.strategy.max_errors):
+        allowed = errors_within(self.collection.strategy.max_errors, standing.planned)
+        if standing.quarantined > allowed:
             raise too_many(claim.run_id, standing.quarantined, allowed)
         return standing
 

@@ -48,19 +48,28 @@ RUN_MOVES: dict[RunState, frozenset[RunState]] = {
         }
     ),
     RunState.PAUSED: frozenset({RunState.RUNNING, RunState.CANCELLED}),
-    RunState.PARTIALLY_COMPLETED: frozenset({RunState.RUNNING}),
-    RunState.FAILED: frozenset({RunState.RUNNING}),
-    RunState.COMPLETED: frozenset(),
+    # Who asks for a retry leaves the run PAUSED, for whoever leads it next.
+    RunState.PARTIALLY_COMPLETED: frozenset({RunState.RUNNING, RunState.PAUSED}),
+    RunState.FAILED: frozenset({RunState.RUNNING, RunState.PAUSED}),
+    RunState.COMPLETED: frozenset({RunState.PAUSED}),
     RunState.CANCELLED: frozenset(),
 }
 
 SHARD_MOVES: dict[ShardState, frozenset[ShardState]] = {
     ShardState.PENDING: frozenset({ShardState.RUNNING, ShardState.CANCELLED}),
-    ShardState.RUNNING: frozenset({ShardState.PAUSED, ShardState.COMPLETED, ShardState.FAILED, ShardState.CANCELLED}),
+    ShardState.RUNNING: frozenset(
+        {
+            ShardState.PAUSED,
+            ShardState.RETRYING,
+            ShardState.COMPLETED,
+            ShardState.FAILED,
+            ShardState.CANCELLED,
+        }
+    ),
     ShardState.PAUSED: frozenset({ShardState.RUNNING, ShardState.CANCELLED}),
     ShardState.RETRYING: frozenset({ShardState.RUNNING, ShardState.CANCELLED}),
     ShardState.FAILED: frozenset({ShardState.RETRYING}),
-    ShardState.COMPLETED: frozenset(),
+    ShardState.COMPLETED: frozenset({ShardState.RETRYING}),
     ShardState.CANCELLED: frozenset(),
 }
 

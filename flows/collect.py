@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from itertools import groupby
+from random import random
 from typing import Any
 
 from anyio import to_thread
@@ -18,14 +19,14 @@ from blocks.process import this_process
 from blocks.settings import Settings
 from blocks.stores import open_storage
 from blocks.workspace import Workspace, workspace
-from collectors.closing import Outcome
+from collectors.closing import Outcome, errors_of, given_up
 from collectors.errors import CollectError, Fenced, Misconfigured, Refused, Unreachable, Unusable, in_a_line, named
 from collectors.interfaces import RunClaim
 from collectors.keeping import kept, until_stopped
 from collectors.models import EVERYTHING, Mode, Scope
 from collectors.registry import load, of_mode
 from collectors.states import Desired, RunState, ShardState
-from flows.shard import PAUSED, RENEWALS_PER_LEASE, begun, shard
+from flows.shard import PAUSED, RENEWALS_PER_LEASE, RETRYING, begun, shard
 from tasks.closing import close_run
 from tasks.loading import load_stage, recovering
 from tasks.planning import plan_run
@@ -147,6 +148,20 @@ async def _stages_loaded(here: Workspace, claim: RunClaim, stop: asyncio.Event) 
 
 
 async def _read(here: Workspace, shard_ids: list[str], stop: asyncio.Event) -> None:
+    """Those that failed and may be tried again are, after the others and a pause."""
+    while shard_ids and not stop.is_set():
+        await _side_by_side(here, shard_ids, stop)
+        shards = await to_thread.run_sync(here.storage.catalog.shards, here.run_id)
+        again = [each for each in shards if each["shard_id"] in shard_ids and each["state"] == ShardState.RETRYING]
+        shard_ids = [each["shard_id"] for each in again]
+        if again:
+            retry, failures = here.collection.strategy.shard_retry, max(each["failures"] for each in again)
+            pause = retry.pause(failures, random())
+            get_run_logger().info("%d shards are tried again in %.1f s", len(again), pause)
+            await until_stopped(stop, asyncio.sleep(pause))
+
+
+async def _side_by_side(here: Workspace, shard_ids: list[str], stop: asyncio.Event) -> None:
     """Shards side by side up to the strategy's concurrency, started one after another."""
     places = asyncio.Semaphore(here.collection.strategy.concurrency)
     try:
@@ -178,7 +193,7 @@ async def _one(
                 await _brought_to_rest(here, reading, stop)
                 return
         await _raise_unusable(state)
-        if state.is_failed() and collection.strategy.on_failure == "stop":
+        if state.is_failed() and state.name != RETRYING and await _is_given_up(here):
             why = f"shard {shard_id} failed"
             await to_thread.run_sync(here.storage.catalog.desire, here.run_id, Desired.PAUSE, why)
             stop.set()
@@ -187,6 +202,11 @@ async def _one(
     finally:
         started.set()
         places.release()
+
+
+async def _is_given_up(here: Workspace) -> bool:
+    shards = await to_thread.run_sync(here.storage.catalog.shards, here.run_id)
+    return given_up(here.collection.strategy, errors_of(shards))
 
 
 async def _brought_to_rest(here: Workspace, reading: asyncio.Task[ShardState], stop: asyncio.Event) -> None:

@@ -18,7 +18,7 @@ from collectors.selecting import changed_at, chosen
 from collectors.states import ShardState
 
 RENEWALS_PER_LEASE = 15
-PAUSED = "Paused"
+PAUSED, RETRYING = "Paused", "Retrying"
 
 _begun: ContextVar[asyncio.Task[ShardState] | None] = ContextVar("begun", default=None)
 
@@ -68,5 +68,7 @@ def _mirrored(state: ShardState, row: dict[str, Any]) -> State:
             return Completed(message=counts)
         case ShardState.PAUSED:
             return Cancelled(name=PAUSED, message=f"{counts}; goes on from here when the run is resumed")
+        case ShardState.RETRYING:
+            return Failed(name=RETRYING, message=f"{in_a_line(row['error'])}; is tried again from its checkpoint")
         case _:
             return Failed(message=in_a_line(row["error"]))

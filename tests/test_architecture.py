@@ -21,7 +21,7 @@ BROAD_EXCEPTS = {
     ("flows/collect.py", "_led"),
     ("flows/handing_over.py", "hand_over"),
     ("deployments/carrying.py", "_carried_out"),
-    ("flows/collect.py", "_read"),
+    ("flows/collect.py", "_side_by_side"),
     ("deployments/cli/running.py", "run"),
     ("deployments/cli/doctoring.py", "_guarded"),
     ("deployments/cli/doctoring.py", "_repaired"),
@@ -32,7 +32,7 @@ BROAD_EXCEPTS = {
     ("collectors/reading.py", "read"),
     ("collectors/reading.py", "sift"),
     ("collectors/registry.py", "_imported"),
-    ("deployments/cli/running.py", "_follow"),
+    ("deployments/cli/running.py", "follow"),
 }
 
 

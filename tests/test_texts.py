@@ -9,7 +9,7 @@ from string import Formatter
 import pytest
 
 from collectors.chinese import TEXTS
-from collectors.models import Retry, Strategy
+from collectors.models import Retention, Retry, ShardRetry, Strategy
 from collectors.sources import kiwi, testrail
 from deployments.cli.parameters import keys_of
 
@@ -85,9 +85,9 @@ def test_every_heading_and_name_of_a_field_has_its_chinese():
     assert not set(labels()) - TEXTS.keys()
 
 
-@pytest.mark.parametrize("model", [Strategy, Retry, kiwi.Parameters, testrail.Parameters])
+@pytest.mark.parametrize("model", [Strategy, Retry, ShardRetry, Retention, kiwi.Parameters, testrail.Parameters])
 def test_every_key_of_a_collection_file_is_explained_in_chinese(model):
-    assert not {key.description for key in keys_of(model) if key.key != "retry"} - TEXTS.keys()
+    assert not {key.description for key in keys_of(model) if key.key not in ("retry", "shard_retry")} - TEXTS.keys()
 
 
 def test_a_chinese_text_speaks_of_the_same_facts():

@@ -111,7 +111,7 @@ class Catalog:
             found = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().one()
             for other in _open_runs(connection, found["tenant"], found["collection"], found["mode"]):
                 if other != run_id or found["owner"] != owner or found["state"] not in NOT_LED:
-                    _refuse_if_held(connection, found["collection"], other)
+                    refuse_if_held(connection, found["collection"], other)
             taken = connection.execute(
                 update(run)
                 .where(run.c.run_id == run_id, run.c.state.in_(MAY_RUN))
@@ -366,7 +366,7 @@ def give_way(connection: Connection, definition: Collection, successor: str) -> 
     """Cancel what was interrupted of the collection; answers the last of it. Raises Refused while one is under way."""
     run_id = None
     for run_id in _open_runs(connection, definition.tenant, definition.name, definition.mode):
-        _refuse_if_held(connection, definition.name, run_id)
+        refuse_if_held(connection, definition.name, run_id)
         _refuse_if_awaited(connection, definition.name, run_id)
         ended = {"state": RunState.CANCELLED, "reason": f"superseded by run {successor}", "ended_at": now()}
         connection.execute(update(run).where(run.c.run_id == run_id).values(ended | {"fence": run.c.fence + 1}))
@@ -451,10 +451,10 @@ def _open_runs(connection: Connection, tenant: str, name: str, mode: str) -> Seq
 def refuse_if_any_held(connection: Connection, tenant: str, name: str) -> None:
     mine = run.c.tenant == tenant, run.c.collection == name, run.c.state.in_(OPEN_RUNS)
     for run_id in connection.scalars(select(run.c.run_id).where(*mine)).all():
-        _refuse_if_held(connection, name, run_id)
+        refuse_if_held(connection, name, run_id)
 
 
-def _refuse_if_held(connection: Connection, name: str, run_id: str) -> None:
+def refuse_if_held(connection: Connection, name: str, run_id: str) -> None:
     if seconds_held(connection, run_id):
         raise Refused(
             "collection {collection} is being collected by run {run}",

@@ -23,6 +23,7 @@ _STANDING = select(
     run.c.desired,
     select(func.coalesce(func.sum(shard.c.quarantined), 0)).where(shard.c.run_id == run.c.run_id).scalar_subquery(),
     select(func.count()).select_from(batch).where(ledger.open_of_run()).scalar_subquery(),
+    select(func.coalesce(func.sum(shard.c.estimate), 0)).where(shard.c.run_id == run.c.run_id).scalar_subquery(),
 ).where(run.c.run_id == bindparam("run"))
 
 
@@ -88,6 +89,7 @@ class Shards:
             span=orjson.loads(row["span"]),
             cursor=orjson.loads(row["cursor"]),
             page=row["page"],
+            failures=row["failures"] or 0,
         )
 
     @repeatable
@@ -142,6 +144,8 @@ class Shards:
             left = and_(shard.c.owner.is_(None), shard.c.state == state, shard.c.error.is_not_distinct_from(error))
             mine = and_(_fenced(claim), or_(shard.c.owner == claim.owner, left))
             values = {"state": state, "error": error, "ended_at": now(), "lease_until": 0, "owner": None}
+            if state in (ShardState.FAILED, ShardState.RETRYING):
+                values["failures"] = func.coalesce(shard.c.failures, 0) + 1
             if not _changed(connection, mine, **values):
                 raise _taken_over(claim)
 
@@ -182,5 +186,5 @@ def _desired(connection: Connection, claim: Claim) -> Desired:
 
 
 def _standing(connection: Connection, claim: Claim) -> Standing:
-    desired, quarantined, open_batches = execute_bound(connection, _STANDING, {"run": claim.run_id}).one()
-    return Standing(Desired(desired), int(quarantined), open_batches)
+    desired, quarantined, open_batches, planned = execute_bound(connection, _STANDING, {"run": claim.run_id}).one()
+    return Standing(Desired(desired), int(quarantined), open_batches, int(planned))

@@ -86,6 +86,7 @@ shard = Table(
     Column("ended_at", BigInteger),
     Column("error", LONG),
     Column("moved", Boolean),
+    Column("failures", Integer),
 )
 
 batch = Table(

@@ -28,6 +28,7 @@ NEEDED: dict[str, Role | None] = {
     "quarantine": Role.VIEWER,
     "import_": Role.OPERATOR,
     "start_run": Role.OPERATOR,
+    "retry": Role.OPERATOR,
     "history": Role.VIEWER,
     "diff": Role.VIEWER,
     "watermark": Role.VIEWER,

@@ -154,6 +154,15 @@ class Mark(BaseModel):
     moved_at: str | None
 
 
+class Retried(BaseModel):
+    model_config = _example(run_id="7f3a90c1", state="PAUSED", shards=["s3"], status="/api/task/7f3a90c1/status")
+
+    run_id: str
+    state: RunState = Field(description="PAUSED until the service goes on with it")
+    shards: list[str] = Field(description="those that are done over")
+    status: str = Field(description="where to look how far it is")
+
+
 class Was(BaseModel):
     """A version of a record."""
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "plan": ("planning:plan", "Ask the source how much there is and show how a run would be cut; nothing is stored."),
     "run": ("running:run", "Collect a collection: a YAML file, or the name of a known one."),
     "resume": ("running:resume", "Go on with a run that was interrupted, from its last checkpoints."),
+    "retry": ("retrying:retry", "Do over what failed in a run, some of its shards, or all of it."),
     "load": ("loading:load", "Load what runs publish into the stores; for the full stack."),
     "status": ("looking:status", "Show runs, newest first, or one run."),
     "shards": ("looking:shards", "Show the shards of a run."),

@@ -88,12 +88,12 @@ def run(
         catalog = storage.catalog
         given = _given(mode, {"under": under, "ids": ids, "since": since, "until": until})
         definition, of_file = resolve(collection, set_, catalog, tenant, given)
-        api = _server(settings)
+        api = server(settings)
         begun = catalog.begin(definition, this_process(), of_file)
         if begun.superseded:
             say("run {run} had stopped; this one takes its place", run=begun.superseded)
         try:
-            return _follow(catalog, begun.run_id, begun.superseded, api, json)
+            return follow(catalog, begun.run_id, begun.superseded, api, json)
         except Exception as error:
             with suppress(Fenced):
                 catalog.end(begun, RunState.FAILED, str(named(error)))
@@ -139,23 +139,23 @@ def resume(run_id: str, /, *, json: bool = False) -> int:
             anew = shlex.join(["collect", "run", row["collection"]])
             say("nothing is left to read in run {run}; read anew with: {command}", run=run_id, command=anew)
             return _finish(report(catalog, run_id, with_delays=True), None, json)
-        _wait_for_lease(catalog, run_id)
-        api = _server(settings)
+        wait_for_lease(catalog, run_id)
+        api = server(settings)
         catalog.desire(run_id, Desired.RUN)
-        return _follow(catalog, run_id, run_id, api, json)
+        return follow(catalog, run_id, run_id, api, json)
 
 
 def _all_read(catalog: Catalog, run_id: str) -> bool:
     return all(shard["state"] == ShardState.COMPLETED for shard in catalog.shards(run_id))
 
 
-def _server(settings: Settings) -> str:
+def server(settings: Settings) -> str:
     if not settings.prefect_api_url and not prefect_server.running(settings):
         say("starting the Prefect server (end it with: collect down) …")
     return prefect_server.use(settings)
 
 
-def _wait_for_lease(catalog: Catalog, run_id: str) -> None:
+def wait_for_lease(catalog: Catalog, run_id: str) -> None:
     """Wait out the lease of a process that may be dead; one that is renewed meanwhile is alive."""
     left = catalog.seconds_held(run_id)
     if left:
@@ -172,7 +172,7 @@ def _wait_for_lease(catalog: Catalog, run_id: str) -> None:
             )
 
 
-def _follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: bool) -> int:
+def follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: bool) -> int:
     """Lead the run in this process until it ends. `died` names the run whose process Prefect may still wait for."""
     from flows.running import mark_crashed, run_in_this_process, unanswered
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from collectors.closing import Closing, Outcome, outcome, refuse_moved, repair_paths
+from collectors.closing import Closing, Errors, Outcome, errors_of, outcome, refuse_moved, repair_paths
 from collectors.errors import Refused
 from collectors.models import Record, Strategy
 from collectors.paths import CUT, LONGEST_PATH
@@ -191,7 +191,7 @@ def test_more_records_than_one_statement_takes_are_repaired(shelf):
 
 DONE, WRONG = (ShardState.COMPLETED, None), (ShardState.FAILED, "it broke")
 OPEN = [ShardState.PENDING, ShardState.RUNNING, ShardState.PAUSED, ShardState.RETRYING]
-CONTINUE, STOP = Strategy(max_errors=10), Strategy(max_errors=10, on_failure="stop")
+CONTINUE, STOP = Strategy(max_errors=10), Strategy(max_errors=10, on_failure="fail-fast")
 COMPLETED = Outcome(RunState.COMPLETED)
 PAUSED = Outcome(RunState.PAUSED)
 PARTLY = Outcome(RunState.PARTIALLY_COMPLETED, "it broke")
@@ -227,6 +227,28 @@ NONE = Outcome(RunState.FAILED, str(too_many("r1", 1, 0)))
 )
 def test_a_run_ends_as(shards, read, quarantined, strategy, expected):
     assert outcome("r1", shards, read, quarantined, strategy) == expected
+
+
+THRESHOLD = Strategy(max_errors="10%", on_failure="threshold")
+
+
+@pytest.mark.parametrize(
+    ("refused", "unread", "state"),
+    [(0, 10, RunState.PARTIALLY_COMPLETED), (5, 5, RunState.PARTIALLY_COMPLETED), (5, 6, RunState.FAILED)],
+)
+def test_what_was_refused_or_not_read_is_held_against_the_threshold(refused, unread, state):
+    errors = Errors(planned=100, refused=refused, unread=unread)
+    assert outcome("r1", [DONE, WRONG], 80, refused, THRESHOLD, errors=errors).state is state
+    assert outcome("r1", [DONE, WRONG], 80, refused, STOP, errors=errors).state is RunState.FAILED
+
+
+def test_what_failed_shards_did_not_read_is_counted():
+    rows = [
+        {"state": "COMPLETED", "estimate": 10, "fetched": 8, "quarantined": 1},
+        {"state": "FAILED", "estimate": 10, "fetched": 4, "quarantined": 2},
+        {"state": "FAILED", "estimate": 10, "fetched": 12, "quarantined": 0},
+    ]
+    assert errors_of(rows) == Errors(planned=30, refused=3, unread=6)
 
 
 def test_a_run_that_was_stopped_before_all_was_loaded_goes_on_later():

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from collectors.models import Batch, Collection, Record, Strategy, version
+from collectors.models import Batch, Collection, Record, ShardRetry, Strategy, errors_within, version
 
 PART = st.integers(0, 2**63 - 1)
 VERSIONS = st.tuples(st.integers(0, 2**16 - 1), PART, PART)
@@ -111,8 +111,28 @@ def test_collections_and_tenants_have_names_that_fit_addresses_and_files(name):
         {"timeout": 0.9},
         {"timeout": 3601},
         {"on_failure": "explode"},
+        {"max_errors": "some"},
+        {"max_errors": "101%"},
+        {"max_errors": "-1%"},
+        {"max_errors": -1},
+        {"shard_retry": {"attempts": 0}},
     ],
 )
 def test_a_strategy_that_could_never_work_is_refused(wrong):
     with pytest.raises(ValidationError):
         Strategy(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("backoff", "expected"), [("fixed", [5.0, 5.0, 5.0, 5.0]), ("exponential", [5.0, 10.0, 15.0, 15.0])]
+)
+def test_the_pauses_between_the_tries_of_a_shard(backoff, expected):
+    retry = ShardRetry(backoff=backoff, initial=5, maximum=15)
+    assert [retry.pause(failures, 0.0) for failures in (1, 2, 3, 1_000)] == expected
+    assert [retry.pause(failures, 1.0) for failures in (1, 2, 3, 1_000)] == [each / 2 for each in expected]
+
+
+def test_how_many_errors_are_allowed():
+    assert errors_within(7, 1_000) == 7
+    assert errors_within("2.5%", 1_000) == 25
+    assert errors_within("5%", 0) == 0

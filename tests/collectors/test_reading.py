@@ -9,9 +9,11 @@ from typing import Any
 import orjson
 import pytest
 from anyio import to_thread
+from sqlalchemy import update
 
 from blocks.sql.shards import Shards
-from collectors.errors import CollectError, Fenced, Refused, Rejected, Transient
+from blocks.sql.tables import shard
+from collectors.errors import CollectError, Fenced, Misconfigured, Refused, Rejected, Transient
 from collectors.models import Page, Record
 from collectors.quarantine import LONGEST_PAYLOAD
 from collectors.reading import Reader, sift
@@ -270,6 +272,15 @@ async def test_refused_records_are_counted_over_all_shards_of_the_run(begin, rea
     assert await reader(run, Listed(["refused"])).read(run.claim("s02")) is ShardState.FAILED
 
 
+async def test_a_share_of_the_plan_may_be_refused(storage, begin, reader):
+    run = begin(max_errors="25%")
+    with storage.catalog._database.write() as connection:
+        connection.execute(update(shard).values(estimate=8))
+    collector = Listed([*items("a"), "refused"], ["refused"], ["refused", *items("b")], items("c"))
+    assert await reader(run, collector).read(run.claim()) is ShardState.FAILED
+    assert "COL-0510: 3 records are quarantined, more than max_errors allows (2)" in run.shard()["error"]
+
+
 # ---- failing ---------------------------------------------------------------------------------------------
 
 
@@ -298,6 +309,36 @@ async def test_a_collector_that_fails_fails_its_shard_with_the_reason_and_keeps_
     assert standing(run) == ("FAILED", 1, 1, 2, 0)
     assert run.shard()["owner"] is None
     assert ids() == {"a1", "a2"}
+
+
+async def test_a_shard_that_may_be_tried_again_says_so_until_its_tries_are_used_up(begin, reader):
+    run = begin(shard_retry={"attempts": 3})
+    failures = Listed(*PAGES, at=failing(Transient("the source is away", "Wait."), 1))
+    states = [await reader(run, failures).read(run.claim()) for _ in range(3)]
+    assert states == [ShardState.RETRYING, ShardState.RETRYING, ShardState.FAILED]
+    assert (run.shard()["attempts"], run.shard()["failures"], run.shard()["page"]) == (3, 3, 1)
+    assert failures.fetches == {None: 1, 1: 3}
+
+
+async def test_pauses_are_no_failures(begin, reader):
+    run = begin(shard_retry={"attempts": 2})
+    claim = run.claim()
+    run.storage.catalog.desire(claim.run_id, Desired.PAUSE)
+    assert await reader(run, Listed(*PAGES)).read(claim) is ShardState.PAUSED
+    run.storage.catalog.desire(claim.run_id, Desired.RUN)
+    away = failing(Transient("the source is away", "Wait."), 1)
+    assert await reader(run, Listed(*PAGES, at=away)).read(run.claim()) is ShardState.RETRYING
+
+
+@pytest.mark.parametrize("error", [Misconfigured("who are you", "Say it.", code="COL-0303")])
+async def test_what_only_people_can_put_right_is_not_tried_again(begin, reader, error):
+    run = begin(shard_retry={"attempts": 3})
+    assert await reader(run, Listed(*PAGES, at=failing(error, None))).read(run.claim()) is ShardState.FAILED
+
+
+async def test_too_many_refused_records_are_not_read_again(begin, reader):
+    run = begin(shard_retry={"attempts": 3}, max_errors=0)
+    assert await reader(run, Listed(["refused"])).read(run.claim()) is ShardState.FAILED
 
 
 async def test_a_failed_shard_is_completed_from_where_it_stood(begin, reader, ids):

@@ -23,8 +23,8 @@ def test_every_state_has_its_moves_and_can_be_reached(states, moves):
 
 
 @pytest.mark.parametrize(("states", "moves"), TABLES)
-def test_nothing_leaves_completed_or_cancelled_and_nothing_returns_to_the_start(states, moves):
-    assert not moves[states.COMPLETED]
+def test_what_is_complete_can_only_be_retried_and_nothing_leaves_cancelled_or_returns_to_the_start(states, moves):
+    assert moves[states.COMPLETED] == {RunState.PAUSED if states is RunState else ShardState.RETRYING}
     assert not moves[states.CANCELLED]
     assert not sources_of(moves, STARTS[states])
 
@@ -50,9 +50,9 @@ def test_a_failed_shard_is_retried_before_it_runs():
     assert ShardState.RETRYING in SHARD_MOVES[ShardState.FAILED]
 
 
-def test_a_partly_completed_or_failed_run_can_be_resumed_but_not_cancelled():
+def test_a_partly_completed_or_failed_run_can_be_resumed_or_retried_but_not_cancelled():
     for state in (RunState.PARTIALLY_COMPLETED, RunState.FAILED):
-        assert RUN_MOVES[state] == {RunState.RUNNING}
+        assert RUN_MOVES[state] == {RunState.RUNNING, RunState.PAUSED}
 
 
 def test_exactly_the_open_runs_and_shards_can_be_cancelled():

@@ -445,7 +445,7 @@ def test_a_value_of_a_wrong_kind_is_named_with_what_was_found(file, catalog, key
     [
         ("strategy.concurrency=2", lambda found: found.strategy.concurrency, 2),
         ("strategy.retry.initial=0.25", lambda found: found.strategy.retry.initial, 0.25),
-        ("strategy.on_failure=stop", lambda found: found.strategy.on_failure, "stop"),
+        ("strategy.on_failure=fail-fast", lambda found: found.strategy.on_failure, "fail-fast"),
         ("source.suite_id=3", lambda found: found.source["suite_id"], 3),
         ("source.suite_id=null", lambda found: found.source["suite_id"], None),
         ("source.suite_id=", lambda found: found.source["suite_id"], None),

@@ -33,6 +33,7 @@ BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | 
 NOT_RUN = {
     "collect dev-servers": "starts servers: typed as the README has it by tests/acceptance/test_full_stack.py",
     "collect storage set": "the other samples are for the embedded stores; typed there, too",
+    "collect retry": "needs shards that failed: tests/acceptance/test_failures.py",
     "collect load": "loads until it is ended: tests/deployments/test_loading.py",
     "collect serve": "serves until it is ended: tests/acceptance/test_service.py types the whole page",
     "collect export imports": "typed by tests/acceptance/test_service.py",

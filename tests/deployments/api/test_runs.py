@@ -191,3 +191,43 @@ def test_an_epoch_is_for_admins(known):
 def test_a_run_of_a_mode_is_asked_for(known, body, status):
     answer = known.as_("operator").post("/api/collections/cases/runs", json=body)
     assert answer.status_code == status, answer.text
+
+
+# ---- doing over --------------------------------------------------------------------------------------------
+
+
+def test_a_retry_waits_for_the_service(api):
+    run = api.imported([{"kind": "case", "id": "1", "name": "n"}])
+    client = api.as_("operator")
+    refused = client.post(f"/api/task/{run}/retry")
+    assert (refused.status_code, refused.json()["code"]) == (409, "COL-0425")
+    answer = client.post(f"/api/task/{run}/retry", json={"scope": "all", "max_retries": 1, "interval": 2})
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["run_id"], answer.json()["state"]) == (run, "PAUSED")
+    assert answer.json()["shards"]
+    assert api.storage.requests.waiting() == 1
+    assert '"attempts":2' in api.storage.catalog.run(run)["definition"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"scope": "specific"},
+        {"shards": ["1"]},
+        {"scope": "some"},
+        {"max_retries": -1},
+        {"interval": 0},
+        {"when": "now"},
+    ],
+)
+def test_a_retry_that_says_nothing_sensible_is_refused(api, body):
+    run = api.imported([{"kind": "case", "id": "1", "name": "n"}])
+    assert api.as_("operator").post(f"/api/task/{run}/retry", json=body).status_code == 422
+
+
+def test_a_retry_of_what_is_not_theirs(api):
+    run = api.imported([{"kind": "case", "id": "1", "name": "n"}])
+    assert api.as_("operator", "other").post(f"/api/task/{run}/retry").status_code == 404
+    assert api.as_("viewer").post(f"/api/task/{run}/retry").status_code == 403
+    unknown = api.as_("operator").post(f"/api/task/{run}/retry", json={"scope": "specific", "shards": ["nothing"]})
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "COL-0277")

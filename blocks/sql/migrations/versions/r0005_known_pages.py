@@ -1,9 +1,9 @@
-"""What pages of full runs said, so that equal ones are not read record by record."""
+"""What pages of full runs said, so that equal ones are not read record by record; how often a shard failed."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import LONGTEXT
 
-from blocks.sql.migrations.steps import add_table
+from blocks.sql.migrations.steps import add_column, add_table
 
 revision, down_revision = "0005", "0004"
 
@@ -11,6 +11,7 @@ LONG = sa.Text().with_variant(LONGTEXT(), "mysql", "mariadb")
 
 
 def upgrade() -> None:
+    add_column("shard", sa.Column("failures", sa.Integer))
     add_table(
         "known_page",
         _text("tenant", 64),

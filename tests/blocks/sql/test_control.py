@@ -1,0 +1,134 @@
+"""What is done over: which shards, from where, and what they counted before."""
+
+import pytest
+
+from blocks.sql.catalog import Catalog
+from blocks.sql.control import Control
+from blocks.sql.rows import Rows
+from blocks.sql.shards import Shards
+from collectors.errors import Misconfigured, Refused
+from collectors.models import Batch, Quarantined, Record, ShardPlan, ShardRetry
+from collectors.states import Desired, RunState, ShardState
+
+ME = "here:1:1"
+REFUSED = Quarantined(0, "wrong", "it is", "r1", b"{}")
+
+
+@pytest.fixture
+def cases(definition):
+    return definition()
+
+
+@pytest.fixture
+def run(database, cases):
+    """A run of three shards, ended in this state: the first is complete, the second failed, the third still open."""
+    catalog, shards = Catalog(database), Shards(database)
+
+    def ended(state=RunState.PARTIALLY_COMPLETED, second=ShardState.FAILED):
+        claim = catalog.begin(cases, ME)
+        claim = catalog.lead(claim.run_id, ME)
+        plans = [ShardPlan(shard_id=id, stage="cases", label=id, span={}, estimate=10) for id in "123"]
+        catalog.save_plan(claim, plans, 0.0)
+        for id, at_end in (("1", ShardState.COMPLETED), ("2", second)):
+            held = shards.claim(claim.run_id, id, ME)
+            record = Record(kind="case", id=id, name=id)
+            batch = Batch("default", cases.name, claim.run_id, id, "0.0", shards.observe(), (record,))
+            Rows(database).apply(batch)
+            Rows(database).finish(batch)
+            shards.checkpoint(held, 0, {"after": 1}, [batch], [REFUSED], 2)
+            shards.release(held, at_end, None if at_end is ShardState.COMPLETED else "it broke")
+        catalog.end(claim, state, "it broke")
+        return claim.run_id
+
+    return ended
+
+
+def standing(database, run_id):
+    rows = Catalog(database).shards(run_id)
+    return {row["shard_id"]: (row["state"], row["page"], row["fetched"], row["failures"]) for row in rows}
+
+
+RETRYING, PENDING, COMPLETED = ShardState.RETRYING, ShardState.PENDING, ShardState.COMPLETED
+CASES = {
+    "failed": ("failed", (), ["2", "3"], {"1": (COMPLETED, 1, 2, None), "2": (RETRYING, 1, 2, 0)}, 2),
+    "all": ("all", (), ["1", "2", "3"], {"1": (RETRYING, 0, 0, 0), "2": (RETRYING, 0, 0, 0)}, 0),
+    "one that was complete": ("specific", ("1",), ["1"], {"1": (RETRYING, 0, 0, 0), "2": ("FAILED", 1, 2, 1)}, 1),
+    "one that failed": ("specific", ("2",), ["2"], {"1": (COMPLETED, 1, 2, None), "2": (RETRYING, 1, 2, 0)}, 2),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_done_over_begins_where_it_has_to(database, run, case):
+    scope, shards, expected, left, counted = CASES[case]
+    run_id = run()
+    assert Control(database).retry(run_id, scope, shards) == expected
+    found = standing(database, run_id)
+    assert found.items() >= left.items()
+    catalog = Catalog(database)
+    row = catalog.run(run_id)
+    assert (row["state"], row["desired"], row["ended_at"], row["error"]) == (RunState.PAUSED, Desired.RUN, None, None)
+    assert catalog.applied(run_id)["new"] == counted
+    assert len(catalog.quarantined(run_id)) == counted
+
+
+def test_a_retry_is_led_as_any_run_that_goes_on(database, run):
+    run_id = run()
+    Control(database).retry(run_id)
+    Catalog(database).lead(run_id, ME)
+    claim = Shards(database).claim(run_id, "2", ME)
+    assert (claim.cursor, claim.page, claim.failures) == ({"after": 1}, 1, 0)
+
+
+def test_how_often_is_said_for_this_run_alone(database, run, cases):
+    run_id = run()
+    Control(database).retry(run_id, policy=ShardRetry(attempts=7, backoff="fixed"))
+    assert '"attempts":7' in Catalog(database).run(run_id)["definition"]
+    assert cases.strategy.shard_retry.attempts == 1
+
+
+def test_reading_all_anew_is_a_sweep_of_its_own(database, run):
+    run_id = run()
+    before = Catalog(database).run(run_id)["sweep"]
+    Control(database).retry(run_id)
+    assert Catalog(database).run(run_id)["sweep"] == before
+    Control(database).retry(run_id, "all")
+    assert Catalog(database).run(run_id)["sweep"] > before
+
+
+def test_what_was_asked_for_twice_is_done_over_once(database, run):
+    run_id = run()
+    first = Control(database).retry(run_id)
+    assert Control(database).retry(run_id) == first
+    assert standing(database, run_id)["2"] == (RETRYING, 1, 2, 0)
+
+
+def test_what_cannot_be_done_over_is_refused(database, run, cases):
+    control, catalog = Control(database), Catalog(database)
+    run_id = run()
+    with pytest.raises(Misconfigured, match="COL-0277"):
+        control.retry(run_id, "specific", ["2", "nothing"])
+    assert standing(database, run_id)["2"] == ("FAILED", 1, 2, 1)
+    claim = catalog.begin(cases, ME)
+    with pytest.raises(Refused, match="COL-0402"):
+        control.retry(run_id)
+    catalog.end(claim, RunState.FAILED)
+    with pytest.raises(Refused, match="COL-0403"):
+        control.retry(_cancelled(catalog, cases))
+
+
+def _cancelled(catalog, cases):
+    claim = catalog.begin(cases, ME)
+    claim = catalog.lead(claim.run_id, ME)
+    catalog.end(claim, RunState.PAUSED)
+    last = catalog.begin(cases, ME)
+    catalog.end(last, RunState.FAILED)
+    return claim.run_id
+
+
+def test_where_nothing_failed_nothing_is_done_over(database, run):
+    run_id = run(RunState.COMPLETED, ShardState.COMPLETED)
+    third = Shards(database).claim(run_id, "3", ME)
+    Shards(database).release(third, ShardState.COMPLETED)
+    with pytest.raises(Refused, match="COL-0425"):
+        Control(database).retry(run_id)
+    assert Catalog(database).run(run_id)["state"] == RunState.COMPLETED
