@@ -79,4 +79,6 @@ async def _swept(here: Workspace, row: dict[str, Any]) -> Swept:
         return Swept(0, 0)
     sweep = Sweep(collection.tenant, collection.name, here.run_id, row["sweep"], row["epoch"] or 0)
     guard = collection.strategy.shrink_guard
-    return await swept(sweep, storage.sweeps, storage.documents, storage.cache, here.collector, guard)
+    gone = await swept(sweep, storage.sweeps, storage.documents, storage.cache, here.collector, guard)
+    await to_thread.run_sync(storage.pages.forget, collection.tenant, collection.name, sweep.number)
+    return gone

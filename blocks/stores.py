@@ -16,6 +16,7 @@ from blocks.sql.catalog import Catalog
 from blocks.sql.control import Control
 from blocks.sql.database import Database
 from blocks.sql.keys import Keys
+from blocks.sql.known_pages import KnownPages
 from blocks.sql.requests import Requests
 from blocks.sql.rows import Rows
 from blocks.sql.run_ledger import RunLedger
@@ -41,6 +42,7 @@ class Storage:
     ledger: RunLedger
     watermarks: Watermarks
     sweeps: Sweeps
+    pages: KnownPages
     rows: Rows
     documents: Documents
     past: Past
@@ -115,6 +117,7 @@ def _storage(
         RunLedger(main),
         Watermarks(main),
         Sweeps(main),
+        KnownPages(main),
     )
     return Storage(*kept, rows, details, past, cache, queue, deliveries)
 

@@ -574,6 +574,8 @@ TEXTS: dict[str, str] = {
     "most records of one message": "每条消息最多的记录数",
     "seconds for one request with its whole answer": "一次请求连同完整应答的时限，单位秒",
     "How often a shard that failed is tried within its run, and for how long it waits before (seconds).": "失败的分片在其运行内尝试几次，以及每次之前等待多久（秒）。",
+    "whether full runs pass over pages that say what they said before, whole": "完整运行是否整页跳过与之前内容相同的页",
+    "{server} says that nothing has changed": "{server} 表示没有任何变化",
     "tries of one shard, the first included": "一个分片的尝试次数，含第一次",
     "how the pauses grow": "等待时间如何增长",
     "pause before the second try, in seconds, with jitter": "第二次尝试前的等待秒数，带抖动",

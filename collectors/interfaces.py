@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
+from collectors.known_pages import KnownPage
 from collectors.models import Batch, Document, Hit, Json, Page, Quarantined, Record, Stage
 from collectors.paths import Move
 from collectors.states import Desired, ShardState
@@ -132,8 +133,19 @@ class Progress(Protocol):
         refused: Sequence[Quarantined],
         read: int,
         whole: bool = True,
+        known: KnownPage | None = None,
     ) -> Standing:
-        """Make a page's progress durable in one transaction: cursor, ledger and quarantine. `whole`: see Page."""
+        """Make a page's progress durable in one transaction: cursor, ledger and quarantine. `whole`: see Page.
+
+        `known`: what is remembered of the page.
+        """
+
+    def repeat(self, claim: Claim, batch: Batch, page: int, known: KnownPage) -> Standing | None:
+        """Checkpoint a page that says what it said before, as seen again by `batch`, which holds no records.
+
+        In one transaction: rows count as seen, their versions rise, the ledger has the batch as done. None, and nothing
+        is changed, when the rows are not as known.
+        """
 
     def renew(self, claim: Claim) -> Desired:
         """Prolong the lease; answers what is desired of the shard now."""

@@ -65,6 +65,9 @@ class Strategy(Model):
     shard_size: int = Field(10_000, ge=1, description="records of one shard")
     page_size: int = Field(250, ge=1, le=LARGEST_BATCH, description="records asked for in one request")
     batch_size: int = Field(1_000, ge=1, le=LARGEST_BATCH, description="most records of one message")
+    skip_unchanged: bool = Field(
+        True, description="whether full runs pass over pages that say what they said before, whole"
+    )
     timeout: float = Field(60.0, ge=1, le=3600, description="seconds for one request with its whole answer")
     retry: Retry = Retry()
     shard_retry: ShardRetry = ShardRetry()

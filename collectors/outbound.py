@@ -16,6 +16,7 @@ import orjson
 import stamina
 from pydantic import AfterValidator
 
+from collectors.conditional import NotModified, condition_headers, note_etag
 from collectors.errors import CollectError, Misconfigured, Throttled, Transient
 from collectors.exact_json import decoded
 from collectors.language import spoken
@@ -97,7 +98,9 @@ class Http:
         await self._client.aclose()
 
     async def get(self, path: str) -> Any:
-        return await self._patiently(lambda: self._client.build_request("GET", self.same_origin(path)))
+        """Raises NotModified when it was asked for unless it is as it was (collectors.conditional), and is."""
+        headers = condition_headers()
+        return await self._patiently(lambda: self._client.build_request("GET", self.same_origin(path), headers=headers))
 
     async def exists(self, path: str, gone: Collection[int]) -> bool | None:
         """Whether the source has what `path` names; `gone`: the statuses by which it says that it has not.
@@ -117,6 +120,7 @@ class Http:
 
     async def post(self, path: str, body: Json, read: Callable[[Any], Any] = _as_it_is) -> Any:
         """`read` turns the answer into the result; when it raises Transient, the request is tried again."""
+        condition_headers()  # it is a request more, which cannot be made on a condition
         content = orjson.dumps(body)
         headers = {"Content-Type": "application/json"}
         return await self._patiently(
@@ -219,6 +223,7 @@ class Http:
             self.began = self.began or _dated(response.headers.get("date"))
             self.limits = {name: self.quoted(value) for name, value in response.headers.items() if _of_rate(name)}
             if response.next_request is None:
+                note_etag(response.headers.get("etag"))
                 return self._decoded(response, body)
             self.same_origin(str(response.next_request.url))
             request = response.next_request
@@ -264,6 +269,8 @@ class Http:
         )
 
     def _decoded(self, response: httpx.Response, body: bytes) -> Any:
+        if response.status_code == 304 and "if-none-match" in response.request.headers:
+            raise NotModified("{server} says that nothing has changed", code="COL-0324", server=self.base_url)
         if response.status_code != 200:
             raise self._failure(response, body)
         try:

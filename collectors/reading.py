@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,10 +16,12 @@ import orjson
 from anyio import to_thread
 from pydantic import ValidationError
 
+from collectors.conditional import NotModified, unless
 from collectors.errors import CollectError, Fenced, Misconfigured, Rejected, Unreachable, Unusable, named
 from collectors.exact_json import Flawed
 from collectors.interfaces import Claim, Collector, Progress, Queue, Standing
 from collectors.keeping import kept, until_stopped
+from collectors.known_pages import KnownPage, Pages, known_page, place_of
 from collectors.models import Batch, Collection, Json, Page, Quarantined, Record, errors_within
 from collectors.quarantine import TooMany, quarantined, too_many
 from collectors.states import Desired, ShardState
@@ -40,6 +42,7 @@ class Reader:
     renew_every: float
     epoch: int = 0
     takes: Callable[[Record], bool] = lambda record: True  # whether a record belongs to what is collected
+    pages: Pages | None = None  # where known pages are looked up; None: each is read record by record
 
     async def read(self, claim: Claim) -> ShardState:
         """Read the shard to its end, or to a pause. Leaves it COMPLETED, PAUSED or FAILED, and says which.
@@ -78,15 +81,11 @@ class Reader:
         seen = {_canonical(cursor)}
         async with kept(partial(self.progress.renew, claim), self.renew_every) as stop:
             while True:
-                observation = await to_thread.run_sync(self.progress.observe)
-                page = await until_stopped(stop, self.collector.fetch(claim.stage, claim.span, cursor))
-                if page is None:
+                read = await self._page(claim, number, cursor, seen, stop)
+                if read is None:
                     return ShardState.PAUSED
-                if page.cursor is not None and _canonical(page.cursor) in seen:
-                    raise _in_circles(claim, number, page.cursor)
-                seen.add(_canonical(page.cursor))
-                standing = await self._keep(claim, number, observation, page)
-                number, cursor = number + 1, page.cursor
+                cursor, standing = read
+                number += 1
                 if cursor is None:
                     return ShardState.COMPLETED
                 if standing.desired is Desired.PAUSE:
@@ -94,13 +93,52 @@ class Reader:
                 if standing.open_batches > MOST_OPEN_BATCHES and not await until_stopped(stop, self._room(claim)):
                     return ShardState.PAUSED
 
+    async def _page(
+        self, claim: Claim, number: int, cursor: Json, seen: set[bytes], stop: asyncio.Event
+    ) -> tuple[Json, Standing] | None:
+        """Where the next page begins, and how the run stands; None when it was told to stop first."""
+        observation = await to_thread.run_sync(self.progress.observe)
+        place = self._place(claim, cursor)
+        known = place and await to_thread.run_sync(
+            self.pages.recall, self.collection.tenant, self.collection.name, place
+        )
+        try:
+            with unless(known and known.etag) as condition:
+                page = await until_stopped(stop, self.collector.fetch(claim.stage, claim.span, cursor))
+        except NotModified:
+            if standing := await self._repeated(claim, number, observation, known):
+                return known.cursor, standing
+            page = await until_stopped(stop, self.collector.fetch(claim.stage, claim.span, cursor))
+        if page is None:
+            return None
+        if page.cursor is not None and _canonical(page.cursor) in seen:
+            raise _in_circles(claim, number, page.cursor)
+        seen.add(_canonical(page.cursor))
+        if known and known.is_said_by(page):
+            same = replace(known, etag=condition.etag)
+            if standing := await self._repeated(claim, number, observation, same):
+                return page.cursor, standing
+        return page.cursor, await self._keep(claim, number, observation, page, place, condition.etag)
+
     async def _room(self, claim: Claim) -> bool:
         """True as soon as loading is not too far behind, so that what is read is soon in the stores."""
         while (await to_thread.run_sync(self.progress.standing, claim)).open_batches > MOST_OPEN_BATCHES:
             await asyncio.sleep(LOOK_EVERY)
         return True
 
-    async def _keep(self, claim: Claim, number: int, observation: int, page: Page) -> Standing:
+    def _place(self, claim: Claim, cursor: Json) -> str | None:
+        """Under which name a page is known; None where pages are not."""
+        if self.pages is None:
+            return None
+        return place_of(self.collection, self.collector, claim.stage, claim.span, cursor)
+
+    async def _repeated(self, claim: Claim, number: int, observation: int, known: KnownPage) -> Standing | None:
+        batch = self._batch(claim, f"{number}.0", observation, (), time.time_ns() // 1_000)
+        return await to_thread.run_sync(self.progress.repeat, claim, batch, number, known)
+
+    async def _keep(
+        self, claim: Claim, number: int, observation: int, page: Page, place: str | None, etag: str | None
+    ) -> Standing:
         arrived_at = time.time_ns() // 1_000
         found, refused = sift(self.collector, claim.stage, page.items)
         records = [record for record in found if self.takes(record)]
@@ -116,6 +154,7 @@ class Reader:
             refused,
             len(records) + len(refused),
             page.whole,
+            known_page(place, page, records, self.epoch, etag) if place and not refused else None,
         )
         allowed = errors_within(self.collection.strategy.max_errors, standing.planned)
         if standing.quarantined > allowed:
@@ -127,19 +166,22 @@ class Reader:
     ) -> list[Batch]:
         size = self.collection.strategy.batch_size
         return [
-            Batch(
-                tenant=self.collection.tenant,
-                collection=self.collection.name,
-                run_id=claim.run_id,
-                shard_id=claim.shard_id,
-                page=f"{number}.{part}",
-                observation=observation,
-                records=tuple(records[start : start + size]),
-                arrived_at=arrived_at,
-                epoch=self.epoch,
-            )
+            self._batch(claim, f"{number}.{part}", observation, tuple(records[start : start + size]), arrived_at)
             for part, start in enumerate(range(0, len(records), size))
         ]
+
+    def _batch(self, claim: Claim, page: str, observation: int, records: tuple[Record, ...], arrived_at: int) -> Batch:
+        return Batch(
+            tenant=self.collection.tenant,
+            collection=self.collection.name,
+            run_id=claim.run_id,
+            shard_id=claim.shard_id,
+            page=page,
+            observation=observation,
+            records=records,
+            arrived_at=arrived_at,
+            epoch=self.epoch,
+        )
 
 
 def sift(collector: Collector, stage: str, items: Sequence[Any]) -> tuple[list[Record], list[Quarantined]]:

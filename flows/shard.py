@@ -57,7 +57,10 @@ async def read(here: Workspace, shard_id: str) -> ShardState:
     every = progress.lease_seconds / RENEWALS_PER_LEASE
     run = await to_thread.run_sync(here.storage.catalog.run, here.run_id)
     takes = chosen(here.collection, run["selection"]).takes(changed_at(here.collector))
-    reader = Reader(here.collection, here.collector, progress, here.storage.queue, every, run["epoch"] or 0, takes)
+    skips = here.collection.mode == "full" and here.collection.strategy.skip_unchanged
+    pages = here.storage.pages if skips else None
+    epoch = run["epoch"] or 0
+    reader = Reader(here.collection, here.collector, progress, here.storage.queue, every, epoch, takes, pages)
     return await reader.read(await to_thread.run_sync(progress.claim, here.run_id, shard_id, here.owner))
 
 

@@ -50,12 +50,12 @@ def _judged(connection: Connection, batch: Batch, records: Sequence[Record]) -> 
     judged: list[Judged] = []
     for kind, table in RECORDS.items():
         group = [record for record in records if record.kind == kind]
-        stored = _stored(connection, table, batch, [record.id for record in group]) if group else {}
-        judged += [judge(stored.get(record.id), record, batch, unfinished) for record in group]
+        found = stored(connection, table, batch, [record.id for record in group]) if group else {}
+        judged += [judge(found.get(record.id), record, batch, unfinished) for record in group]
     return judged
 
 
-def _stored(connection: Connection, table: Table, batch: Batch, ids: Sequence[str]) -> dict[str, Stored]:
+def stored(connection: Connection, table: Table, batch: Batch, ids: Sequence[str]) -> dict[str, Stored]:
     found = execute_among(connection, _stored_by_id(table), _in(batch), ids)
     return {id: Stored(*rest) for id, *rest in found.all()}
 
@@ -132,6 +132,12 @@ def _touch(connection: Connection, table: Table, batch: Batch, judged: Sequence[
     for (source, last_batch), ids in groups.items():
         values = {"new_source": source, "new_batch": last_batch, "new_observation": f"{batch.observation:016x}"}
         execute_among(connection, _raised(table), _in(batch) | values | {"new_seen": batch.observation}, ids)
+
+
+def seen_again(connection: Connection, table: Table, batch: Batch, ids: Sequence[str]) -> None:
+    """Records that are as they were, of which nothing else is known."""
+    values = {"new_source": None, "new_batch": None, "new_observation": f"{batch.observation:016x}"}
+    execute_among(connection, _raised(table), _in(batch) | values | {"new_seen": batch.observation}, ids)
 
 
 def _new_source(each: Judged) -> str | None:

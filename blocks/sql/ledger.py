@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, bindparam, literal, or_, select, true, update
+from sqlalchemy import Connection, and_, bindparam, insert, literal, or_, select, true, update
 
 from blocks.sql.constructs import Upsert, execute_bound, fresh, now
 from blocks.sql.tables import batch as ledger
@@ -21,6 +21,7 @@ _ENTER = Upsert(ledger, [*_COUNTED, (ledger.c.stage, literal("rows"))], guard=le
     published_at=now()
 )
 _CONFIRM = Upsert(ledger, [(ledger.c.confirmed, true())]).values(published_at=now())
+_PASS_OVER = insert(ledger).values(published_at=now(), done_at=now())
 _FINISH = update(ledger).where(ledger.c.batch_id == bindparam("key")).values(stage="done", done_at=now())
 _REPLACE = update(ledger).where(ledger.c.batch_id.in_(bindparam("lost", expanding=True)), IS_OPEN)
 _UNFINISHED = select(ledger.c.batch_id).where(
@@ -41,6 +42,13 @@ def confirm(connection: Connection, batches: Sequence[Batch]) -> None:
     for batch in batches:
         entry = _entry(batch) | _NOTHING_COUNTED | {"stage": "published", "confirmed": True}
         execute_bound(connection, _CONFIRM, entry)
+
+
+def pass_over(connection: Connection, batch: Batch, unchanged: int) -> None:
+    """A page that says what it said before: nothing of it was published."""
+    counted = _NOTHING_COUNTED | {Verdict.UNCHANGED.value: unchanged}
+    entry = _entry(batch) | counted | {"stage": "done", "confirmed": True, "size": unchanged}
+    execute_bound(connection, _PASS_OVER, entry)
 
 
 def finish(connection: Connection, batch: Batch) -> None:

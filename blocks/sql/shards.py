@@ -8,11 +8,13 @@ from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
 
 from blocks.sql import leases, ledger
 from blocks.sql.constructs import Upsert, execute_bound, now
-from blocks.sql.database import Database, repeatable
+from blocks.sql.database import Database, contending, repeatable
+from blocks.sql.known_pages import remember, seen_as_known
 from blocks.sql.refusals import set_aside
 from blocks.sql.tables import OBSERVATION, batch, counter, run, shard
 from collectors.errors import Fenced, Refused
 from collectors.interfaces import Claim, Standing
+from collectors.known_pages import KnownPage
 from collectors.models import Batch, Json, Quarantined
 from collectors.states import SHARD_MOVES, Desired, ShardState, sources_of
 
@@ -102,40 +104,38 @@ class Shards:
         refused: Sequence[Quarantined],
         read: int,
         whole: bool = True,
+        known: KnownPage | None = None,
     ) -> Standing:
         with self._database.write() as connection:
-            new = _changed(
-                connection,
-                and_(_held(claim), shard.c.page <= page),
-                cursor=orjson.dumps(cursor).decode(),
-                page=page + 1,
-                fetched=shard.c.fetched + read,
-                quarantined=shard.c.quarantined + len(refused),
-                lease_until=leases.until(self.lease_seconds),
-                **({} if whole else {"moved": True}),
-            )
-            if new:
+            if advanced(connection, claim, page, cursor, self.lease_seconds, read, len(refused), whole):
                 ledger.confirm(connection, batches)
                 set_aside(connection, claim.run_id, claim.shard_id, page, refused)
-            else:  # what comes again when its answer was lost counts once; an outdated fence ends here
-                self._renew(connection, claim)
-            return _standing(connection, claim)
+                if known and batches:
+                    remember(connection, batches[0], known)
+            return standing_of(connection, claim)
+
+    @contending
+    def repeat(self, claim: Claim, batch: Batch, page: int, known: KnownPage) -> Standing | None:
+        with self._database.write() as connection:
+            # Rows before the shard, and that before the ledger, as a loader takes them.
+            if not seen_as_known(connection, batch, known):
+                return None
+            if advanced(connection, claim, page, known.cursor, self.lease_seconds, read=len(known.identities)):
+                ledger.pass_over(connection, batch, len(known.identities))
+                remember(connection, batch, known)
+            return standing_of(connection, claim)
 
     @repeatable
     def standing(self, claim: Claim) -> Standing:
         with self._database.read() as connection:
-            return _standing(connection, claim)
+            return standing_of(connection, claim)
 
     @repeatable
     def renew(self, claim: Claim) -> Desired:
         # A lease is worth nothing to a machine that died, so it need not wait for the disk.
         with self._database.write(durable=False) as connection:
-            self._renew(connection, claim)
+            _renew(connection, claim, self.lease_seconds)
             return _desired(connection, claim)
-
-    def _renew(self, connection: Connection, claim: Claim) -> None:
-        if not _changed(connection, _held(claim), lease_until=leases.until(self.lease_seconds)):
-            raise _taken_over(claim)
 
     @repeatable
     def release(self, claim: Claim, state: ShardState, error: str | None = None) -> None:
@@ -148,6 +148,40 @@ class Shards:
                 values["failures"] = func.coalesce(shard.c.failures, 0) + 1
             if not _changed(connection, mine, **values):
                 raise _taken_over(claim)
+
+
+def advanced(
+    connection: Connection,
+    claim: Claim,
+    page: int,
+    cursor: Json,
+    lease_seconds: float,
+    read: int,
+    refused: int = 0,
+    whole: bool = True,
+) -> bool:
+    """Whether the shard went on past `page`: what comes again when its answer was lost counts once.
+
+    Raises Fenced when the claim is outdated.
+    """
+    new = _changed(
+        connection,
+        and_(_held(claim), shard.c.page <= page),
+        cursor=orjson.dumps(cursor).decode(),
+        page=page + 1,
+        fetched=shard.c.fetched + read,
+        quarantined=shard.c.quarantined + refused,
+        lease_until=leases.until(lease_seconds),
+        **({} if whole else {"moved": True}),
+    )
+    if not new:
+        _renew(connection, claim, lease_seconds)
+    return new
+
+
+def _renew(connection: Connection, claim: Claim, lease_seconds: float) -> None:
+    if not _changed(connection, _held(claim), lease_until=leases.until(lease_seconds)):
+        raise _taken_over(claim)
 
 
 def observed(connection: Connection) -> int:
@@ -185,6 +219,6 @@ def _desired(connection: Connection, claim: Claim) -> Desired:
     return Desired(connection.scalar(_DESIRED, {"run": claim.run_id}))
 
 
-def _standing(connection: Connection, claim: Claim) -> Standing:
+def standing_of(connection: Connection, claim: Claim) -> Standing:
     desired, quarantined, open_batches, planned = execute_bound(connection, _STANDING, {"run": claim.run_id}).one()
     return Standing(Desired(desired), int(quarantined), open_batches, int(planned))

@@ -12,6 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from random import Random
 from typing import Any, get_args
 
@@ -107,7 +108,7 @@ class Sample:
         self._throttle()
         self._fail(number)
         if call.method in LISTED:
-            return self._page(LISTED[call.method], call)
+            return _unless_known(request, self._page(LISTED[call.method], call))
         return self._single(SINGLE[call.method], call)
 
     async def change(self, request: Request) -> Response:
@@ -181,6 +182,14 @@ class Sample:
         }
         body = b'%s,"%s":[%s]}' % (orjson.dumps(envelope)[:-1], FIELDS[kind].encode(), b",".join(bodies))
         return Response(body, media_type="application/json")
+
+
+def _unless_known(request: Request, answer: Response) -> Response:
+    """304 to who has it already, by its ETag."""
+    answer.headers["ETag"] = f'"{sha256(answer.body).hexdigest()[:32]}"'
+    if request.headers.get("if-none-match") == answer.headers["ETag"]:
+        return Response(status_code=304, headers={"ETag": answer.headers["ETag"]})
+    return answer
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -7,6 +7,7 @@ The real collector, reader, loader and stores, on a source in this process whose
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from hashlib import sha256
 from itertools import count, pairwise
 from random import Random
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from blocks.process import this_process
 from blocks.stores import Storage
 from blocks.surveying import planned
 from blocks.workspace import Workspace
+from collectors.conditional import NotModified, condition_headers, note_etag
 from collectors.history import Leaf
 from collectors.models import KINDS, Collection, Retention, Strategy
 from collectors.paths import below, derive
@@ -58,18 +60,26 @@ class Moving:
         self.sample = Sample(Settings(cases=12, directories=5, seed=seed, page_size=PAGE), lambda: 0.0)
         self.tree = self.sample.tree = Tree(12, 5, seed, clock=lambda: self.now)
         self.began: float | None = None
-        self.pages, self.restless, self.deadly = 0, True, True
+        self.restless, self.deadly = True, True
+        self.etags, self.unmodified = self.random.random() < 0.5, 0
 
     async def get(self, path: str):
         if self.deadly and self.random.random() < 0.03:
             raise Died
         call = parsed(path.partition("?")[2].encode())
         self.began = self.began or float(self.now)
-        answer = orjson.loads(self.sample._page(LISTED[call.method], call).body)
+        sent = condition_headers().get("If-None-Match")
+        body = self.sample._page(LISTED[call.method], call).body
+        etag = sha256(body).hexdigest() if self.etags else None
+        note_etag(etag)
+        answer = orjson.loads(body)
         for _ in range(self.random.choice((0, 0, 1, 3)) if self.restless else 0):
             self.change()
         if self.deadly and self.random.random() < 0.03:
             raise Died
+        if sent and sent == etag:
+            self.unmodified += 1
+            raise NotModified("as it was", code="COL-0324")
         return answer
 
     async def exists(self, path: str, gone) -> bool | None:
@@ -176,7 +186,9 @@ class Leading:
         takes = chosen(self.definition, row["selection"]).takes(changed_at(collector))
         for shard in storage.catalog.shards(self.run_id):
             if shard["state"] != ShardState.COMPLETED:
-                reader = Reader(self.definition, collector, storage.shards, storage.queue, 60.0, row["epoch"], takes)
+                pages = storage.pages if self.definition.mode == "full" else None
+                of = self.definition, collector, storage.shards, storage.queue, 60.0, row["epoch"], takes, pages
+                reader = Reader(*of)
                 await reader.read(storage.shards.claim(self.run_id, shard["shard_id"], self.owner))
             yield
         end = await concluded(here, True)
@@ -215,6 +227,10 @@ async def _example(storage: Storage, name: str, seed: int) -> None:
     assert runs.stored() == expected
     states = {row["state"] for row in storage.catalog.runs("default", name)}
     assert states <= {RunState.COMPLETED, RunState.PARTIALLY_COMPLETED}
+    seen = source.unmodified
+    await _together(source.random, runs.begin("full"))
+    assert (source.unmodified > seen) is (source.etags and bool(expected))
+    assert runs.stored() == expected
     for at, leaves in trees:
         assert sorted(runs.past().leaves(at)) == sorted(leaves)
     for (before, old), (after, new) in pairwise(trees):
