@@ -18,7 +18,9 @@ from collectors.closing import (
     repair_paths,
 )
 from collectors.errors import Refused
+from collectors.interfaces import Counting
 from collectors.models import IMPORT
+from collectors.quality import Finding, of_counts, of_directories
 from collectors.states import RunState, ShardState
 from collectors.sweeping import Sweep, Swept, swept
 
@@ -44,6 +46,7 @@ async def concluded(here: Workspace, loaded: bool) -> Outcome:
     stores = here.storage.rows, here.storage.documents, here.storage.cache
     await to_thread.run_sync(repair_paths, *stores, collection.tenant, collection.name)
     closing = await _closing(here, shards, end)
+    closing = closing.model_copy(update={"findings": tuple(await _findings(here))})
     await to_thread.run_sync(catalog.note_closing, here.run_id, closing)
     if end.state is not RunState.FAILED:
         past = Past(here.storage, collection.tenant, collection.name, collection.retention)
@@ -64,6 +67,17 @@ async def _closing(here: Workspace, shards: Sequence[dict[str, Any]], end: Outco
         return Closing(deleted=gone.deleted, notices=said)
     except Refused as why:
         return Closing(notices=(*notices, str(why)), refused=str(why))
+
+
+async def _findings(here: Workspace) -> list[Finding]:
+    collection, rows = here.collection, here.storage.rows
+    of = collection.tenant, collection.name
+    directories = await to_thread.run_sync(rows.directories, *of)
+    found = [*await to_thread.run_sync(here.storage.quality.findings, *of), *of_directories(directories)]
+    if collection.mode == "full" and isinstance(here.collector, Counting):
+        stored = await to_thread.run_sync(rows.cases_by_directory, *of)
+        found += of_counts(await here.collector.counts(), stored)
+    return found
 
 
 async def _move_watermark(here: Workspace, row: dict[str, Any]) -> None:

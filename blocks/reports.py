@@ -9,6 +9,7 @@ from typing import Any
 from blocks.sql.catalog import Catalog
 from collectors.closing import Closing
 from collectors.errors import in_a_line
+from collectors.quality import Finding
 from collectors.selecting import Selection
 from collectors.states import OPEN_RUNS, Desired, RunState, ShardState
 
@@ -36,6 +37,7 @@ class Report:
     records: dict[str, int]
     open_batches: int  # read, and not in every store yet
     notices: tuple[str, ...]
+    findings: tuple[Finding, ...]
     superseded: int  # of those that count as unchanged: older than, or in one batch with, a newer one of the same id
     shards: tuple[ShardReport, ...]
     reasons: dict[str, int]
@@ -96,6 +98,7 @@ def report(catalog: Catalog, run_id: str, with_delays: bool = False) -> Report:
         },
         open_batches=applied["open_batches"],
         notices=tuple(filter(None, (_note(run["selection"]), *map(in_a_line, closing.notices)))),
+        findings=closing.findings,
         superseded=applied["superseded"],
         shards=shards,
         reasons={each["reason"]: each["count"] for each in catalog.refusals(run_id)} if quarantined else {},
@@ -120,6 +123,7 @@ def as_json(done: Report) -> dict[str, Any]:
         "delays": {name: round(seconds, 3) for name, seconds in done.delays.items()},
         "error": done.error,
         "notices": list(done.notices),
+        "quality": [finding.model_dump() for finding in done.findings],
     }
 
 
@@ -141,6 +145,7 @@ def status_of(catalog: Catalog, row: dict[str, Any], done: Report) -> dict[str, 
         },
         "shards": dict(Counter(shard.state for shard in done.shards)),
         "notices": list(done.notices),
+        "quality": [finding.model_dump() for finding in done.findings],
         "errors": [error for error in (done.error, *(shard.error for shard in done.shards)) if error],
         "seconds": round(done.seconds, 3),
         "created_at": moment(row["created_at"]),

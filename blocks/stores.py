@@ -17,6 +17,7 @@ from blocks.sql.control import Control
 from blocks.sql.database import Database
 from blocks.sql.keys import Keys
 from blocks.sql.known_pages import KnownPages
+from blocks.sql.quality import Quality
 from blocks.sql.requests import Requests
 from blocks.sql.rows import Rows
 from blocks.sql.run_ledger import RunLedger
@@ -43,6 +44,7 @@ class Storage:
     watermarks: Watermarks
     sweeps: Sweeps
     pages: KnownPages
+    quality: Quality
     rows: Rows
     documents: Documents
     past: Past
@@ -118,6 +120,7 @@ def _storage(
         Watermarks(main),
         Sweeps(main),
         KnownPages(main),
+        Quality(main),
     )
     return Storage(*kept, rows, details, past, cache, queue, deliveries)
 

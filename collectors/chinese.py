@@ -791,6 +791,8 @@ TEXTS: dict[str, str] = {
     "moved": "移动",
     "{count:,} known records were not seen, and the source does not say whether they are gone": "有 {count:,} 条已知记录未见到，来源没有说明它们是否已删除",
     "They are marked as deleted when the next full run does not see them, either.": "如果下一次全量运行也未见到，则标记为已删除。",
+    "quality": "质量",
+    "  quality   {findings}   as its source has it": "  质量      {findings}   来源中即是如此",
     "  note      {notice}": "  注意      {notice}",
     "note": "注意",
 }

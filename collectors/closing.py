@@ -9,6 +9,7 @@ from collectors.errors import CollectError, Refused
 from collectors.interfaces import Cache, Documents
 from collectors.models import Collection, Model, Strategy, Verdict, errors_within
 from collectors.paths import Move, Place, below, derive
+from collectors.quality import Finding
 from collectors.quarantine import too_many
 from collectors.states import RunState, ShardState
 
@@ -113,6 +114,7 @@ class Closing(Model):
 
     deleted: int = 0  # tombstones of its sweep
     notices: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()  # what is wrong with the tree, as its source has it
     refused: str | None = None  # why nothing may be concluded from what was not seen
 
     def ended(self, end: Outcome) -> Outcome:

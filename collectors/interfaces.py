@@ -82,6 +82,14 @@ class Confirming(Protocol):
         """True: still there; False: gone for certain. Those are left out of which the source does not tell."""
 
 
+@runtime_checkable
+class Counting(Protocol):
+    """What a collector may offer beside: how many cases its source says lie in a directory."""
+
+    async def counts(self) -> Mapping[str, int]:
+        """By the directory's id; those of which the source tells nothing are left out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How a run stands: what is desired, how many records it has refused, how many batches are not loaded yet, and how

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
 from collectors.models import Kind
+from collectors.quality import Finding
 from collectors.states import RunState, ShardState
 from deployments.api.problems import MEDIA_TYPE
 
@@ -232,7 +233,7 @@ class Status(BaseModel):
     model_config = _example(
         run_id="7f3a90c1", collection="imports", state="RUNNING", mode="full", reason=None,
         progress={"total": 20800, "current": 5000, "success": 4000, "failure": 0, "phase": "cases"},
-        shards={"COMPLETED": 1, "RUNNING": 2}, notices=[], errors=[], seconds=1.5,
+        shards={"COMPLETED": 1, "RUNNING": 2}, notices=[], quality=[], errors=[], seconds=1.5,
         created_at="2026-01-01T00:00:00+00:00", ended_at=None, flow_run_id=None,
     )  # fmt: skip
 
@@ -244,6 +245,7 @@ class Status(BaseModel):
     progress: Progress
     shards: dict[str, int] = Field(description="how many are in each state")
     notices: list[str] = Field(description="what is to be known of how it ended, and is no failure")
+    quality: list[Finding] = Field(description="what is wrong with the tree, as its source has it")
     errors: list[str]
     seconds: float
     created_at: str

@@ -77,6 +77,8 @@ def _status_of_one(found: dict[str, Any], done: Report, json: bool) -> int:
     }
     for name, text in lines.items():
         show_field(name, text, "")
+    for finding in found["quality"]:
+        show_field("quality", f"{finding['count']:,} {finding['check']}: {', '.join(finding['examples'])}", indent="")
     for notice in found["notices"]:
         show_field("note", notice, "")
     for error in found["errors"]:

@@ -23,6 +23,7 @@ from blocks.sql.database import LONGEST_OUTAGE
 from blocks.stores import open_storage
 from collectors.errors import Fenced, Refused, Unusable, named
 from collectors.language import spoken
+from collectors.quality import in_words as said_of
 from collectors.states import OPEN_RUNS, Desired, RunState, ShardState
 from deployments import prefect_server
 from deployments.cli.output import duration, print_json, say, show, show_warnings
@@ -252,6 +253,8 @@ def _summarise(done: Report) -> None:
         show(spoken("  records   {counts}   {rate:,.0f}/s", counts=counts, rate=done.rate))
     if done.delays:
         show(spoken("  delay     {delays}   from a page to all stores", delays=in_words(done.delays)))
+    if done.findings:
+        show(spoken("  quality   {findings}   as its source has it", findings=said_of(done.findings)))
     if done.superseded:
         show(spoken("  note      {count:,} records gave way to a newer one of the same id", count=done.superseded))
     _show_troubles(done)
