@@ -1,7 +1,8 @@
 # make demo    install, start a Prefect server and the sample source, collect it
 # make test    install what the tests need, run all of them
 # make faults  kill and freeze a run at every step, then see that planted faults are noticed (forty minutes)
-# make model   sources that change while they are read, and runs that die: SEEDS of them (two thousand, ten minutes)
+# make model   sources that change while they are read, and runs that die: SEEDS of them on stores in memory, STORED on
+#              SQLite (a hundred thousand and a thousand, half an hour)
 # make kiwi    collect a real Kiwi TCMS server and compare the counts (three minutes at the first start)
 # make bench   the full stack beside a plain loop, Scrapy and dlt (half an hour)
 # make bench-api  the service over HTTP: an import, reads and runs at a pace (three minutes)
@@ -26,9 +27,10 @@ faults: .venv/dev
 	@$(BIN)/python -m pytest tests/faults -m faults -n 2 --dist loadfile
 	@$(BIN)/python tests/faults/sabotage.py
 
-SEEDS ?= 2000
+SEEDS ?= 100000
+STORED ?= 1000
 model: .venv/dev
-	@COLLECT_MODEL_SEEDS=$(SEEDS) $(BIN)/python -m pytest tests/properties/test_modes.py -n 2 --timeout 0
+	@COLLECT_RULE_SEEDS=$(SEEDS) COLLECT_MODEL_SEEDS=$(STORED) $(BIN)/python -m pytest tests/properties/test_rules.py tests/properties/test_modes.py -n 2 --dist load --timeout 0
 
 lint: .venv/dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/deptry .

@@ -298,7 +298,8 @@ class Batch:
         return batch_id.rpartition("/")[0] == self.origin
 
 
-SOURCE_PART = 20  # characters of a version before its observation
+EPOCH_PART = 4  # characters of a version that are its epoch
+SOURCE_PART = 20  # those before its observation
 
 
 def version(source_version: int, observation: int, epoch: int = 0) -> str:

@@ -10,11 +10,10 @@ from blocks.sql.database import Database, repeatable
 from blocks.sql.ledger import IS_OPEN
 from blocks.sql.tables import RECORDS, batch, quarantine, run
 from collectors.errors import Refused
-from collectors.models import SOURCE_PART, Document
+from collectors.models import EPOCH_PART, SOURCE_PART, Document
 from collectors.states import OPEN_RUNS
 from collectors.sweeping import CHUNK, Sweep, Unseen
 
-EPOCH_PART = 4  # characters of a version
 AN_HOUR = 3600 * 1_000_000
 
 

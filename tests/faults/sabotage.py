@@ -51,6 +51,20 @@ SABOTAGES = (
         MODES,
     ),
     Sabotage(
+        "what is passed over keeps its version",
+        "blocks/sql/known_pages.py",
+        "        seen_again(connection, RECORDS[kind], batch, ids)",
+        "        pass",
+        "tests/collectors/test_known_pages.py",
+    ),
+    Sabotage(
+        "what was replaced is forgotten",
+        "collectors/history.py",
+        "for pair in pairs if differ(*pair)]",
+        "for pair in pairs if not differ(*pair)]",
+        "tests/blocks/documents/test_sqlite.py",
+    ),
+    Sabotage(
         "tombstones by an incomplete sweep",
         "blocks/sql/sweeps.py",
         "        if nameless:",
