@@ -12,6 +12,7 @@ from collectors.closing import (
     Outcome,
     errors_of,
     left_uncertain,
+    left_unlisted,
     outcome,
     refuse_moved,
     regressed,
@@ -63,7 +64,7 @@ async def _closing(here: Workspace, shards: Sequence[dict[str, Any]], end: Outco
         refuse_moved(shard["label"] for shard in shards if shard["moved"])
         await _move_watermark(here, row)
         gone = await _swept(here, row)
-        said = (*notices, *left_uncertain(gone.missing))
+        said = (*notices, *left_uncertain(gone.missing), *left_unlisted(gone.there))
         return Closing(deleted=gone.deleted, notices=said)
     except Refused as why:
         return Closing(notices=(*notices, str(why)), refused=str(why))

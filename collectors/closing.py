@@ -148,6 +148,19 @@ def left_uncertain(missing: int) -> tuple[str, ...]:
     return (str(why),)
 
 
+def left_unlisted(there: int) -> tuple[str, ...]:
+    """What is to be said of records that the source does not list, and says it has."""
+    if not there:
+        return ()
+    why = CollectError(
+        "{count:,} known records are not listed, and the source says that it has them; they stay as they are",
+        "They may lie where this collection does not look, or their list moved while it was read: collect it again.",
+        code="COL-0426",
+        count=there,
+    )
+    return (str(why),)
+
+
 def regressed(collection: Collection, applied: Mapping[str, int]) -> tuple[str, ...]:
     """What is to be said of records whose own version ran backwards."""
     if not applied[Verdict.REGRESSED]:

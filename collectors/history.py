@@ -98,7 +98,7 @@ class Past(Protocol):
         """Versions that were replaced before that moment."""
 
     def keep(self, tenant: str, collection: str, snapshot: Snapshot, parts: Sequence[bytes]) -> None:
-        """The parts of a tree, unless one with the same digest is kept. May be repeated."""
+        """The parts of a tree, unless one with the same digest is kept; of one run the last tree is kept."""
 
     def snapshots(self, tenant: str, collection: str) -> list[Snapshot]:
         """Oldest first."""

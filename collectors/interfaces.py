@@ -124,6 +124,7 @@ class Claim:
     cursor: Json
     page: int
     failures: int = 0  # tries of the shard that failed before
+    round: int = 0  # how often the run was asked to read something anew that it had read
 
 
 class Progress(Protocol):

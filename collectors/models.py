@@ -115,7 +115,9 @@ class Scope(Model):
 
     under: str | None = Field(None, min_length=1, max_length=1000, description="path of a directory: what is below it")
     ids: str | None = Field(
-        None, pattern=r"^(\d{1,18}|\d{0,18}\.\.\d{0,18})$", description="numbers: 100..200, 100.., ..200"
+        None,
+        pattern=r"^([0-9]{1,18}|[0-9]{1,18}\.\.[0-9]{0,18}|\.\.[0-9]{1,18})$",
+        description="numbers: 100..200, 100.., ..200",
     )
     since: AwareDatetime | None = Field(None, description="changed at or after this time; with its zone")
     until: AwareDatetime | None = Field(None, description="changed at or before this time; with its zone")
@@ -312,11 +314,19 @@ def parts_of(version: str) -> tuple[int, int, int]:
     return int(version[:4], 16), int(version[4:20], 16), int(version[20:], 16)
 
 
+PAGES_OF_A_ROUND = 10**9
+
+
+def page_label(round: int, page: int, part: int) -> str:
+    """How a batch names its page: read anew, it is another one, and counts for itself."""
+    return f"{round * PAGES_OF_A_ROUND + page}.{part}"
+
+
 def origin_of(batch_id: str) -> tuple[str, str, int, int, int]:
     """(run id, shard id, page, part of it, observation) of a batch; pages and parts are counted from 0."""
     run_id, shard_id, page, observation = batch_id.split("/")
     number, _, part = page.partition(".")
-    return run_id, shard_id, int(number), int(part), int(observation)
+    return run_id, shard_id, int(number) % PAGES_OF_A_ROUND, int(part), int(observation)
 
 
 # ---- what is stored ----------------------------------------------------------------------------------------

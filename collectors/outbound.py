@@ -102,13 +102,15 @@ class Http:
         headers = condition_headers()
         return await self._patiently(lambda: self._client.build_request("GET", self.same_origin(path), headers=headers))
 
-    async def exists(self, path: str, gone: Collection[int]) -> bool | None:
-        """Whether the source has what `path` names; `gone`: the statuses by which it says that it has not.
+    async def exists(
+        self, path: str, gone: Collection[int], is_there: Callable[[Any], bool] = lambda answer: True
+    ) -> bool | None:
+        """Whether the source has what `path` names, by its answer; `gone`: the statuses that say that it has not.
 
         None when it does not let us see it.
         """
         try:
-            await self.get(path)
+            answer = await self.get(path)
         except Misconfigured as error:
             status = error.facts.get("status")
             if status in gone:
@@ -116,7 +118,7 @@ class Http:
             if status in NOT_SHOWN:
                 return None
             raise
-        return True
+        return is_there(answer)
 
     async def post(self, path: str, body: Json, read: Callable[[Any], Any] = _as_it_is) -> Any:
         """`read` turns the answer into the result; when it raises Transient, the request is tried again."""

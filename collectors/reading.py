@@ -22,7 +22,7 @@ from collectors.exact_json import Flawed
 from collectors.interfaces import Claim, Collector, Progress, Queue, Standing
 from collectors.keeping import kept, until_stopped
 from collectors.known_pages import KnownPage, Pages, known_page, place_of
-from collectors.models import Batch, Collection, Json, Page, Quarantined, Record, errors_within
+from collectors.models import Batch, Collection, Json, Page, Quarantined, Record, errors_within, page_label
 from collectors.quarantine import TooMany, quarantined, too_many
 from collectors.states import Desired, ShardState
 
@@ -133,7 +133,7 @@ class Reader:
         return place_of(self.collection, self.collector, claim.stage, claim.span, cursor)
 
     async def _repeated(self, claim: Claim, number: int, observation: int, known: KnownPage) -> Standing | None:
-        batch = self._batch(claim, f"{number}.0", observation, (), time.time_ns() // 1_000)
+        batch = self._batch(claim, page_label(claim.round, number, 0), observation, (), time.time_ns() // 1_000)
         return await to_thread.run_sync(self.progress.repeat, claim, batch, number, known)
 
     async def _keep(
@@ -166,7 +166,13 @@ class Reader:
     ) -> list[Batch]:
         size = self.collection.strategy.batch_size
         return [
-            self._batch(claim, f"{number}.{part}", observation, tuple(records[start : start + size]), arrived_at)
+            self._batch(
+                claim,
+                page_label(claim.round, number, part),
+                observation,
+                tuple(records[start : start + size]),
+                arrived_at,
+            )
             for part, start in enumerate(range(0, len(records), size))
         ]
 

@@ -1,7 +1,6 @@
 """What complete full runs no longer saw becomes a tombstone, in every store; never on the word of an incomplete one."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -68,6 +67,15 @@ class Graves(Protocol):
 class Swept(NamedTuple):
     deleted: int
     missing: int  # not seen, and not certainly gone
+    there: int = 0  # not listed, and there all the same
+
+
+class Judgement(NamedTuple):
+    """Of what was not seen: what is gone, what the source says is there, and what is not certain."""
+
+    gone: list[Unseen]
+    there: list[Unseen]
+    uncertain: list[Unseen]
 
 
 async def swept(
@@ -80,12 +88,12 @@ async def swept(
     await to_thread.run_sync(graves.refuse_open, sweep)
     unseen = await to_thread.run_sync(graves.unseen, sweep)
     _refuse_shrinking(sweep, len(unseen), await to_thread.run_sync(graves.live, sweep), guard)
-    gone, uncertain = await judged(unseen, collector)
+    gone, there, uncertain = await judged(unseen, collector)
     for kind in KINDS:
         await to_thread.run_sync(graves.suspect, sweep, kind, [each.id for each in uncertain if each.kind == kind])
         await to_thread.run_sync(graves.bury, sweep, kind, [each.id for each in gone if each.kind == kind])
         await to_thread.run_sync(_mark_documents, sweep, kind, graves, documents, cache)
-    return Swept(await to_thread.run_sync(graves.buried_by, sweep), len(uncertain))
+    return Swept(await to_thread.run_sync(graves.buried_by, sweep), len(uncertain), len(there))
 
 
 def _refuse_shrinking(sweep: Sweep, unseen: int, live: int, guard: float) -> None:
@@ -103,57 +111,56 @@ def _refuse_shrinking(sweep: Sweep, unseen: int, live: int, guard: float) -> Non
         )
 
 
-async def judged(unseen: Sequence[Unseen], collector: Collector) -> tuple[list[Unseen], list[Unseen]]:
-    """Those that are gone, and those of which that is not certain.
+async def judged(unseen: Sequence[Unseen], collector: Collector) -> Judgement:
+    """Which are gone, and which are not certainly so.
 
-    What hangs below a directory that is gone, by its present parent, is gone with it; all else is asked for where the
-    collector can, and is gone when the source does not tell and an earlier sweep had missed it, too.
+    Each is asked for where the collector can, also below a directory that is gone: it may have been moved out of it by
+    the source, which only the source knows. What the source does not tell of is gone when an earlier sweep had missed
+    it, too. Of those that are too many to be asked for, whatever hangs below a directory that is gone is gone with it,
+    unless one that hung there is known to be elsewhere.
     """
-    gone: list[Unseen] = []
-    uncertain: list[Unseen] = []
-    left = [each for each in unseen if each.kind == "directory"]
-    dead: set[str] = set()
-    while left:
-        known = {each.id for each in left}
-        top = [each for each in left if each.parent_id not in known] or left
-        certain, rest = await _sorted_out(top, dead, collector)
-        gone, uncertain = gone + certain, uncertain + rest
-        dead |= {each.id for each in certain}
-        judged_now = {each.id for each in top}
-        left = [each for each in left if each.id not in judged_now]
-    certain, rest = await _sorted_out([each for each in unseen if each.kind != "directory"], dead, collector)
-    return gone + certain, uncertain + rest
+    said = await _asked(unseen, collector)
+    dead = {each.id for each in unseen if each.kind == "directory" and _is_gone(each, said)}
+    left_in_time = {each.parent_id for each in unseen if said.get((each.kind, each.id))}
+    covered = dead - left_in_time
+    gone = [each for each in unseen if _is_gone(each, said) or (_key(each) not in said and each.parent_id in covered)]
+    there = [each for each in unseen if said.get(_key(each))]
+    known = {_key(each) for each in (*gone, *there)}
+    return Judgement(gone, there, [each for each in unseen if _key(each) not in known])
 
 
-async def _sorted_out(
-    some: Sequence[Unseen], dead: AbstractSet[str], collector: Collector
-) -> tuple[list[Unseen], list[Unseen]]:
-    alone = [each for each in some if each.parent_id not in dead]
-    said = await _asked(alone, collector)
-    certain = [each for each in some if each.parent_id in dead or _is_gone(each, said)]
-    there = {(each.kind, each.id) for each in certain} | {key for key, still in said.items() if still}
-    return certain, [each for each in some if (each.kind, each.id) not in there]
+def _key(each: Unseen) -> tuple[str, str]:
+    return each.kind, each.id
 
 
-def _is_gone(each: Unseen, said: Mapping[tuple[str, str], bool]) -> bool:
-    still_there = said.get((each.kind, each.id))
+def _is_gone(each: Unseen, said: Mapping[tuple[str, str], bool | None]) -> bool:
+    """What was not even asked for waits for the next sweep."""
+    if _key(each) not in said:
+        return False
+    still_there = said[_key(each)]
     return each.again if still_there is None else not still_there
 
 
-async def _asked(some: Iterable[Unseen], collector: Collector) -> dict[tuple[str, str], bool]:
-    """What the source says of each; nothing of those it will not tell of, or that are too many to be asked for."""
-    said: dict[tuple[str, str], bool] = {}
+async def _asked(some: Sequence[Unseen], collector: Collector) -> dict[tuple[str, str], bool | None]:
+    """What the source says of each, None where it does not tell; those that are too many are left out."""
     if not isinstance(collector, Confirming):
-        return said
+        return {_key(each): None for each in some}
+    said: dict[tuple[str, str], bool | None] = {}
     for kind in KINDS:
-        ids = [each.id for each in some if each.kind == kind][:MOST_ASKED]
+        longest_missing_first = sorted((each for each in some if each.kind == kind), key=lambda each: not each.again)
+        ids = [each.id for each in longest_missing_first][:MOST_ASKED]
         for start in range(0, len(ids), ASKED_AT_ONCE):
-            try:
-                found = await collector.exist(kind, ids[start : start + ASKED_AT_ONCE])
-            except Misconfigured:  # a source that does not let us ask has not said that anything is gone
-                return said
-            said |= {(kind, id): still for id, still in found.items()}
+            asked = ids[start : start + ASKED_AT_ONCE]
+            said |= {(kind, id): still for id, still in zip(asked, await _told(collector, kind, asked), strict=True)}
     return said
+
+
+async def _told(collector: Confirming, kind: str, ids: Sequence[str]) -> list[bool | None]:
+    try:
+        found = await collector.exist(kind, ids)
+    except Misconfigured:  # a source that does not let us ask has not said that anything is gone
+        return [None] * len(ids)
+    return [found.get(id) for id in ids]
 
 
 def _mark_documents(sweep: Sweep, kind: str, graves: Graves, documents: Documents, cache: Cache) -> None:

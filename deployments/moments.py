@@ -12,6 +12,7 @@ from collectors.models import Document, Retention
 from collectors.states import OPEN_RUNS
 
 A_RUN = r"[0-9a-f]{8}"
+EARLIEST = 1970
 
 
 def time_of(text: str) -> datetime:
@@ -26,6 +27,14 @@ def time_of(text: str) -> datetime:
             "Write it as 2026-01-01T00:00:00+08:00.",
             code="COL-0273",
             text=f"{text:.60}",
+        )
+    if found.year < EARLIEST:
+        raise Misconfigured(
+            "{text} is no time with a zone after {earliest}",
+            "Write it as 2026-01-01T00:00:00+08:00.",
+            code="COL-0273",
+            text=f"{text:.60}",
+            earliest=EARLIEST,
         )
     return found
 

@@ -67,7 +67,7 @@ class MongoPast:
                 written = {"$setOnInsert": of | {"part": at, "content": part}}
                 self._parts.update_one({"_id": key}, written, upsert=True)
             key = f"{tenant}:{collection}:{taken.run_id}"
-            self._snapshots.update_one({"_id": key}, {"$setOnInsert": noted}, upsert=True)
+            self._snapshots.update_one({"_id": key}, {"$set": noted}, upsert=True)
 
     def snapshots(self, tenant: str, collection: str) -> list[Snapshot]:
         with self._server.explained():

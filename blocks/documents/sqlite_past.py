@@ -64,7 +64,8 @@ class SqlitePast:
                 rows = [{"part": at, "content": part, "digest": taken.digest} | key for at, part in enumerate(parts)]
                 connection.execute(insert(snapshot_part), rows)
             noted = {"run_id": taken.run_id, "taken_at": taken.taken_at, "digest": taken.digest}
-            connection.execute(upsert(snapshot).on_conflict_do_nothing(), key | noted)
+            newer = upsert(snapshot).on_conflict_do_update(index_elements=list(snapshot.primary_key), set_=noted)
+            connection.execute(newer, key | noted)
 
     def snapshots(self, tenant: str, collection: str) -> list[Snapshot]:
         c = snapshot.c

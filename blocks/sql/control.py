@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Table, and_, delete, select, update
+from sqlalchemy import Connection, Table, and_, delete, func, select, update
 
 from blocks.sql import leases
 from blocks.sql.catalog import refuse_if_held
@@ -11,7 +11,7 @@ from blocks.sql.database import Database, contending
 from blocks.sql.shards import observed
 from blocks.sql.tables import batch, quarantine, run, shard
 from collectors.errors import Misconfigured, Refused
-from collectors.models import Collection, ShardRetry
+from collectors.models import IMPORT, Collection, ShardRetry
 from collectors.states import OPEN_RUNS, RUN_MOVES, SHARD_MOVES, Desired, RunState, ShardState, sources_of
 
 Scope = Literal["all", "failed", "specific"]
@@ -36,7 +36,8 @@ class Control:
     ) -> list[str]:
         """Leave the run PAUSED, with what is to be done over RETRYING; answers these shards.
 
-        Failed shards go on from their checkpoints, those that were complete are read anew. `policy` takes the place of
+        Failed shards go on from their checkpoints, those that were complete are read anew; for `all` the run is planned
+        anew. `policy` takes the place of
         the run's own; `awaited`: the service is to carry it out.
 
         Raises Refused while the run, or another one of its collection and mode, is under way, when it was cancelled,
@@ -47,7 +48,7 @@ class Control:
             row = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().one()
             _refuse_under_way(connection, row)
             again = _meant(connection, row, scope, shards)
-            _begin_anew(connection, run_id, again, scope)
+            anew = _begin_anew(connection, run_id, again, scope)
             definition = Collection.model_validate_json(row["definition"])
             if policy:
                 strategy = definition.strategy.model_copy(update={"shard_retry": policy})
@@ -66,8 +67,9 @@ class Control:
                     closing=None,
                     flow_run_id=None if awaited else row["flow_run_id"],
                     awaited=awaited or row["awaited"],
-                    # Read wholly anew, it is as if it began now: what it does not see is gone since then, too.
-                    **({"sweep": observed(connection)} if scope == "all" else {}),
+                    round=func.coalesce(run.c.round, 0) + bool(anew),
+                    # Planned and read anew, it is as if it began now: what it does not see is gone since then, too.
+                    **({"sweep": observed(connection), "planned": False} if scope == "all" else {}),
                 )
             )
         return [each["shard_id"] for each in again]
@@ -79,6 +81,14 @@ def _refuse_under_way(connection: Connection, row: Any) -> None:
     same = and_(*(column == value for column, value in zip(mine, of, strict=True)), run.c.state.in_(OPEN_RUNS))
     for other in connection.scalars(select(run.c.run_id).where(same)).all():
         refuse_if_held(connection, row["collection"], other)
+    if row["state"] == RunState.RUNNING:
+        raise Refused(
+            "run {run} has not ended: it is {state}",
+            "Nobody works on it; go on with: collect resume {run}",
+            code="COL-0424",
+            run=row["run_id"],
+            state=row["state"],
+        )
     if row["state"] not in MAY_BE_RETRIED:
         raise Refused(
             "run {run} is {state}",
@@ -108,6 +118,14 @@ def _meant(connection: Connection, row: Any, scope: Scope, shards: Sequence[str]
             for each in known
             if scope == "all" or each["state"] not in (ShardState.COMPLETED, ShardState.CANCELLED)
         ]
+    sent = Collection.model_validate_json(row["definition"]).collector == IMPORT
+    if sent and any(scope == "all" or each["state"] == ShardState.COMPLETED for each in meant):
+        raise Refused(
+            "what was sent to run {run} is not kept once it is imported",
+            "Send it again.",
+            code="COL-0427",
+            run=row["run_id"],
+        )
     if not meant and row["planned"]:
         raise Refused(
             "nothing of run {run} has failed: no shard is to be done over",
@@ -118,15 +136,19 @@ def _meant(connection: Connection, row: Any, scope: Scope, shards: Sequence[str]
     return meant
 
 
-def _begin_anew(connection: Connection, run_id: str, again: Sequence[Any], scope: Scope) -> None:
-    """What had come to its end begins from the start; what it had counted counts no more."""
+def _begin_anew(connection: Connection, run_id: str, again: Sequence[Any], scope: Scope) -> list[str]:
+    """What had come to its end begins from the start, and is answered; what it had counted counts no more."""
     over = [each["shard_id"] for each in again if scope == "all" or each["state"] == ShardState.COMPLETED]
     connection.execute(delete(quarantine).where(_those(quarantine, run_id, over)))
     connection.execute(update(batch).where(_those(batch, run_id, over)).values(confirmed=False))
+    if scope == "all":
+        connection.execute(delete(shard).where(_those(shard, run_id, over)))
+        return over
     connection.execute(update(shard).where(_those(shard, run_id, over)).values(FROM_THE_START))
     mine = _those(shard, run_id, [each["shard_id"] for each in again])
     connection.execute(update(shard).where(mine).values(failures=0))
     connection.execute(update(shard).where(mine, shard.c.state.in_(AGAIN)).values(state=ShardState.RETRYING))
+    return over
 
 
 def _those(table: Table, run_id: str, shards: Sequence[str]) -> Any:

@@ -72,6 +72,7 @@ class Shards:
                 error=None,
             )
             row = connection.execute(select(shard).where(key)).mappings().one()
+            round = connection.scalar(select(run.c.round).where(run.c.run_id == run_id))
         if fence is None:
             raise Refused(
                 "shard {run}/{shard} is {state} and held by {owner}",
@@ -92,6 +93,7 @@ class Shards:
             cursor=orjson.loads(row["cursor"]),
             page=row["page"],
             failures=row["failures"] or 0,
+            round=round or 0,
         )
 
     @repeatable

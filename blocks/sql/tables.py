@@ -62,6 +62,7 @@ run = Table(
     Column("selection", LONG),
     Column("source_time", BigInteger),
     Column("closing", LONG),
+    Column("round", Integer),
     Index("run_of_collection", "tenant", "collection", "created_at"),
     Index("run_awaited", "awaited", "state"),
 )

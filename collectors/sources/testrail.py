@@ -96,8 +96,16 @@ class TestRail:
 
     async def exist(self, kind: str, ids: Sequence[str]) -> dict[str, bool]:
         method = "get_case" if kind == "case" else "get_section"
-        found = {id: await self._http.exists(f"{API}{method}/{quote(id, safe='')}", gone=(400,)) for id in ids}
+        path = f"{API}{method}/"
+        found = {id: await self._http.exists(path + quote(id, safe=""), (400,), self._is_ours) for id in ids}
         return {id: still for id, still in found.items() if still is not None}
+
+    def _is_ours(self, row: Any) -> bool:
+        """One that was moved to another suite, or is kept as deleted, is gone from here."""
+        ours = self._parameters.suite_id
+        if not isinstance(row, dict):
+            return True
+        return row.get("suite_id") in (None, ours or row.get("suite_id")) and not row.get("is_deleted")
 
     async def fetch(self, stage: str, span: dict[str, Any], cursor: Json) -> Page:
         if "keys" in span:

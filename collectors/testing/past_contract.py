@@ -112,6 +112,12 @@ class PastContract:
         assert past.snapshots(*OF) == [one, other]
         assert past.parts(*OF, other) == [b"one"]
 
+    def test_a_run_that_goes_on_leaves_another_tree(self, past):
+        past.keep(*OF, Snapshot("r1", 10, "d1"), [b"one"])
+        past.keep(*OF, later := Snapshot("r1", 20, "d2"), [b"other"])
+        assert past.snapshots(*OF) == [later]
+        assert past.parts(*OF, later) == [b"other"]
+
     def test_the_newest_trees_stay_with_their_parts(self, past):
         trees = [Snapshot(f"r{number}", number, f"d{min(number, 3)}") for number in range(1, 6)]
         for tree in trees:

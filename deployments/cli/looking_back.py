@@ -63,15 +63,15 @@ def history(
 
 
 def _changes(versions: list[Document]) -> list[str]:
-    """What each was beside the one before: the first as it was found."""
-    before = None
-    found = []
-    for each in versions:
-        live = None if each.deleted else each
-        what = difference(each.kind, each.id, before, live)
+    """What each was beside the one before. What came before the first may be forgotten."""
+    before, found = None, []
+    for number, each in enumerate(versions):
+        what = difference(each.kind, each.id, before, None if each.deleted else each)
         fields = f" ({', '.join(what.fields)})" if what and what.fields else ""
-        found.append(f"{spoken(what.change)}{fields}" if what else spoken("unchanged"))
-        before = live
+        changed_before = number == 0 and each.created_at // 1_000 != each.updated_at // 1_000  # as MongoDB keeps them
+        word = "deleted" if each.deleted else "changed" if changed_before else what.change if what else "unchanged"
+        found.append(spoken(word) + fields)
+        before = None if each.deleted else each
     return found
 
 

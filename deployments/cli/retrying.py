@@ -8,6 +8,7 @@ from cyclopts.validators import Number
 from blocks.settings import Settings
 from blocks.sql.database import LONGEST_OUTAGE
 from blocks.stores import open_storage
+from collectors.errors import Misconfigured
 from collectors.models import Collection
 from deployments.cli.output import say
 from deployments.cli.running import follow, server, wait_for_lease
@@ -50,6 +51,15 @@ def retry(
     json
         print the result as one JSON object
     """
+    scope = scope or ("specific" if shards else "failed")
+    if bool(shards) != (scope == "specific"):
+        raise Misconfigured(
+            "shards are named for the scope specific, and only for that",
+            "Name them, or leave them out: collect retry {run} --scope {scope}",
+            code="COL-0278",
+            run=run_id,
+            scope="failed",
+        )
     settings = Settings.load()
     with open_storage(settings, LONGEST_OUTAGE) as storage:
         catalog = storage.catalog
@@ -57,6 +67,6 @@ def retry(
         policy = policy_of(own, max_retries, interval, backoff)
         wait_for_lease(catalog, run_id)
         api = server(settings)
-        again = storage.control.retry(run_id, scope or ("specific" if shards else "failed"), shards, policy)
+        again = storage.control.retry(run_id, scope, shards, policy)
         say("{count} shards of run {run} are done over", count=len(again), run=run_id)
         return follow(catalog, run_id, run_id, api, json)

@@ -77,6 +77,16 @@ def test_a_collection_is_collected_read_and_collected_again(stack, source, metad
     assert held(stack) == source.expected()
     assert case not in [hit["id"] for hit in stack.json("search", word, "--limit", "1000")]
     assert "say the same" in stack("reconcile", "cases").stderr
+    _what_was_is_told(stack, case, done["run_id"], again["run_id"], top)
+
+
+def _what_was_is_told(stack, case, first, second, top):
+    versions = stack.json("history", case, "--kind", "case")
+    assert [each["change"].partition(" ")[0] for each in versions] == ["added", "changed", "deleted"]
+    assert [each["run_id"] for each in versions][:2] == [first, second]
+    differences = stack.json("diff", "cases", "--from", first)
+    assert [(each["id"], each["change"]) for each in differences] == [(case, "deleted")]
+    assert stack.json("tree", "cases", "--at", first)[0] == top
 
 
 def test_what_differs_between_the_stores_is_found_and_written_anew(

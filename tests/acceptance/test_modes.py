@@ -133,3 +133,16 @@ def test_the_tree_as_a_run_left_it(twice):
     assert ended
     later = datetime.fromisoformat(ended) + timedelta(seconds=1)  # what is shown has no fractions
     assert collect.json("tree", "cases", "--at", later.isoformat()) == then
+
+
+def test_a_retry_of_all_sees_what_is_new_and_leaves_its_own_tree(twice, source):
+    collect, _, after, _ = twice
+    source.change("add", count=1)
+    done = collect.json("retry", after, "--scope", "all")
+    assert (done["records"]["new"], done["records"]["changed"]) == (1, 0)
+    assert stored(collect) == source.expected()
+    assert collect.json("tree", "cases", "--at", after) == collect.json("tree", "cases")
+    assert collect.json("diff", "cases", "--from", after) == []
+    for time in ("0001-01-01T00:00:00Z", "1969-01-01T00:00:00Z"):
+        assert "COL-0273" in collect("diff", "cases", "--from", time, exit_code=2).stderr
+    assert "COL-0278" in collect("retry", after, "s01", "--scope", "all", exit_code=2).stderr

@@ -30,8 +30,8 @@ def case(id, parent=None, again=False):
 
 
 async def gone(collector, *unseen):
-    certain, uncertain = await judged(unseen, collector)
-    assert {*certain, *uncertain} <= {*unseen}
+    certain, there, uncertain = await judged(unseen, collector)
+    assert sorted([*certain, *there, *uncertain], key=str) == sorted(unseen, key=str)
     return {each.id for each in certain}, {each.id for each in uncertain}
 
 
@@ -44,25 +44,43 @@ async def test_the_source_decides_what_it_tells_of_and_a_second_sweep_the_rest()
     assert found == ({"b", "d"}, {"c"})
 
 
-async def test_what_hangs_below_a_directory_that_is_gone_is_gone_with_it_and_not_asked_for():
-    collector = Asked(top=False)
+async def test_what_hangs_below_a_directory_that_is_gone_is_asked_for_as_well():
+    collector = Asked(top=False, low=True, **{"1": False, "2": True})
     found = await gone(
         collector, case("1", "low"), directory("low", "top"), directory("top", "living"), case("2", "top")
     )
-    assert found == ({"top", "low", "1", "2"}, set())
-    assert collector.asked == ["top"]
+    assert found == ({"top", "1"}, set())
+    assert sorted(collector.asked) == ["1", "2", "low", "top"]
+
+
+async def test_of_too_many_to_be_asked_for_those_below_a_directory_that_is_gone_go_with_it():
+    many = [case(str(number), "top") for number in range(MOST_ASKED + 5)]
+    asked = Asked(top=False, **{each.id: False for each in many})
+    assert await gone(asked, directory("top"), *many) == ({"top", *(each.id for each in many)}, set())
+    one_elsewhere = Asked(top=False, **{each.id: each.id == "7" for each in many})
+    certain, uncertain = await gone(one_elsewhere, directory("top"), *many)
+    assert uncertain == {each.id for each in many[MOST_ASKED:]}
+    assert "7" not in certain
+
+
+async def test_what_was_not_asked_for_is_not_taken_for_not_told_and_comes_first_the_next_time():
+    many = [case(str(number), "living") for number in range(MOST_ASKED)]
+    late = [case(f"late {number}", "living", again=True) for number in range(5)]
+    asked = Asked(**{each.id: True for each in [*many, *late]})
+    assert await gone(asked, *many, *late) == (set(), {each.id for each in many[MOST_ASKED - 5 :]})
+    assert asked.asked[:5] == [each.id for each in late]
 
 
 async def test_what_has_moved_out_of_it_before_is_not():
     found = await gone(Asked(top=False, moved=True), directory("top"), case("moved", "living"), case("left", "top"))
-    assert found == ({"top", "left"}, set())
+    assert found == ({"top"}, {"left"})
 
 
 async def test_below_a_directory_that_is_there_each_is_asked_for():
     collector = Asked(top=True, low=False)
     found = await gone(collector, directory("top"), directory("low", "top"), case("1", "low"), case("2", "top"))
-    assert found == ({"low", "1"}, {"2"})
-    assert collector.asked == ["top", "low", "2"]
+    assert found == ({"low"}, {"1", "2"})
+    assert collector.asked == ["top", "low", "1", "2"]
 
 
 async def test_directories_in_a_circle_end():

@@ -88,8 +88,8 @@ SABOTAGES = (
     Sabotage(
         "descendants without their present parent",
         "collectors/sweeping.py",
-        "certain = [each for each in some if each.parent_id in dead or",
-        "certain = [each for each in some if dead or",
+        "    covered = dead - left_in_time",
+        "    covered = dead",
         "tests/collectors/test_sweeping.py",
     ),
     Sabotage(

@@ -82,7 +82,7 @@ class Moving:
             raise NotModified("as it was", code="COL-0324")
         return answer
 
-    async def exists(self, path: str, gone) -> bool | None:
+    async def exists(self, path: str, gone, is_ours) -> bool | None:
         kind = "case" if "get_case/" in path else "directory"
         return int(path.rpartition("/")[2]) in self.tree.listing(kind).parents
 

@@ -7,7 +7,7 @@ from blocks.sql.control import Control
 from blocks.sql.rows import Rows
 from blocks.sql.shards import Shards
 from collectors.errors import Misconfigured, Refused
-from collectors.models import Batch, Quarantined, Record, ShardPlan, ShardRetry
+from collectors.models import IMPORT, Batch, Quarantined, Record, ShardPlan, ShardRetry, origin_of, page_label
 from collectors.states import Desired, RunState, ShardState
 
 ME = "here:1:1"
@@ -51,7 +51,7 @@ def standing(database, run_id):
 RETRYING, PENDING, COMPLETED = ShardState.RETRYING, ShardState.PENDING, ShardState.COMPLETED
 CASES = {
     "failed": ("failed", (), ["2", "3"], {"1": (COMPLETED, 1, 2, None), "2": (RETRYING, 1, 2, 0)}, 2),
-    "all": ("all", (), ["1", "2", "3"], {"1": (RETRYING, 0, 0, 0), "2": (RETRYING, 0, 0, 0)}, 0),
+    "all": ("all", (), ["1", "2", "3"], {}, 0),
     "one that was complete": ("specific", ("1",), ["1"], {"1": (RETRYING, 0, 0, 0), "2": ("FAILED", 1, 2, 1)}, 1),
     "one that failed": ("specific", ("2",), ["2"], {"1": (COMPLETED, 1, 2, None), "2": (RETRYING, 1, 2, 0)}, 2),
 }
@@ -93,6 +93,50 @@ def test_reading_all_anew_is_a_sweep_of_its_own(database, run):
     assert Catalog(database).run(run_id)["sweep"] == before
     Control(database).retry(run_id, "all")
     assert Catalog(database).run(run_id)["sweep"] > before
+
+
+def test_all_is_planned_anew(database, run):
+    run_id = run()
+    Control(database).retry(run_id, "all")
+    assert Catalog(database).shards(run_id) == []
+    claim = Catalog(database).lead(run_id, ME)
+    plans = [ShardPlan(shard_id="1", stage="cases", label="1", span={}, estimate=10)]
+    Catalog(database).save_plan(claim, plans, 0.0)
+    assert Shards(database).claim(run_id, "1", ME).round == 1
+
+
+def test_what_is_read_anew_counts_as_what_it_is_now(database, run, cases):
+    run_id = run()
+    Control(database).retry(run_id, "specific", ["1"])
+    Catalog(database).lead(run_id, ME)
+    claim, shards = Shards(database).claim(run_id, "1", ME), Shards(database)
+    label, record = page_label(claim.round, 0, 0), Record(kind="case", id="1", name="1")
+    batch = Batch("default", cases.name, run_id, "1", label, shards.observe(), (record,))
+    Rows(database).apply(batch)
+    shards.checkpoint(claim, 0, None, [batch], [], 1)
+    applied = Catalog(database).applied(run_id)
+    assert (applied["new"], applied["unchanged"]) == (1, 1)
+    assert origin_of(batch.batch_id)[2] == 0
+
+
+def test_what_was_sent_is_not_imported_again(database, cases):
+    catalog = Catalog(database)
+    sent = cases.model_copy(update={"collector": IMPORT, "mode": "range"})
+    claim = catalog.lead(catalog.begin(sent, ME).run_id, ME)
+    catalog.save_plan(claim, [ShardPlan(shard_id="1", stage="cases", label="1", span={}, estimate=10)], 0.0)
+    held = Shards(database).claim(claim.run_id, "1", ME)
+    Shards(database).release(held, ShardState.COMPLETED)
+    catalog.end(claim, RunState.COMPLETED)
+    for scope, shards in (("all", ()), ("specific", ("1",))):
+        with pytest.raises(Refused, match="COL-0427"):
+            Control(database).retry(claim.run_id, scope, shards)
+
+
+def test_a_run_whose_process_died_is_to_be_resumed(database, cases, alter):
+    claim = Catalog(database).lead(Catalog(database).begin(cases, ME).run_id, ME)
+    alter(database, "UPDATE run SET lease_until = 0 WHERE run_id = ?", claim.run_id)
+    with pytest.raises(Refused, match="collect resume"):
+        Control(database).retry(claim.run_id)
 
 
 def test_what_was_asked_for_twice_is_done_over_once(database, run):

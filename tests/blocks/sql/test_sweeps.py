@@ -61,10 +61,10 @@ def kept(database, tmp_path, new_batch):
 async def test_what_two_complete_sweeps_did_not_see_is_gone(kept, new_case):
     kept.seen(1, new_case("1"), new_case("2"))
     kept.seen(11, new_case("2"))
-    assert await kept.sweep(10) == (0, 1)
+    assert await kept.sweep(10) == (0, 1, 0)
     assert kept.live() == {"1", "2"}
     kept.seen(21, new_case("2"))
-    assert await kept.sweep(20, "r2") == (1, 0)
+    assert await kept.sweep(20, "r2") == (1, 0, 0)
     assert kept.live() == {"2"}
     assert kept.row("1")["last_batch"] == "r2/sweep/0.0/20"
     assert parts_of(kept.row("1")["version"]) == (0, 0, 20)
@@ -74,13 +74,13 @@ async def test_a_sweep_that_is_closed_again_says_the_same(kept, new_case):
     kept.seen(1, new_case("1"))
     await kept.sweep(10)
     for _ in range(2):
-        assert await kept.sweep(20, "r2") == (1, 0)
+        assert await kept.sweep(20, "r2") == (1, 0, 0)
 
 
 async def test_one_sweep_closed_twice_is_no_second_one(kept, new_case):
     kept.seen(1, new_case("1"))
     for _ in range(3):
-        assert await kept.sweep(10) == (0, 1)
+        assert await kept.sweep(10) == (0, 1, 0)
     assert kept.live() == {"1"}
 
 
@@ -88,7 +88,7 @@ async def test_what_was_seen_in_between_has_to_be_missed_twice_again(kept, new_c
     kept.seen(1, new_case("1"))
     await kept.sweep(10)
     kept.seen(15, new_case("1"))
-    assert await kept.sweep(20, "r2") == (0, 1)
+    assert await kept.sweep(20, "r2") == (0, 1, 0)
     assert kept.live() == {"1"}
 
 
@@ -117,7 +117,7 @@ async def test_a_sweep_that_is_late_itself_does_not_delete_again(kept, new_case)
     kept.seen(1, new_case("1"))
     await kept.sweep(10)
     kept.seen(25, new_case("1"))
-    assert await kept.sweep(20, "r2") == (0, 0)
+    assert await kept.sweep(20, "r2") == (0, 0, 0)
     assert kept.live() == {"1"}
 
 
@@ -157,7 +157,7 @@ async def test_more_that_is_missing_than_the_guard_allows_deletes_nothing(kept, 
         await kept.sweep(10, guard=0.5)
     assert error.value.code == "COL-0417"
     assert kept.row("1")["missing"] is None
-    assert await kept.sweep(10, guard=0.67) == (0, 2)
+    assert await kept.sweep(10, guard=0.67) == (0, 2, 0)
 
 
 async def test_what_another_run_has_read_and_nobody_loaded_forbids_it(kept, new_case, database):
@@ -173,7 +173,7 @@ async def test_what_another_run_has_read_and_nobody_loaded_forbids_it(kept, new_
         await kept.sweep(10, "r9")
     assert error.value.code == "COL-0416"
     kept.loader.apply(batch)
-    assert await kept.sweep(10, "r9") == (0, 1)
+    assert await kept.sweep(10, "r9") == (0, 1, 0)
 
 
 async def test_in_a_new_epoch_what_is_read_wins_over_newer_versions(kept, new_case):

@@ -6,7 +6,8 @@ from contextlib import closing
 import pytest
 
 from blocks.process import this_process
-from collectors.models import Collection
+from collectors.models import Collection, ShardPlan
+from collectors.states import RunState, ShardState
 
 SOURCE = {"base_url": "http://127.0.0.1:9", "project_id": 1, "username": "u", "api_key": "k"}
 
@@ -196,17 +197,32 @@ def test_a_run_of_a_mode_is_asked_for(known, body, status):
 # ---- doing over --------------------------------------------------------------------------------------------
 
 
-def test_a_retry_waits_for_the_service(api):
-    run = api.imported([{"kind": "case", "id": "1", "name": "n"}])
+@pytest.fixture
+def ended(api):
+    """A run of a source, complete."""
+    catalog, me = api.storage.catalog, this_process()
+    source = {"base_url": "http://source", "project_id": 1, "username": "u", "api_key": "k"}
+    claim = catalog.begin(Collection(name="cases", collector="testrail", source=source), me)
+    claim = catalog.lead(claim.run_id, me)
+    plan = ShardPlan(shard_id="s01", stage="cases", label="1", span={}, estimate=10)
+    catalog.save_plan(claim, [plan], 0.0)
+    held = api.storage.shards.claim(claim.run_id, "s01", me)
+    api.storage.shards.release(held, ShardState.COMPLETED)
+    catalog.end(claim, RunState.COMPLETED)
+    return claim.run_id
+
+
+def test_a_retry_waits_for_the_service(api, ended):
     client = api.as_("operator")
-    refused = client.post(f"/api/task/{run}/retry")
+    refused = client.post(f"/api/task/{ended}/retry")
     assert (refused.status_code, refused.json()["code"]) == (409, "COL-0425")
-    answer = client.post(f"/api/task/{run}/retry", json={"scope": "all", "max_retries": 1, "interval": 2})
+    answer = client.post(f"/api/task/{ended}/retry", json={"scope": "all", "max_retries": 1, "interval": 2})
     assert answer.status_code == 200, answer.text
-    assert (answer.json()["run_id"], answer.json()["state"]) == (run, "PAUSED")
-    assert answer.json()["shards"]
+    assert answer.json() == {
+        "run_id": ended, "state": "PAUSED", "shards": ["s01"], "status": f"/api/task/{ended}/status",
+    }  # fmt: skip
     assert api.storage.requests.waiting() == 1
-    assert '"attempts":2' in api.storage.catalog.run(run)["definition"]
+    assert '"attempts":2' in api.storage.catalog.run(ended)["definition"]
 
 
 @pytest.mark.parametrize(

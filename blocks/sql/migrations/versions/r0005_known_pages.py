@@ -12,6 +12,7 @@ LONG = sa.Text().with_variant(LONGTEXT(), "mysql", "mariadb")
 
 def upgrade() -> None:
     add_column("shard", sa.Column("failures", sa.Integer))
+    add_column("run", sa.Column("round", sa.Integer))
     add_table(
         "known_page",
         _text("tenant", 64),
