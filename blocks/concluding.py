@@ -95,5 +95,6 @@ async def _swept(here: Workspace, row: dict[str, Any]) -> Swept:
     sweep = Sweep(collection.tenant, collection.name, here.run_id, row["sweep"], row["epoch"] or 0)
     guard = collection.strategy.shrink_guard
     gone = await swept(sweep, storage.sweeps, storage.documents, storage.cache, here.collector, guard)
-    await to_thread.run_sync(storage.pages.forget, collection.tenant, collection.name, sweep.number)
+    if collection.strategy.skip_unchanged:  # else none was looked at
+        await to_thread.run_sync(storage.pages.forget, collection.tenant, collection.name, sweep.number)
     return gone

@@ -1,6 +1,7 @@
 """Where shards stand: claims, checkpoints and releases, each write guarded by the fence."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import orjson
@@ -118,7 +119,8 @@ class Shards:
 
     @contending
     def repeat(self, claim: Claim, batch: Batch, page: int, known: KnownPage) -> Standing | None:
-        with self._database.write() as connection:
+        # Should the machine forget it, the shard stands at the page before: it is passed over once more.
+        with self._database.write(durable=False) as connection:
             # Rows before the shard, and that before the ledger, as a loader takes them.
             if not seen_as_known(connection, batch, known):
                 return None
@@ -166,19 +168,40 @@ def advanced(
 
     Raises Fenced when the claim is outdated.
     """
-    new = _changed(
-        connection,
-        and_(_held(claim), shard.c.page <= page),
-        cursor=orjson.dumps(cursor).decode(),
-        page=page + 1,
-        fetched=shard.c.fetched + read,
-        quarantined=shard.c.quarantined + refused,
-        lease_until=leases.until(lease_seconds),
-        **({} if whole else {"moved": True}),
-    )
+    values = {
+        "run": claim.run_id,
+        "shard": claim.shard_id,
+        "held_fence": claim.fence,
+        "held_owner": claim.owner,
+        "new_cursor": orjson.dumps(cursor).decode(),
+        "read_page": page,
+        "read": read,
+        "refused": refused,
+        "new_moved": None if whole else True,
+    }
+    new = execute_bound(connection, _advance(lease_seconds), values).rowcount > 0
     if not new:
         _renew(connection, claim, lease_seconds)
     return new
+
+
+@cache
+def _advance(lease_seconds: float) -> Any:
+    c = shard.c
+    mine = c.run_id == bindparam("run"), c.shard_id == bindparam("shard")
+    held = c.fence == bindparam("held_fence"), c.owner == bindparam("held_owner")
+    return (
+        update(shard)
+        .where(*mine, *held, c.page <= bindparam("read_page"))
+        .values(
+            cursor=bindparam("new_cursor"),
+            page=bindparam("read_page") + 1,
+            fetched=c.fetched + bindparam("read"),
+            quarantined=c.quarantined + bindparam("refused"),
+            lease_until=leases.until(lease_seconds),
+            moved=func.coalesce(bindparam("new_moved"), c.moved),
+        )
+    )
 
 
 def _renew(connection: Connection, claim: Claim, lease_seconds: float) -> None:
