@@ -37,8 +37,7 @@ class Control:
         """Leave the run PAUSED, with what is to be done over RETRYING; answers these shards.
 
         Failed shards go on from their checkpoints, those that were complete are read anew; for `all` the run is planned
-        anew. `policy` takes the place of
-        the run's own; `awaited`: the service is to carry it out.
+        anew. `policy` takes the place of the run's own; `awaited`: the service is to carry it out.
 
         Raises Refused while the run, or another one of its collection and mode, is under way, when it was cancelled,
         or when nothing is to be done over; Misconfigured for shards the run does not have.

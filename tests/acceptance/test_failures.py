@@ -48,30 +48,23 @@ def test_a_shard_is_tried_again_by_its_run_and_reads_on_from_its_checkpoint(coll
 
 
 def test_what_failed_is_done_over_and_what_was_complete_when_all_is(collect, server, definition, failing):
-    failing(1)
+    failing(3)
     run = collect.json("run", definition(server.url, strategy=TWO_SHARDS), exit_code=3)
     assert (run["state"], run["records"]["new"], run["shards"]) == (
         "PARTIALLY_COMPLETED", 11, {"COMPLETED": 2, "FAILED": 1},
     )  # fmt: skip
-    done = collect.json("retry", run["run_id"])
+    done = collect.json("retry", run["run_id"], "--max-retries", "2", "--interval", "0.1", "--backoff", "fixed")
     assert (done["run_id"], done["state"], done["records"]["new"]) == (run["run_id"], "COMPLETED", 13)
     assert "COL-0425" in collect("retry", run["run_id"], exit_code=4).stderr
     over = collect.json("retry", run["run_id"], "--scope", "all")
-    assert (over["state"], over["records"]["fetched"], over["records"]["new"]) == ("COMPLETED", 13, 13)
+    counted = {name: count for name, count in over["records"].items() if count}
+    assert (over["state"], counted) == ("COMPLETED", {"fetched": 13, "unchanged": 13})
     assert "COL-0277" in collect("retry", run["run_id"], "nothing", exit_code=2).stderr
-
-
-def test_a_retry_may_say_how_often(collect, server, definition, failing):
-    failing(3)
-    run = collect.json("run", definition(server.url, strategy=TWO_SHARDS), exit_code=3)
-    done = collect.json("retry", run["run_id"], "--max-retries", "2", "--interval", "0.1", "--backoff", "fixed")
-    assert (done["state"], done["records"]["new"]) == ("COMPLETED", 13)
 
 
 @pytest.mark.parametrize(
     ("policy", "exit_code"),
     [
-        ({"on_failure": "fail-fast"}, 1),
         ({"on_failure": "threshold", "max_errors": 1}, 1),
         ({"on_failure": "threshold", "max_errors": "50%"}, 3),
     ],
@@ -82,9 +75,8 @@ def test_a_policy_gives_a_run_up_or_goes_on(collect, server, definition, failing
     assert run["state"] == {1: "FAILED", 3: "PARTIALLY_COMPLETED"}[exit_code]
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_source_that_lets_us_in_no_more_fails_its_shard_at_once(collect, server, definition, failing, status):
-    failing(100, status)
+def test_a_source_that_lets_us_in_no_more_fails_its_shard_at_once(collect, server, definition, failing):
+    failing(100, 403)
     strategy = TWO_SHARDS | {"shard_retry": AT_ONCE, "on_failure": "fail-fast"}
     run = collect.json("run", definition(server.url, strategy=strategy), exit_code=1)
     assert run["state"] == "FAILED"

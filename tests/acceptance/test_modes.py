@@ -98,8 +98,15 @@ def twice(collected, source):
     return collected, before, after, {"changed": updated, "moved": moved, "deleted": gone}
 
 
-def test_what_became_of_the_records_between_two_runs(twice):
-    collect, before, after, expected = twice
+def test_what_was(twice, source):
+    """One pair of runs is looked at from all sides: each costs ten seconds."""
+    _what_became_of_the_records(*twice)
+    _what_a_record_was(*twice)
+    _the_tree_as_a_run_left_it(*twice)
+    _a_retry_of_all_leaves_its_own_tree(twice[0], source, twice[2])
+
+
+def _what_became_of_the_records(collect, before, after, expected):
     found = collect.json("diff", "cases", "--from", before, "--to", after)
     assert {each["change"]: each["id"] for each in found if each["change"] != "added"} == expected
     assert sorted(each["change"] for each in found) == ["added", "changed", "deleted", "moved"]
@@ -112,8 +119,7 @@ def test_what_became_of_the_records_between_two_runs(twice):
     assert "COL-0205" in collect("diff", "cases", "--from", "00000000", exit_code=2).stderr
 
 
-def test_what_a_record_was(twice):
-    collect, before, after, expected = twice
+def _what_a_record_was(collect, before, after, expected):
     found = collect.json("history", expected["moved"], "--collection", "cases", "--kind", "case")
     assert [each["change"] for each in found] == ["added", "moved (parent_id)"]
     assert [each["run_id"] for each in found] == [before, after]
@@ -123,8 +129,7 @@ def test_what_a_record_was(twice):
     assert "COL-0245" in collect("history", "nothing", exit_code=2).stderr
 
 
-def test_the_tree_as_a_run_left_it(twice):
-    collect, before, after, _ = twice
+def _the_tree_as_a_run_left_it(collect, before, after, _):
     now = collect.json("tree", "cases")
     assert collect.json("tree", "cases", "--at", after) == now
     then = collect.json("tree", "cases", "--at", before)
@@ -135,8 +140,7 @@ def test_the_tree_as_a_run_left_it(twice):
     assert collect.json("tree", "cases", "--at", later.isoformat()) == then
 
 
-def test_a_retry_of_all_sees_what_is_new_and_leaves_its_own_tree(twice, source):
-    collect, _, after, _ = twice
+def _a_retry_of_all_leaves_its_own_tree(collect, source, after):
     source.change("add", count=1)
     done = collect.json("retry", after, "--scope", "all")
     assert (done["records"]["new"], done["records"]["changed"]) == (1, 0)

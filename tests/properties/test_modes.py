@@ -34,7 +34,7 @@ from collectors.testing.sample import Sample, Settings
 from collectors.testing.sample_calls import LISTED, parsed
 from collectors.testing.sample_tree import Impossible, Tree, Unknown
 
-SEEDS = int(os.environ.get("COLLECT_MODEL_SEEDS", "40"))
+SEEDS = int(os.environ.get("COLLECT_MODEL_SEEDS", "16"))
 PAGE = 3
 NOBODY = count(10**7)
 
