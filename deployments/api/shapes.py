@@ -156,7 +156,7 @@ class Mark(BaseModel):
 
 
 class Retried(BaseModel):
-    model_config = _example(run_id="7f3a90c1", state="PAUSED", shards=["s3"], status="/api/task/7f3a90c1/status")
+    model_config = _example(run_id="7f3a90c1", state="PAUSED", shards=["s03"], status="/api/task/7f3a90c1/status")
 
     run_id: str
     state: RunState = Field(description="PAUSED until the service goes on with it")

@@ -31,7 +31,7 @@ def retry(
 
     Examples
         $ collect retry RUN
-        $ collect retry RUN s2 --max-retries 2 --interval 10
+        $ collect retry RUN s02 --max-retries 2 --interval 10
         $ collect retry RUN --scope all --json
 
     Parameters
