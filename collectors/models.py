@@ -311,7 +311,7 @@ def version(source_version: int, observation: int, epoch: int = 0) -> str:
 
 def parts_of(version: str) -> tuple[int, int, int]:
     """(epoch, source version, observation) of a version."""
-    return int(version[:4], 16), int(version[4:20], 16), int(version[20:], 16)
+    return int(version[:EPOCH_PART], 16), int(version[EPOCH_PART:SOURCE_PART], 16), int(version[SOURCE_PART:], 16)
 
 
 PAGES_OF_A_ROUND = 10**9

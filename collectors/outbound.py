@@ -102,9 +102,7 @@ class Http:
         headers = condition_headers()
         return await self._patiently(lambda: self._client.build_request("GET", self.same_origin(path), headers=headers))
 
-    async def exists(
-        self, path: str, gone: Collection[int], is_there: Callable[[Any], bool] = lambda answer: True
-    ) -> bool | None:
+    async def exists(self, path: str, gone: Collection[int], is_there: Callable[[Any], bool]) -> bool | None:
         """Whether the source has what `path` names, by its answer; `gone`: the statuses that say that it has not.
 
         None when it does not let us see it.
@@ -272,7 +270,7 @@ class Http:
 
     def _decoded(self, response: httpx.Response, body: bytes) -> Any:
         if response.status_code == 304 and "if-none-match" in response.request.headers:
-            raise NotModified("{server} says that nothing has changed", code="COL-0324", server=self.base_url)
+            raise NotModified("{server} says that nothing has changed", code="COL-0325", server=self.base_url)
         if response.status_code != 200:
             raise self._failure(response, body)
         try:

@@ -27,7 +27,7 @@ class Source:
         note_etag(etag)
         self.answered[304 if sent and sent == etag else 200] += 1
         if sent and sent == etag:
-            raise NotModified("as it was", code="COL-0324")
+            raise NotModified("as it was", code="COL-0325")
         return Page(
             [{"id": id, "name": name} for id, name in page.items()], number + 1 if self.pages[number + 1 :] else None
         )

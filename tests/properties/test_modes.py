@@ -79,7 +79,7 @@ class Moving:
             raise Died
         if sent and sent == etag:
             self.unmodified += 1
-            raise NotModified("as it was", code="COL-0324")
+            raise NotModified("as it was", code="COL-0325")
         return answer
 
     async def exists(self, path: str, gone, is_ours) -> bool | None:
