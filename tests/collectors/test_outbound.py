@@ -9,6 +9,7 @@ from base64 import b64encode
 import pytest
 
 from collectors import outbound
+from collectors.conditional import NotModified, unless
 from collectors.errors import CollectError, Misconfigured, Throttled, Transient
 from collectors.models import Retry
 from collectors.outbound import checked_base_url
@@ -54,6 +55,27 @@ def get(scripted, open_http):
                 return error, server
 
     return asked
+
+
+async def test_a_page_is_asked_for_unless_it_is_as_it_was(scripted, open_http):
+    page = b'HTTP/1.1 200 OK\r\nETag: "a"\r\nContent-Length: 14\r\n\r\n{"cases": [1]}'
+    same = b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\n\r\n'
+    async with scripted(page, same, page, page) as server, open_http(server.url) as http:
+        with unless(None) as first:
+            assert await http.get("/api") == GOOD
+        assert first.etag == '"a"'
+        with unless(first.etag), pytest.raises(NotModified):
+            await http.get("/api")
+        with unless(first.etag) as twice:
+            await http.get("/api")
+            await http.get("/other")
+        assert twice.etag is None
+    assert [asked.headers.get("if-none-match") for asked in server.asked] == [None, '"a"', '"a"', None]
+
+
+async def test_a_304_that_was_not_asked_for_is_a_failure(get):
+    error, _ = await get(b"HTTP/1.1 304 Not Modified\r\n\r\n")
+    assert isinstance(error, Misconfigured)
 
 
 # ---- answers ---------------------------------------------------------------------------------------------
