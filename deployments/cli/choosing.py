@@ -7,6 +7,7 @@ from cyclopts.validators import Number
 
 from blocks.stores import Storage
 from collectors.errors import Misconfigured
+from collectors.models import KINDS, Kind
 
 MOST = 1_000_000
 Limit = Annotated[int, Parameter(validator=Number(gte=1, lte=MOST), show_default=True)]
@@ -24,3 +25,9 @@ def meant(storage: Storage, name: str | None, tenant: str) -> str:
     if name is None:
         raise Misconfigured("say which collection", have, code="COL-0226", **facts)
     raise Misconfigured("nothing was collected as {name!r}", have, code="COL-0228", **facts)
+
+
+def wanted(storage: Storage, collection: str | None, kind: Kind | None, tenant: str) -> list[tuple[str, Kind]]:
+    """The (collection, kind) a record may be of, as far as it is said."""
+    names = [meant(storage, collection, tenant)] if collection else storage.catalog.collected(tenant)
+    return [(name, each) for name in names for each in ([kind] if kind else KINDS)]

@@ -10,8 +10,8 @@ from blocks.settings import Settings
 from blocks.stores import open_storage
 from collectors.history import difference
 from collectors.language import spoken
-from collectors.models import KINDS, Document
-from deployments.cli.choosing import meant
+from collectors.models import Document
+from deployments.cli.choosing import meant, wanted
 from deployments.cli.output import print_rows, say
 from deployments.cli.showing import only
 from deployments.moments import in_order, moment_of, past_of, told
@@ -49,11 +49,9 @@ def history(
         print an array of versions, each in full
     """
     with open_storage(Settings.load()) as storage:
-        names = [meant(storage, collection, tenant)] if collection else storage.catalog.collected(tenant)
-        wanted = [(name, of_kind) for name in names for of_kind in ([kind] if kind else KINDS)]
         found = [
             {"collection": name, "kind": of_kind, "versions": versions}
-            for name, of_kind in wanted
+            for name, of_kind in wanted(storage, collection, kind, tenant)
             if (versions := past_of(storage, tenant, name).history(of_kind, id))
         ]
     versions = only(found, id)["versions"]

@@ -9,8 +9,7 @@ from blocks.settings import Settings
 from blocks.stores import open_storage
 from collectors.errors import Misconfigured
 from collectors.language import spoken
-from collectors.models import KINDS
-from deployments.cli.choosing import meant
+from deployments.cli.choosing import wanted
 from deployments.cli.output import print_json, show_field, visible
 
 
@@ -43,9 +42,7 @@ def show(
         print one JSON object
     """
     with open_storage(Settings.load()) as storage:
-        names = [meant(storage, collection, tenant)] if collection else storage.catalog.collected(tenant)
-        wanted = [(name, of_kind) for name in names for of_kind in ([kind] if kind else KINDS)]
-        record = views.shown(only(views.records(storage, tenant, wanted, id), id))
+        record = views.shown(only(views.records(storage, tenant, wanted(storage, collection, kind, tenant), id), id))
     if json:
         print_json(record)
     else:
