@@ -18,7 +18,7 @@ from collectors.closing import (
     regressed,
     repair_paths,
 )
-from collectors.errors import Refused
+from collectors.errors import CollectError, Refused
 from collectors.interfaces import Counting
 from collectors.models import IMPORT
 from collectors.quality import Finding, of_counts, of_directories
@@ -47,7 +47,12 @@ async def concluded(here: Workspace, loaded: bool) -> Outcome:
     stores = here.storage.rows, here.storage.documents, here.storage.cache
     await to_thread.run_sync(repair_paths, *stores, collection.tenant, collection.name)
     closing = await _closing(here, shards, end)
-    closing = closing.model_copy(update={"findings": tuple(await _findings(here))})
+    findings = await _findings(here)
+    try:
+        findings += await _miscounted(here)
+    except CollectError as why:  # all is stored by now
+        closing = closing.model_copy(update={"notices": (*closing.notices, str(why))})
+    closing = closing.model_copy(update={"findings": tuple(findings)})
     await to_thread.run_sync(catalog.note_closing, here.run_id, closing)
     if end.state is not RunState.FAILED:
         past = Past(here.storage, collection.tenant, collection.name, collection.retention)
@@ -71,14 +76,17 @@ async def _closing(here: Workspace, shards: Sequence[dict[str, Any]], end: Outco
 
 
 async def _findings(here: Workspace) -> list[Finding]:
-    collection, rows = here.collection, here.storage.rows
-    of = collection.tenant, collection.name
-    directories = await to_thread.run_sync(rows.directories, *of)
-    found = [*await to_thread.run_sync(here.storage.quality.findings, *of), *of_directories(directories)]
-    if collection.mode == "full" and isinstance(here.collector, Counting):
-        stored = await to_thread.run_sync(rows.cases_by_directory, *of)
-        found += of_counts(await here.collector.counts(), stored)
-    return found
+    of = here.collection.tenant, here.collection.name
+    directories = await to_thread.run_sync(here.storage.rows.directories, *of)
+    return [*await to_thread.run_sync(here.storage.quality.findings, *of), *of_directories(directories)]
+
+
+async def _miscounted(here: Workspace) -> list[Finding]:
+    collection = here.collection
+    if collection.mode != "full" or not isinstance(here.collector, Counting):
+        return []
+    stored = await to_thread.run_sync(here.storage.rows.cases_by_directory, collection.tenant, collection.name)
+    return list(of_counts(await here.collector.counts(), stored))
 
 
 async def _move_watermark(here: Workspace, row: dict[str, Any]) -> None:

@@ -91,9 +91,11 @@ class Retention(Model):
     """How much of what was is kept."""
 
     history_days: float = Field(
-        365, ge=0, le=36_500, description="days for which a version is kept that was replaced; older ones are forgotten"
+        365, ge=0, le=36_500, description="days for which a version is kept that was replaced; 0 keeps none"
     )
-    snapshots: int = Field(30, ge=0, le=10_000, description="trees that are kept, one of each completed run")
+    snapshots: int = Field(
+        30, ge=0, le=10_000, description="trees that are kept, one of each completed run; 0 keeps none"
+    )
 
 
 def errors_within(allowed: int | str, planned: int) -> int:

@@ -41,6 +41,7 @@ def checked_base_url(value: str) -> str:
     try:
         parts = urlsplit(value)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        usable = usable and not parts.netloc.endswith(":")
         usable = usable and not re.search(r"[\s\x00-\x1f\x7f]", value) and bool(httpx.URL(value).host)
     except (ValueError, httpx.InvalidURL):
         usable = False

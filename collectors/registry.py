@@ -17,6 +17,8 @@ from collectors.outbound import Http
 from collectors.pacing import Pace
 
 REFERENCE = "env:"
+HOW_TO_FIND_KEYS = "Keys of a source: collect collectors show NAME; all keys: collect init FILE writes them down."
+HOW_TO_SAY_A_PART = "Name a part by under, ids, since or until; or all of it by mode full or incremental."
 DISTRIBUTION = "platform-collect"
 GROUP = "platform_collect.collectors"
 QUOTED = (bool, int, float, date, datetime)
@@ -166,7 +168,8 @@ def validated(model: type[BaseModel], values: Any, where: str) -> Any:
         return model.model_validate(values)
     except ValidationError as error:
         mistakes = spoken("; ").join(_explained(model, each, where) for each in error.errors(include_url=False))
-        remedy = "Keys of a source: collect collectors show NAME; all keys: collect init FILE writes them down."
+        of_scope = all(each["loc"][:1] in ((), ("scope",), ("mode",)) for each in error.errors(include_url=False))
+        remedy = HOW_TO_SAY_A_PART if of_scope else HOW_TO_FIND_KEYS
         raise Misconfigured("{mistakes}", remedy, code="COL-0235", mistakes=mistakes) from None
 
 
@@ -176,8 +179,16 @@ def _explained(model: type[BaseModel], error: Any, where: str) -> str:
         return _unknown(path, str(error["loc"][-1]), _fields(model, error["loc"][:-1]))
     if error["type"] == "missing":
         return spoken("{path} is missing", path=path)
-    said = error["msg"].removeprefix("Value error, ") + _found(error, where)
+    said = _said(error) + _found(error, where)
     return f"{path}: {said}" if path else said
+
+
+def _said(error: Any) -> str:
+    if error["type"].startswith(("timezone", "datetime")):
+        return spoken("is no time with a zone, such as 2026-01-01T00:00:00+08:00")
+    if error["type"] == "string_pattern_mismatch" and error["loc"] == ("scope", "ids"):
+        return spoken("are no numbers, such as 100..200, 100.. or ..200")
+    return error["msg"].removeprefix("Value error, ")
 
 
 def _found(error: Any, where: str) -> str:

@@ -42,7 +42,7 @@ def time_of(text: str) -> datetime:
 def moment_of(past: Past, text: str) -> Moment:
     """A time with its zone, or the end of a run of the collection. Raises Misconfigured or Refused."""
     if not re.fullmatch(A_RUN, text):
-        return Moment(int(time_of(text).timestamp() * 1_000_000))
+        return _at(text)
     run = past.storage.catalog.run(text, past.tenant)
     if run["collection"] != past.collection:
         raise Misconfigured(
@@ -62,6 +62,18 @@ def moment_of(past: Past, text: str) -> Moment:
             state=run["state"],
         )
     return Moment(run["ended_at"], text)
+
+
+def _at(text: str) -> Moment:
+    found = None if _is_number(text) else time_of(text)
+    if found is None or found > datetime.now(UTC):
+        raise Misconfigured(
+            "{text} is neither a run nor a time that has passed",
+            "Write a time as 2026-01-01T00:00:00+08:00; list the runs: collect status.",
+            code="COL-0279",
+            text=f"{text:.60}",
+        )
+    return Moment(int(found.timestamp() * 1_000_000))
 
 
 def in_order(before: Moment, after: Moment) -> None:

@@ -144,9 +144,12 @@ class Tree:
         if name is not None or content is None:
             changes[NAME[kind]] = name or _revised(item[NAME[kind]])
         if kind == "case":
-            changes["updated_on"] = max(int(self._clock()), item["updated_on"] + 1)
+            changes["updated_on"] = self._later(item)
         self.listing(kind).put(item | changes)
         return id
+
+    def _later(self, item: Item) -> int:
+        return max(int(self._clock()), item["updated_on"] + 1)
 
     def move(self, kind: Kind, id: int, parent_id: int | None) -> int:
         """As in TestRail, `updated_on` stays as it is."""
@@ -166,7 +169,7 @@ class Tree:
         if kind == "directory":
             self._delete_below(set(self._subtree(id)))
         elif flag:
-            self.cases.put(item | {"is_deleted": 1})
+            self.cases.put(item | {"is_deleted": 1, "updated_on": self._later(item)})
             self._flagged.add(id)
         else:
             self.cases.drop(id)

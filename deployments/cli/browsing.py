@@ -65,6 +65,8 @@ def tree(
     if json:
         print_json(top)
         return 0
+    if at and not top and not total:
+        say("nothing of {name} was there then", name=name)
     show(spoken("{name}  {total:,} cases", name=name, total=total))
     for line in _drawn(top):
         show(line)

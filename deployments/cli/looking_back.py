@@ -54,7 +54,7 @@ def history(
             for name, of_kind in wanted(storage, collection, kind, tenant)
             if (versions := past_of(storage, tenant, name).history(of_kind, id))
         ]
-    versions = only(found, id)["versions"]
+    versions = only(found, id, "history")["versions"]
     rows = [in_full(each) | {"change": what} for each, what in zip(versions, _changes(versions), strict=True)]
     print_rows(rows, VERSIONS, json, whole=True)
     return 0

@@ -38,9 +38,13 @@ def show_(name: str, /, *, tenant: str = "default", json: bool = False) -> int:
         print_json(mark_of(name, mark))
     elif mark.value is None:
         say("{name} has no watermark: its next incremental run reads everything", name=name)
+    elif mark.moved_by is None:
+        say(
+            "the next incremental run of {name} reads what changed since {moment}", name=name, moment=moment(mark.value)
+        )
     else:
-        by = mark.moved_by or "-"
-        say("{name} is complete up to {moment} of its source (run {run})", name=name, moment=moment(mark.value), run=by)
+        said = {"moment": moment(mark.value), "run": mark.moved_by}
+        say("{name} is complete up to {moment} of its source (run {run})", name=name, **said)
     return 0
 
 

@@ -12,7 +12,7 @@ from collectors.registry import REFERENCE
 
 WORDS = {
     "string": "text", "integer": "whole number", "number": "number", "boolean": "true or false",
-    "array": "list", "object": "mapping",
+    "array": "list", "object": "mapping", "integer or string": "whole number or text",
 }  # fmt: skip
 STAND_INS = {"string": "...", "integer": 1, "number": 1.0, "boolean": True, "array": [], "object": {}}
 NOTE_COLUMN = 44
@@ -74,7 +74,8 @@ def _type(field: dict[str, Any]) -> str:
         return "secret"
     if "enum" in field:
         return " or ".join(str(value) for value in field["enum"])
-    return WORDS.get(field.get("type", ""), "any value")
+    options = [option["type"] for option in field.get("anyOf", ()) if option.get("type", "null") != "null"]
+    return WORDS.get(" or ".join(options) or field.get("type", ""), "any value")
 
 
 def _example(field: dict[str, Any]) -> Any:
@@ -89,7 +90,7 @@ def _example(field: dict[str, Any]) -> Any:
 def line(before: str, key: Key) -> str:
     """The key as a line of YAML with its meaning, in the user's language."""
     notes = [spoken(note) for note in (key.description, key.type) if note]
-    return f"{before}{key.key}: {scalar(key.example)}".ljust(NOTE_COLUMN) + f"# {spoken('; ').join(notes)}"
+    return f"{before}{key.key}: {scalar(key.example)} ".ljust(NOTE_COLUMN) + f"# {spoken('; ').join(notes)}"
 
 
 def source_lines(keys: list[Key]) -> list[str]:

@@ -68,5 +68,8 @@ def retry(
         wait_for_lease(catalog, run_id)
         api = server(settings)
         again = storage.control.retry(run_id, scope, shards, policy)
-        say("{count} shards of run {run} are done over", count=len(again), run=run_id)
+        if scope == "all" or not again:
+            say("run {run} is planned and read anew", run=run_id)
+        else:
+            say("{count} shards of run {run} are done over", count=len(again), run=run_id)
         return follow(catalog, run_id, run_id, api, json)

@@ -256,7 +256,9 @@ def _summarise(done: Report) -> None:
     if done.findings:
         show(spoken("  quality   {findings}   as its source has it", findings=said_of(done.findings)))
     if done.superseded:
-        show(spoken("  note      {count:,} records gave way to a newer one of the same id", count=done.superseded))
+        show(
+            spoken("  note      {count:,} records were known from a newer answer, or came twice", count=done.superseded)
+        )
     _show_troubles(done)
     show(spoken("  next      {commands}", commands="      ".join(_next(done))))
     sys.stdout.flush()

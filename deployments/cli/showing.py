@@ -42,7 +42,8 @@ def show(
         print one JSON object
     """
     with open_storage(Settings.load()) as storage:
-        record = views.shown(only(views.records(storage, tenant, wanted(storage, collection, kind, tenant), id), id))
+        found = views.records(storage, tenant, wanted(storage, collection, kind, tenant), id)
+    record = views.shown(only(found, id, "show"))
     if json:
         print_json(record)
     else:
@@ -50,7 +51,8 @@ def show(
     return 0
 
 
-def only(found: list[dict[str, Any]], id: str) -> dict[str, Any]:
+def only(found: list[dict[str, Any]], id: str, command: str) -> dict[str, Any]:
+    """Raises Misconfigured, which says how `command` is told which of several."""
     if not found:
         raise Misconfigured(
             "no record has the id {id}",
@@ -61,10 +63,11 @@ def only(found: list[dict[str, Any]], id: str) -> dict[str, Any]:
     if len(found) > 1:
         raise Misconfigured(
             "{count} records have the id {id}: {which}",
-            "Say which: collect show {id} --collection {collection} --kind {kind}",
+            "Say which: collect {command} {id} --collection {collection} --kind {kind}",
             code="COL-0246",
             count=len(found),
             id=id,
+            command=command,
             which=spoken(", ").join(spoken("{kind} of {collection}", **row) for row in found),
             collection=found[0]["collection"],
             kind=found[0]["kind"],

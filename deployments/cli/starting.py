@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from blocks.settings import secret
 from collectors import registry
 from collectors.errors import Misconfigured
 from collectors.language import spoken
-from collectors.models import LONGEST_NAME, Retry, Strategy
+from collectors.models import LONGEST_NAME, Retention, Retry, ShardRetry, Strategy
 from deployments.cli.output import say, show
 from deployments.cli.parameters import Key, keys_of, line, scalar, source_lines
 
@@ -72,7 +73,8 @@ def _write(file: Path, text: str, force: bool) -> None:
 
 
 def _text(file: Path, collector: str, keys: list[Key]) -> str:
-    strategy = [key for key in keys_of(Strategy) if key.key != "retry"]
+    nested = {"retry": Retry, "shard_retry": ShardRetry}
+    strategy = [key for key in keys_of(Strategy) if key.key not in nested]
     lines = [
         spoken("# What to collect, from where, and how gently. Lines that begin with # may be left out."),
         spoken(
@@ -83,8 +85,11 @@ def _text(file: Path, collector: str, keys: list[Key]) -> str:
         *source_lines(keys),
         "# strategy:",
         *(line("#   ", key) for key in strategy),
-        "#   retry:",
-        *(line("#     ", key) for key in keys_of(Retry)),
+        *chain.from_iterable(
+            [f"#   {name}:", *(line("#     ", key) for key in keys_of(model))] for name, model in nested.items()
+        ),
+        "# retention:",
+        *(line("#   ", key) for key in keys_of(Retention)),
     ]
     return "\n".join([*lines, ""])
 

@@ -1,6 +1,6 @@
 """The modes of a run at the installed command: what is read, where the next one begins, and what is gone."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -149,4 +149,8 @@ def _a_retry_of_all_leaves_its_own_tree(collect, source, after):
     assert collect.json("diff", "cases", "--from", after) == []
     for time in ("0001-01-01T00:00:00Z", "1969-01-01T00:00:00Z"):
         assert "COL-0273" in collect("diff", "cases", "--from", time, exit_code=2).stderr
+    for time in ("12345", "2999-01-01T00:00:00Z"):
+        assert "COL-0279" in collect("tree", "cases", "--at", time, exit_code=2).stderr
+    yesterday = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    assert "nothing of cases was there then" in collect("tree", "cases", "--at", yesterday).stderr
     assert "COL-0278" in collect("retry", after, "s01", "--scope", "all", exit_code=2).stderr

@@ -174,6 +174,23 @@ def test_refusals_are_said_in_the_language_of_their_reader():
         LANGUAGE.reset(token)
 
 
+@pytest.mark.parametrize(
+    ("scope", "said"),
+    [
+        ({}, "mode range needs a scope"),
+        ({"ids": "200..100"}, "200..100 is an empty range"),
+        ({"ids": "many"}, "scope.ids: are no numbers, such as 100..200"),
+        ({"since": "2026-01-01T00:00:00"}, "scope.since: is no time with a zone"),
+        ({"since": "soon"}, "scope.since: is no time with a zone"),
+    ],
+)
+def test_a_part_that_does_not_fit_is_advised_on_parts(scope, said):
+    with pytest.raises(Misconfigured) as refused:
+        validated(Collection, GOOD | {"mode": "range", "scope": scope}, "")
+    assert said in refused.value.what
+    assert "Name a part by under, ids, since or until" in refused.value.remedy
+
+
 # ---- parameters ------------------------------------------------------------------------------------------
 
 
