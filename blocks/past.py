@@ -1,7 +1,7 @@
 """How a collection stood at a moment, by its rows and by what documents were: histories, differences, trees."""
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
@@ -13,9 +13,10 @@ from blocks.reports import moment
 from blocks.stores import Storage
 from collectors.errors import Refused
 from collectors.history import MICROSECONDS_OF_A_DAY, Difference, Leaf, Snapshot, as_of, difference
-from collectors.models import KINDS, Document, Retention
+from collectors.models import KINDS, Document, Retention, origin_of
 
 PART = 4_000_000  # bytes of a snapshot's part before it is compressed
+COMMITTING = 60_000_000  # microseconds: a change may be seen so much later than the moment it carries
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +50,18 @@ class Past:
         for kind in KINDS[KINDS.index(last[0]) if last[0] else 0 :]:
             follows = last[1] if kind == last[0] else ""
             for rows in self.storage.rows.changed_since(self.tenant, self.collection, kind, before.at, follows):
-                versions = self._versions(kind, [row["id"] for row in rows], with_present=True)
-                for id, known in versions.items():
-                    if found := difference(kind, id, as_of(before.at, known), as_of(after.at, known)):
+                versions = self._versions(kind, [row["id"] for row in rows])
+                for row in rows:
+                    known = versions[row["id"]]
+                    then = self._then(row, before.at, known)
+                    if found := difference(kind, row["id"], then, as_of(after.at, known)):
                         yield found
 
     def leaves(self, at: Moment) -> list[Leaf]:
         """All live records as they stood: as the run left them whose snapshot is kept, or by what was kept of each."""
-        if taken := next((each for each in self._snapshots() if each.run_id == at.run_id), None):
-            return self._of_snapshot(taken)
+        taken = next((each for each in self._snapshots() if each.run_id == at.run_id), None)
+        if taken and not self._changed(taken.taken_at, at.at) and (leaves := self._of_snapshot(taken)) is not None:
+            return leaves
         self._refuse_forgotten(at)
         return list(chain.from_iterable(self._standing(kind, at.at) for kind in KINDS))
 
@@ -69,14 +73,17 @@ class Past:
         past, of, at = self.storage.past, (self.tenant, self.collection), self.now().at
         if self.retention.snapshots:
             last = next(reversed(self._snapshots()), None)
-            digest, parts = (last.digest, []) if last and self._is_as_it_was(last) else _written(self._present())
+            known = last and not self._changed(last.taken_at - COMMITTING, at) and self._of_snapshot(last) is not None
+            digest, parts = (last.digest, []) if last and known else _written(self._present())
             past.keep(*of, Snapshot(run_id, at, digest), parts)
         past.thin(*of, self.retention.snapshots)
         past.forget(*of, self._horizon(at))
 
-    def _is_as_it_was(self, last: Snapshot) -> bool:
-        changed = self.storage.rows.changed_since
-        return not any(any(changed(self.tenant, self.collection, kind, last.taken_at)) for kind in KINDS)
+    def _changed(self, since: int, until: int) -> bool:
+        """Whether anything did, of what has not changed once more later."""
+        rows = self.storage.rows.changed_since
+        chunks = chain.from_iterable(rows(self.tenant, self.collection, kind, since) for kind in KINDS)
+        return any(row["update_time"] <= until for row in chain.from_iterable(chunks))
 
     def _present(self) -> Iterator[Leaf]:
         for kind in KINDS:
@@ -86,9 +93,11 @@ class Past:
     def _snapshots(self) -> list[Snapshot]:
         return self.storage.past.snapshots(self.tenant, self.collection)
 
-    def _of_snapshot(self, taken: Snapshot) -> list[Leaf]:
+    def _of_snapshot(self, taken: Snapshot) -> list[Leaf] | None:
+        """None when its parts went as another run thinned out what is kept."""
         parts = self.storage.past.parts(self.tenant, self.collection, taken)
-        return [Leaf(*each) for part in parts for each in orjson.loads(zlib.decompress(part))]
+        leaves = [Leaf(*each) for part in parts for each in orjson.loads(zlib.decompress(part))]
+        return leaves if _digest(leaves) == taken.digest else None
 
     def _standing(self, kind: str, at: int) -> Iterator[Leaf]:
         for rows in self.storage.rows.all(self.tenant, self.collection, kind):
@@ -97,16 +106,21 @@ class Past:
             for row in rows:
                 if row["update_time"] <= at and not row["deleted"]:
                     yield Leaf(kind, row["id"], row["parent_id"], row["name"])
-                elif then := as_of(at, versions.get(row["id"], ())):
+                elif row["id"] in versions and (then := self._then(row, at, versions[row["id"]])):
                     yield Leaf(kind, row["id"], then.parent_id, then.name)
 
-    def _versions(self, kind: str, ids: Sequence[str], with_present: bool = False) -> Mapping[str, list[Document]]:
+    def _versions(self, kind: str, ids: Sequence[str]) -> Mapping[str, list[Document]]:
+        """The present one is among them: what replaces it in the rows may be on its way, or refused."""
         if not ids:
             return {}
         of = self.tenant, self.collection, kind, ids
-        kept = self.storage.past.versions(*of)
-        present = self.storage.documents.read(*of) if with_present else {}
+        kept, present = self.storage.past.versions(*of), self.storage.documents.read(*of)
         return {id: [*kept.get(id, []), *([present[id]] if id in present else [])] for id in ids}
+
+    def _then(self, row: Mapping[str, Any], at: int, known: Sequence[Document]) -> Document | None:
+        if row["create_time"] <= at and not any(each.updated_at <= at for each in known):
+            raise self._forgotten(at)  # it was there: retention may have been shorter than it is now
+        return as_of(at, known)
 
     def _horizon(self, now: int) -> int:
         return now - int(self.retention.history_days * MICROSECONDS_OF_A_DAY)
@@ -114,14 +128,17 @@ class Past:
     def _refuse_forgotten(self, at: Moment) -> None:
         horizon = self._horizon(self.now().at)
         if at.at < horizon:
-            raise Refused(
-                "what {collection} was at {moment} is forgotten: versions are kept for {days:g} days once replaced",
-                "Ask for a later moment, or a run whose tree is kept; retention.history_days says how long is kept.",
-                code="COL-0423",
-                collection=self.collection,
-                moment=moment(at.at),
-                days=self.retention.history_days,
-            )
+            raise self._forgotten(at.at)
+
+    def _forgotten(self, at: int) -> Refused:
+        return Refused(
+            "what {collection} was at {moment} is forgotten: versions are kept for {days:g} days once replaced",
+            "Ask for a later moment, or a run whose tree is kept; retention.history_days says how long is kept.",
+            code="COL-0423",
+            collection=self.collection,
+            moment=moment(at),
+            days=self.retention.history_days,
+        )
 
 
 def _written(leaves: Iterator[Leaf]) -> tuple[str, list[bytes]]:
@@ -138,12 +155,19 @@ def _written(leaves: Iterator[Leaf]) -> tuple[str, list[bytes]]:
     return digest.hexdigest(), [*parts, *([_packed(part)] if part else [])]
 
 
+def _digest(leaves: Iterable[Leaf]) -> str:
+    digest = sha256()
+    for leaf in leaves:
+        digest.update(orjson.dumps([*leaf]))
+    return digest.hexdigest()
+
+
 def _packed(lines: Sequence[bytes]) -> bytes:
     return zlib.compress(b"[" + b",".join(lines) + b"]", 1)
 
 
 def in_full(each: Document) -> dict[str, Any]:
     """A version as people read it."""
-    run_id = each.batch_id.partition("/")[0] or None
+    run_id = origin_of(each.batch_id)[0] if each.batch_id else None
     shown = ("kind", "id", "parent_id", "name", "path", "deleted", "content", "metadata", "version")
     return {name: getattr(each, name) for name in shown} | {"at": moment(each.updated_at), "run_id": run_id}

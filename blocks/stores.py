@@ -25,7 +25,7 @@ from blocks.sql.shards import Shards
 from blocks.sql.spool import Spool
 from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.sweeps import Sweeps
-from blocks.sql.tables import SCHEMA, catalog, documents
+from blocks.sql.tables import HISTORY_SINCE, SCHEMA, catalog, documents, history, snapshot
 from blocks.sql.watermarks import Watermarks
 from collectors.history import Past
 from collectors.interfaces import Cache, Deliveries, Documents, Queue
@@ -73,7 +73,7 @@ def _embedded(settings: Settings) -> Iterator[Storage]:
     settings.make_home()
     with (
         closing(SqliteDatabase(settings.database, catalog, SCHEMA, upgrade=_upgrade)) as main,
-        closing(SqliteDatabase(settings.documents, documents, SCHEMA)) as details,
+        closing(SqliteDatabase(settings.documents, documents, SCHEMA, upgrade=_upgrade_documents)) as details,
     ):
         rows, texts, cache = Rows(main), SqliteDocuments(details), NoCache()
         yield _storage(main, rows, texts, SqlitePast(details), cache, DirectQueue(Loader(rows, texts, cache)))
@@ -123,6 +123,14 @@ def _storage(
         Quality(main),
     )
     return Storage(*kept, rows, details, past, cache, queue, deliveries)
+
+
+def _upgrade_documents(connection: Connection, schema: int) -> None:
+    """Nothing was kept of the past before schema 6, in tables of another shape."""
+    if schema < HISTORY_SINCE:
+        for table in (history, snapshot):
+            table.drop(connection)
+            table.create(connection)
 
 
 def _upgrade(connection: Connection, schema: int) -> None:

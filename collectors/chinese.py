@@ -596,6 +596,8 @@ TEXTS: dict[str, str] = {
     "Write a time as 2026-01-01T00:00:00+08:00; list the runs: collect status.": (
         "时间写作 2026-01-01T00:00:00+08:00；列出运行：collect status。"
     ),
+    "run {other} of collection {collection} has not ended, either": "采集任务 {collection} 的运行 {other} 也尚未结束",
+    "Go on with that one first: collect status {other}": "请先继续那一个：collect status {other}",
     "nothing of {name} was there then": "那时 {name} 还没有任何内容",
     "address of the server": "服务器地址",
     "a user who may view plans, cases and tags": "可以查看计划、用例和标签的用户",

@@ -65,7 +65,8 @@ def difference(kind: str, id: str, before: Document | None, after: Document | No
     if before is None or after is None:
         change = "added" if after else "deleted"
         return Difference(kind, id, change, (), before, after) if before or after else None
-    fields = tuple(name for name in FIELDS if getattr(before, name) != getattr(after, name))
+    known = FIELDS if before.batch_id else FIELDS[1:]  # what was stored before there was a history names no parent
+    fields = tuple(name for name in known if getattr(before, name) != getattr(after, name))
     change = "moved" if "parent_id" in fields else "changed"
     return Difference(kind, id, change, fields, before, after) if fields else None
 

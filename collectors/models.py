@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, Self, get_args
 
 import orjson
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from collectors.errors import Rejected
 
@@ -58,6 +58,11 @@ def a_share(value: str) -> str:
     return value
 
 
+def as_it_is_called(value: Any) -> Any:
+    """Definitions that are kept may say it as it was called once."""
+    return "fail-fast" if value == "stop" else value
+
+
 class Strategy(Model):
     """How a run is cut and how gently it treats its source."""
 
@@ -71,7 +76,7 @@ class Strategy(Model):
     timeout: float = Field(60.0, ge=1, le=3600, description="seconds for one request with its whole answer")
     retry: Retry = Retry()
     shard_retry: ShardRetry = ShardRetry()
-    on_failure: Literal["continue", "fail-fast", "threshold"] = Field(
+    on_failure: Annotated[Literal["continue", "fail-fast", "threshold"], BeforeValidator(as_it_is_called)] = Field(
         "continue",
         description="a failed shard costs its siblings nothing, or stops them, or does so when what was not read is "
         "more than max_errors",
@@ -324,11 +329,16 @@ def page_label(round: int, page: int, part: int) -> str:
     return f"{round * PAGES_OF_A_ROUND + page}.{part}"
 
 
+def page_of(label: str) -> tuple[int, int]:
+    """(page, part of it) of a label, whatever its round; both are counted from 0."""
+    number, _, part = label.partition(".")
+    return int(number) % PAGES_OF_A_ROUND, int(part)
+
+
 def origin_of(batch_id: str) -> tuple[str, str, int, int, int]:
     """(run id, shard id, page, part of it, observation) of a batch; pages and parts are counted from 0."""
-    run_id, shard_id, page, observation = batch_id.split("/")
-    number, _, part = page.partition(".")
-    return run_id, shard_id, int(number) % PAGES_OF_A_ROUND, int(part), int(observation)
+    run_id, shard_id, label, observation = batch_id.split("/")
+    return run_id, shard_id, *page_of(label), int(observation)
 
 
 # ---- what is stored ----------------------------------------------------------------------------------------

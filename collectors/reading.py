@@ -106,14 +106,14 @@ class Reader:
             with unless(known and known.etag) as condition:
                 page = await until_stopped(stop, self.collector.fetch(claim.stage, claim.span, cursor))
         except NotModified:
+            _refuse_circle(claim, number, known.cursor, seen)
             if standing := await self._repeated(claim, number, observation, known):
                 return known.cursor, standing
+            seen.discard(_canonical(known.cursor))
             page = await until_stopped(stop, self.collector.fetch(claim.stage, claim.span, cursor))
         if page is None:
             return None
-        if page.cursor is not None and _canonical(page.cursor) in seen:
-            raise _in_circles(claim, number, page.cursor)
-        seen.add(_canonical(page.cursor))
+        _refuse_circle(claim, number, page.cursor, seen)
         if known and known.is_said_by(page):
             same = replace(known, etag=condition.etag)
             if standing := await self._repeated(claim, number, observation, same):
@@ -227,8 +227,13 @@ def _canonical(cursor: Json) -> bytes:
     return orjson.dumps(cursor, option=orjson.OPT_SORT_KEYS)
 
 
-def _in_circles(claim: Claim, number: int, cursor: Json) -> Misconfigured:
-    return Misconfigured(
+def _refuse_circle(claim: Claim, number: int, cursor: Json, seen: set[bytes]) -> None:
+    """Raises Misconfigured when a page leads back to where the shard has been."""
+    place = _canonical(cursor)
+    if cursor is None or place not in seen:
+        seen.add(place)
+        return
+    raise Misconfigured(
         "the source's paging does not advance: page {page} of shard {shard} leads back to {cursor}",
         "The pages read so far are kept. Ask the source's owner; a smaller strategy.page_size may go around it.",
         code="COL-0317",

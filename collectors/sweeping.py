@@ -121,7 +121,7 @@ async def judged(unseen: Sequence[Unseen], collector: Collector) -> Judgement:
     """
     said = await _asked(unseen, collector)
     dead = {each.id for each in unseen if each.kind == "directory" and _is_gone(each, said)}
-    left_in_time = {each.parent_id for each in unseen if said.get((each.kind, each.id))}
+    left_in_time = {each.parent_id for each in unseen if said.get(_key(each))}
     covered = dead - left_in_time
     gone = [each for each in unseen if _is_gone(each, said) or (_key(each) not in said and each.parent_id in covered)]
     there = [each for each in unseen if said.get(_key(each))]

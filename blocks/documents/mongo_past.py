@@ -81,10 +81,7 @@ class MongoPast:
 
     def thin(self, tenant: str, collection: str, most: int) -> None:
         known = self.snapshots(tenant, collection)
-        left, of = (
-            known[len(known) - most :] if most < len(known) else known,
-            {"tenant": tenant, "collection": collection},
-        )
+        left, of = known[max(len(known) - most, 0) :], {"tenant": tenant, "collection": collection}
         gone = [each.run_id for each in known if each not in left]
         with self._server.explained():
             # What is kept names its parts last, so that these go last.

@@ -64,7 +64,7 @@ def document_of(found: dict[str, Any]) -> Document:
         created_at=_microseconds(found["createTime"]),
         parent_id=found.get("parentId"),
         batch_id=found.get("batchId", ""),
-        updated_at=found.get("updatedAt", 0),
+        updated_at=found.get("updatedAt", _microseconds(found["updateTime"])),
     )
 
 

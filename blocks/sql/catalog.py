@@ -109,7 +109,7 @@ class Catalog:
         with self._database.write() as connection:
             leases.one_at_a_time(connection)
             found = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().one()
-            for other in _open_runs(connection, found["tenant"], found["collection"], found["mode"]):
+            for other in open_runs(connection, found["tenant"], found["collection"], found["mode"]):
                 if other != run_id or found["owner"] != owner or found["state"] not in NOT_LED:
                     refuse_if_held(connection, found["collection"], other)
             taken = connection.execute(
@@ -365,7 +365,7 @@ def add_run(
 def give_way(connection: Connection, definition: Collection, successor: str) -> str | None:
     """Cancel what was interrupted of the collection; answers the last of it. Raises Refused while one is under way."""
     run_id = None
-    for run_id in _open_runs(connection, definition.tenant, definition.name, definition.mode):
+    for run_id in open_runs(connection, definition.tenant, definition.name, definition.mode):
         refuse_if_held(connection, definition.name, run_id)
         _refuse_if_awaited(connection, definition.name, run_id)
         ended = {"state": RunState.CANCELLED, "reason": f"superseded by run {successor}", "ended_at": now()}
@@ -442,7 +442,7 @@ def _named(tenant: str, name: str) -> Any:
     return and_(collection.c.tenant == tenant, collection.c.name == name)
 
 
-def _open_runs(connection: Connection, tenant: str, name: str, mode: str) -> Sequence[str]:
+def open_runs(connection: Connection, tenant: str, name: str, mode: str) -> Sequence[str]:
     """Runs of different modes do not get in each other's way."""
     mine = run.c.tenant == tenant, run.c.collection == name, run.c.mode == mode
     return connection.scalars(select(run.c.run_id).where(*mine, run.c.state.in_(OPEN_RUNS))).all()

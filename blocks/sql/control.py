@@ -6,13 +6,13 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Table, and_, delete, func, select, update
 
 from blocks.sql import leases
-from blocks.sql.catalog import refuse_if_held
+from blocks.sql.catalog import open_runs, refuse_if_held
 from blocks.sql.database import Database, contending
 from blocks.sql.shards import observed
-from blocks.sql.tables import batch, quarantine, run, shard
+from blocks.sql.tables import batch, quarantine, run, shard, watermark
 from collectors.errors import Misconfigured, Refused
 from collectors.models import IMPORT, Collection, ShardRetry
-from collectors.states import OPEN_RUNS, RUN_MOVES, SHARD_MOVES, Desired, RunState, ShardState, sources_of
+from collectors.states import RUN_MOVES, SHARD_MOVES, Desired, RunState, ShardState, sources_of
 
 Scope = Literal["all", "failed", "specific"]
 MAY_BE_RETRIED = sources_of(RUN_MOVES, RunState.PAUSED) - {RunState.RUNNING} | {RunState.PAUSED}
@@ -32,15 +32,15 @@ class Control:
         scope: Scope = "failed",
         shards: Sequence[str] = (),
         policy: ShardRetry | None = None,
-        awaited: bool | None = None,
+        awaited: bool = False,
     ) -> list[str]:
         """Leave the run PAUSED, with what is to be done over RETRYING; answers these shards.
 
         Failed shards go on from their checkpoints, those that were complete are read anew; for `all` the run is planned
-        anew. `policy` takes the place of the run's own; `awaited`: the service is to carry it out.
+        anew. `policy` takes the place of the run's own; `awaited`: the service is to carry it out, and else the caller.
 
-        Raises Refused while the run, or another one of its collection and mode, is under way, when it was cancelled,
-        or when nothing is to be done over; Misconfigured for shards the run does not have.
+        Raises Refused while the run is under way, or another one of its collection and mode has not ended, when it was
+        cancelled, or when nothing is to be done over; Misconfigured for shards the run does not have.
         """
         with self._database.write() as connection:
             leases.one_at_a_time(connection)
@@ -65,21 +65,37 @@ class Control:
                     ended_at=None,
                     closing=None,
                     flow_run_id=None if awaited else row["flow_run_id"],
-                    awaited=awaited or row["awaited"],
+                    awaited=awaited,
                     round=func.coalesce(run.c.round, 0) + bool(anew),
-                    # Planned and read anew, it is as if it began now: what it does not see is gone since then, too.
-                    **({"sweep": observed(connection), "planned": False} if scope == "all" else {}),
+                    **(_as_if_begun_now(connection, row) if scope == "all" else {}),
                 )
             )
         return [each["shard_id"] for each in again]
 
 
+def _as_if_begun_now(connection: Connection, row: Any) -> dict[str, Any]:
+    """What it does not see is gone since then, too; and all it reads is newer than what an epoch before had."""
+    epoch = select(watermark.c.epoch).where(
+        watermark.c.tenant == row["tenant"], watermark.c.collection == row["collection"]
+    )
+    return {
+        "sweep": observed(connection),
+        "epoch": func.coalesce(epoch.scalar_subquery(), 0),
+        "planned": False,
+    }
+
+
 def _refuse_under_way(connection: Connection, row: Any) -> None:
-    of = row["tenant"], row["collection"], row["mode"]
-    mine = (run.c.tenant, run.c.collection, run.c.mode)
-    same = and_(*(column == value for column, value in zip(mine, of, strict=True)), run.c.state.in_(OPEN_RUNS))
-    for other in connection.scalars(select(run.c.run_id).where(same)).all():
+    for other in open_runs(connection, row["tenant"], row["collection"], row["mode"]):
         refuse_if_held(connection, row["collection"], other)
+        if other != row["run_id"]:
+            raise Refused(
+                "run {other} of collection {collection} has not ended, either",
+                "Go on with that one first: collect status {other}",
+                code="COL-0428",
+                other=other,
+                collection=row["collection"],
+            )
     if row["state"] == RunState.RUNNING:
         raise Refused(
             "run {run} has not ended: it is {state}",

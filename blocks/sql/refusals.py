@@ -7,7 +7,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from blocks.sql.constructs import now
 from blocks.sql.tables import quarantine, shard
-from collectors.models import LARGEST_BATCH, Batch, Quarantined
+from collectors.models import LARGEST_BATCH, Batch, Quarantined, page_of
 
 
 def set_aside(connection: Connection, run_id: str, shard_id: str, page: int, refused: Sequence[Quarantined]) -> int:
@@ -40,10 +40,10 @@ def set_aside_of(connection: Connection, batch: Batch, refused: Sequence[Quarant
     """Records of a batch that reading had let pass: kept at places below zero, where none stands that it refused."""
     if not refused:
         return
-    number, _, part = batch.page.partition(".")
-    start = -1 - int(part) * LARGEST_BATCH
+    page, part = page_of(batch.page)
+    start = -1 - part * LARGEST_BATCH
     placed = [replace(each, position=start - each.position) for each in refused]
     of_shard = (shard.c.run_id == batch.run_id, shard.c.shard_id == batch.shard_id)
     connection.execute(select(shard.c.shard_id).where(*of_shard).with_for_update())
-    if kept := set_aside(connection, batch.run_id, batch.shard_id, int(number), placed):
+    if kept := set_aside(connection, batch.run_id, batch.shard_id, page, placed):
         connection.execute(update(shard).where(*of_shard).values(quarantined=shard.c.quarantined + kept))

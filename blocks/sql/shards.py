@@ -149,7 +149,7 @@ class Shards:
             mine = and_(_fenced(claim), or_(shard.c.owner == claim.owner, left))
             values = {"state": state, "error": error, "ended_at": now(), "lease_until": 0, "owner": None}
             if state in (ShardState.FAILED, ShardState.RETRYING):
-                values["failures"] = func.coalesce(shard.c.failures, 0) + 1
+                values["failures"] = claim.failures + 1
             if not _changed(connection, mine, **values):
                 raise _taken_over(claim)
 

@@ -156,12 +156,13 @@ def _tombstone(sweep: Sweep, kind: str, row: Any) -> Document:
 
 
 def _open_elsewhere(sweep: Sweep) -> Any:
-    """A run whose batches may still come: it goes on, or has published them within the hour."""
+    """A run whose batches may still come: it goes on, or has published them within the hour.
+
+    So may what this one had published before it was planned anew, which counts no more.
+    """
     recent = batch.c.published_at > now() - literal(AN_HOUR)
-    of = (batch.c.tenant == sweep.tenant, batch.c.collection == sweep.collection, batch.c.run_id != sweep.run_id)
-    return (
-        select(run.c.run_id)
-        .join(batch, batch.c.run_id == run.c.run_id)
-        .where(*of, IS_OPEN, batch.c.confirmed.is_(True), or_(run.c.state.in_(OPEN_RUNS), recent))
-        .limit(1)
-    )
+    of = (batch.c.tenant == sweep.tenant, batch.c.collection == sweep.collection)
+    others = and_(batch.c.run_id != sweep.run_id, batch.c.confirmed.is_(True), or_(run.c.state.in_(OPEN_RUNS), recent))
+    own = and_(batch.c.run_id == sweep.run_id, batch.c.observation < sweep.number, recent)
+    joined = select(run.c.run_id).join(batch, batch.c.run_id == run.c.run_id)
+    return joined.where(*of, IS_OPEN, or_(others, own)).limit(1)

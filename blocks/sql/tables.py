@@ -11,6 +11,7 @@ from blocks.documents import search_index
 # 2: the index of the documents for search. 3: when the page of a batch had arrived. 4: what the service needs.
 # 5: modes and sweeps. 6: what was: versions that were replaced, trees; pages that are known.
 SCHEMA = 6
+HISTORY_SINCE = 6
 LONG = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
 BYTES = LargeBinary().with_variant(MEDIUMBLOB(), "mysql", "mariadb")
 

@@ -101,9 +101,11 @@ class Kiwi:
 
     async def exist(self, kind: str, ids: Sequence[str]) -> dict[str, bool]:
         """Whoever may see one case may see all: what is not there is gone."""
-        page = await self.fetch_ids("directories" if kind == "directory" else "cases", ids)
-        there = {str(_number(item["row"])) for item in page.items}
-        return {id: id in there for id in ids}
+        model = "TestPlan" if kind == "directory" else "TestCase"
+        (rows,) = await self._ask([(f"{model}.filter", [{"id__in": [int(id) for id in ids]}])])
+        there = {str(_number(row)) for row in rows}
+        damaged = any(isinstance(row, Flawed) for row in rows)
+        return {id: True for id in ids if id in there} | {id: False for id in ids if id not in there and not damaged}
 
     def map(self, stage: str, item: Any) -> Record:
         if isinstance(item["row"], Flawed):

@@ -102,10 +102,11 @@ class TestRail:
 
     def _is_ours(self, row: Any) -> bool:
         """One that was moved to another suite, or is kept as deleted, is gone from here."""
-        ours = self._parameters.suite_id
         if not isinstance(row, dict):
             return True
-        return row.get("suite_id") in (None, ours or row.get("suite_id")) and not row.get("is_deleted")
+        ours = self._parameters.suite_id
+        elsewhere = ours is not None and row.get("suite_id") not in (None, ours)
+        return not elsewhere and not row.get("is_deleted")
 
     async def fetch(self, stage: str, span: dict[str, Any], cursor: Json) -> Page:
         if "keys" in span:

@@ -16,6 +16,7 @@ from collectors.language import LANGUAGE
 from deployments.api import control, marks, past, problems, runs, shapes, testcases
 from deployments.api.answers import answer
 from deployments.api.guard import Guard, Guarded
+from deployments.api.testcases import past_trees
 from deployments.api.watching import Watch
 
 KEY = HTTPBearer(auto_error=False, description="a key of: collect keys create")
@@ -54,6 +55,7 @@ def application(settings: Settings, service: Serving, ready: Callable[[], None] 
             app.state.service, app.state.storage = service, storage
             app.state.guard = Guard(storage.keys.caller, service.requests_per_second)
             app.state.watch = Watch(settings, storage)
+            app.state.past_trees = past_trees()
             async with app.state.watch.watching():
                 ready()
                 yield

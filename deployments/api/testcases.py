@@ -1,9 +1,10 @@
 """Test cases: imported, and read as a tree, one by one, or by their words."""
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from functools import partial
+from functools import lru_cache, partial
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -12,6 +13,7 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from blocks import views
 from blocks.imported import Parts
+from blocks.past import Moment, Past
 from blocks.past_tree import PastBranches
 from blocks.sql.catalog import mixed, new_run_id
 from blocks.stores import Storage
@@ -28,6 +30,7 @@ from deployments.moments import moment_of, past_of
 
 IMPORTS = "imports"
 IN_ORDER = Strategy(concurrency=1, shard_size=50_000)  # of what comes twice the later one wins
+PAST_TREES, SECONDS_OF_A_TREE = 4, 60.0
 FARTHEST = 1_000  # hits that are paged through
 Named = Query(max_length=LONGEST_NAME, description="name of a collection; all of them when left out")
 
@@ -103,7 +106,7 @@ def tree(
     found = position_of(cursor, (str, str, str, bool), lambda position: position[1] in KINDS)
     storage, tenant = storage_of(request), request.state.caller.tenant
     names = meant(storage, tenant, collection)
-    opened = _as_it_was(storage, tenant, names, at) if at else partial(storage.rows.branches, tenant)
+    opened = _as_it_was(request, names, at) if at else partial(storage.rows.branches, tenant)
     walk = Tree(opened, names, root, depth)
     nodes = walk.page(Position(*found) if found else None, limit + 1)
     if root is not None and not found and not nodes:
@@ -112,12 +115,23 @@ def tree(
 
 
 def _as_it_was(
-    storage: Storage, tenant: str, names: Sequence[str], at: str
+    request: Request, names: Sequence[str], at: str
 ) -> Callable[[str], AbstractContextManager[PastBranches]]:
     if len(names) != 1:
         raise Misconfigured("say which collection", "Name it: ?collection=NAME", code="COL-0226")
-    past = past_of(storage, tenant, names[0])
-    return lambda _: nullcontext(PastBranches(past.leaves(moment_of(past, at))))
+    past = past_of(storage_of(request), request.state.caller.tenant, names[0])
+    age = int(time.monotonic() / SECONDS_OF_A_TREE)
+    return lambda _: nullcontext(request.app.state.past_trees(past, moment_of(past, at), age))
+
+
+def past_trees() -> Callable[[Past, Moment, int], PastBranches]:
+    """Trees as they stood, the last few: they are asked for by pages. `age`: what was made at another is not used."""
+
+    @lru_cache(PAST_TREES)
+    def tree_of(past: Past, at: Moment, age: int) -> PastBranches:
+        return PastBranches(past.leaves(at))
+
+    return tree_of
 
 
 @router.get("/search", responses=shapes.listing(shapes.Hit))

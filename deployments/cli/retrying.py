@@ -6,6 +6,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from blocks.settings import Settings
+from blocks.sql.control import Scope
 from blocks.sql.database import LONGEST_OUTAGE
 from blocks.stores import open_storage
 from collectors.errors import Misconfigured
@@ -13,8 +14,6 @@ from collectors.models import Collection
 from deployments.cli.output import say
 from deployments.cli.running import follow, server, wait_for_lease
 from deployments.retries import policy_of
-
-Scope = Literal["all", "failed", "specific"]
 
 
 def retry(

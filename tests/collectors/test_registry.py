@@ -194,6 +194,10 @@ def test_a_part_that_does_not_fit_is_advised_on_parts(scope, said):
 # ---- parameters ------------------------------------------------------------------------------------------
 
 
+def test_a_policy_that_is_kept_under_its_former_name_is_the_same():
+    assert validated(Collection, GOOD | {"strategy": {"on_failure": "stop"}}, "").strategy.on_failure == "fail-fast"
+
+
 def test_a_reference_takes_the_value_of_its_variable():
     found = checked_source(definition(username="env:USER_NAME"), {"KEY": SECRET, "USER_NAME": "anna"}.get)
     assert (found.username, found.api_key.get_secret_value()) == ("anna", SECRET)

@@ -4,11 +4,15 @@ import pytest
 
 from blocks.sql.catalog import Catalog
 from blocks.sql.control import Control
+from blocks.sql.requests import Requests
 from blocks.sql.rows import Rows
 from blocks.sql.shards import Shards
+from blocks.sql.sweeps import Sweeps
+from blocks.sql.watermarks import Watermarks
 from collectors.errors import Misconfigured, Refused
 from collectors.models import IMPORT, Batch, Quarantined, Record, ShardPlan, ShardRetry, origin_of, page_label
 from collectors.states import Desired, RunState, ShardState
+from collectors.sweeping import Sweep
 
 ME = "here:1:1"
 REFUSED = Quarantined(0, "wrong", "it is", "r1", b"{}")
@@ -69,6 +73,54 @@ def test_what_is_done_over_begins_where_it_has_to(database, run, case):
     assert (row["state"], row["desired"], row["ended_at"], row["error"]) == (RunState.PAUSED, Desired.RUN, None, None)
     assert catalog.applied(run_id)["new"] == counted
     assert len(catalog.quarantined(run_id)) == counted
+
+
+def test_a_retry_is_carried_out_by_whoever_asked_for_it(database, run):
+    run_id = run()
+    Control(database).retry(run_id, awaited=True)
+    assert Requests(database).waiting() == 1
+    claim = Catalog(database).lead(run_id, ME)
+    Catalog(database).end(claim, RunState.FAILED, "again")
+    Control(database).retry(run_id)
+    assert Requests(database).waiting() == 0
+
+
+def test_no_run_is_done_over_beside_one_that_has_not_ended(database, run, cases):
+    run_id = run()
+    catalog = Catalog(database)
+    claim = catalog.begin(cases, ME)
+    catalog.end(catalog.lead(claim.run_id, ME), RunState.PAUSED)
+    with pytest.raises(Refused) as refused:
+        Control(database).retry(run_id)
+    assert refused.value.code == "COL-0428"
+
+
+def test_all_done_over_belongs_to_the_epoch_that_was_begun_meanwhile(database, run, cases):
+    run_id = run()
+    Watermarks(database).bump(cases.tenant, cases.name)
+    Control(database).retry(run_id, "all")
+    assert Catalog(database).run(run_id)["epoch"] == 1
+
+
+def test_nothing_is_concluded_while_what_was_published_before_may_still_come(database, run, cases):
+    run_id = run()
+    shards, catalog = Shards(database), Catalog(database)
+    Control(database).retry(run_id)
+    led = catalog.lead(run_id, ME)
+    held = shards.claim(run_id, "2", ME)
+    late = Batch("default", cases.name, run_id, "2", "1.0", shards.observe(), (Record(kind="case", id="9", name="9"),))
+    shards.checkpoint(held, 1, None, [late], [], 1)
+    shards.release(held, ShardState.FAILED, "it broke")
+    catalog.end(led, RunState.FAILED)
+    Control(database).retry(run_id, "all")
+    row = catalog.run(run_id)
+    sweep = Sweep(cases.tenant, cases.name, run_id, row["sweep"], row["epoch"])
+    with pytest.raises(Refused) as refused:
+        Sweeps(database).refuse_open(sweep)
+    assert refused.value.code == "COL-0416"
+    Rows(database).apply(late)
+    Rows(database).finish(late)
+    Sweeps(database).refuse_open(sweep)
 
 
 def test_a_retry_is_led_as_any_run_that_goes_on(database, run):

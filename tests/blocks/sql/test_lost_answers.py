@@ -125,6 +125,7 @@ def test_a_release(mysql, beyond, proxy, claim, state, end):
     Shards(beyond).release(claim, state, "why")
     assert not proxy.awaits
     assert (once(mysql, "shard")["state"], once(mysql, "shard")["owner"]) == (state, None)
+    assert once(mysql, "shard")["failures"] in (None, 1)
 
 
 @ENDS

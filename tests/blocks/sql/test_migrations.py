@@ -18,6 +18,7 @@ from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.tables import SCHEMA, catalog
 from blocks.stores import open_storage
 from collectors.errors import Refused, Unreachable
+from collectors.testing.documents_contract import KEY, document
 from tests.blocks.sql.previous_tables import tables as previous
 
 OPEN_HOME = """
@@ -200,6 +201,26 @@ def test_a_home_of_an_older_version_is_brought_up_to_date_when_it_is_opened(tmp_
     with closing(sqlite3.connect(settings.database)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA,)
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(HEAD,)]
+
+
+OLD_DOCUMENTS = """
+    CREATE TABLE document (tenant, collection, kind, id, version, deleted, content_hash, path, body,
+        PRIMARY KEY (tenant, collection, kind, id));
+    CREATE TABLE history (tenant, collection, kind, id, version, since, until, body);
+    CREATE TABLE snapshot (tenant, collection, run_id, taken_at, body);
+    PRAGMA user_version = 5
+"""
+
+
+def test_documents_of_an_older_version_are_changed_and_looked_back_at(tmp_path):
+    settings = Settings(tmp_path / "home", None)
+    (tmp_path / "home").mkdir()
+    with closing(sqlite3.connect(settings.documents)) as connection:
+        connection.executescript(OLD_DOCUMENTS)
+    with open_storage(settings) as storage:
+        for number in (1, 2):
+            storage.documents.write([document(version=f"{number:036}", content_hash=f"{number:064}")])
+        assert [each.version[-1] for each in storage.past.versions(*KEY, ["1"])["1"]] == ["1", "2"]
 
 
 def test_processes_that_open_an_older_home_at_once_share_it(tmp_path, processes):

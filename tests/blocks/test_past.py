@@ -1,0 +1,92 @@
+"""How a collection stood: answered as it was, or refused; never wrongly."""
+
+import pytest
+
+from blocks.past import Moment, Past
+from blocks.settings import Settings
+from blocks.stores import open_storage
+from collectors.errors import Refused
+from collectors.history import Snapshot
+from collectors.models import Batch, Record, Retention
+
+OF = ("default", "cases")
+
+
+@pytest.fixture
+def storage(tmp_path):
+    with open_storage(Settings(tmp_path / "home", None)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def write(storage):
+    """Writes a record as a batch of its own; answers the moment after it."""
+
+    def written(id, name, steps=("rows", "documents")):
+        batch = Batch(
+            *OF,
+            "r1",
+            "s01",
+            f"{storage.shards.observe()}.0",
+            storage.shards.observe(),
+            (Record(kind="case", id=id, name=name),),
+        )
+        documents = storage.rows.apply(batch)
+        if "documents" in steps:
+            storage.documents.write(documents)
+            storage.rows.finish(batch)
+        moment = storage.catalog.now()
+        while storage.catalog.now() == moment:
+            pass  # its clock ticks by milliseconds
+        return Moment(moment)
+
+    return written
+
+
+@pytest.fixture
+def past(storage):
+    return lambda **retention: Past(storage, *OF, Retention(**retention))
+
+
+def names(leaves):
+    return {leaf.id: leaf.name for leaf in leaves}
+
+
+def test_a_record_whose_change_is_on_its_way_stood_as_it_did(write, past):
+    write("1", "one")
+    then = write("2", "two")
+    write("2", "other", steps=("rows",))
+    assert names(past().leaves(then)) == {"1": "one", "2": "two"}
+
+
+def test_a_snapshot_without_its_parts_is_not_believed(storage, write, past):
+    then = write("1", "one")
+    storage.past.keep(*OF, Snapshot("r1", then.at, "d1"), [])
+    assert names(past().leaves(Moment(then.at, "r1"))) == {"1": "one"}
+    past().keep("r2")
+    assert names(past().leaves(Moment(storage.catalog.now(), "r2"))) == {"1": "one"}
+
+
+def test_of_a_run_that_ended_once_more_the_last_end_counts(storage, write, past):
+    write("1", "one")
+    past().keep("r1")
+    again = write("1", "another")
+    assert names(past().leaves(Moment(again.at, "r1"))) == {"1": "another"}
+
+
+def test_what_was_forgotten_by_a_shorter_retention_is_refused_by_a_longer_one(write, past):
+    then = write("1", "one")
+    write("1", "another")
+    past(history_days=0).keep("r1")
+    for asked in (lambda: past().leaves(then), lambda: list(past().differences(then, past().now()))):
+        with pytest.raises(Refused) as refused:
+            asked()
+        assert refused.value.code == "COL-0423"
+
+
+def test_an_equal_tree_is_kept_once(storage, write, past):
+    write("1", "one")
+    for run in ("r1", "r2", "r3"):
+        past().keep(run)
+    assert len({each.digest for each in storage.past.snapshots(*OF)}) == 1
+    assert len(storage.past.parts(*OF, storage.past.snapshots(*OF)[0])) == 1
