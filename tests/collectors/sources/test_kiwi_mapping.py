@@ -247,6 +247,15 @@ async def test_records_that_are_asked_for_by_id_are_those_a_sweep_reads(stage, o
 
 
 @live
+@pytest.mark.parametrize(("kind", "of"), [("directory", 0), ("case", 1)])
+async def test_what_is_there_and_what_is_gone_is_told(kind, of):
+    there = [record.id for record in (await swept(10_000, 250))[of][:3]]
+    http, collector = connected()
+    async with http:
+        assert await collector.exist(kind, [*there, "99999999"]) == dict.fromkeys(there, True) | {"99999999": False}
+
+
+@live
 async def test_every_case_lies_where_the_server_says():
     directories, cases = await swept(10_000, 250)
     ids = sorted(int(record.id) for record in directories)
