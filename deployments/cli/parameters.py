@@ -79,11 +79,12 @@ def _type(field: dict[str, Any]) -> str:
 
 
 def _example(field: dict[str, Any]) -> Any:
-    for given in (field.get("examples"), field.get("enum")):
-        if given:
-            return given[0]
+    if field.get("examples"):
+        return field["examples"][0]
     if field.get("default") is not None:
         return field["default"]
+    if field.get("enum"):
+        return field["enum"][0]
     return field.get("minimum", STAND_INS.get(field.get("type", "string"), "..."))
 
 
