@@ -1,17 +1,17 @@
 """What a run did, put together from its shards and its ledger: the one source of every count that is shown."""
 
-import time
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from blocks.sql.catalog import Catalog
+from blocks.waiting import Scene
 from collectors.closing import Closing
 from collectors.errors import in_a_line
 from collectors.quality import Finding
 from collectors.selecting import Selection
-from collectors.states import OPEN_RUNS, Desired, RunState, ShardState
+from collectors.states import ENDED_SHARDS, OPEN_RUNS, PAUSING, RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,13 @@ class ShardReport:
     attempts: int
     seconds: float
     error: str | None
+    reason: str | None
+    waiting_for: str | None
+
+    @property
+    def rate(self) -> float:
+        """Records a second while it was read."""
+        return self.fetched / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,8 @@ class Report:
     run_id: str
     collection: str
     state: str
+    shown: str  # the state, as long as it does not follow what is desired
+    waiting_for: str | None
     mode: str
     records: dict[str, int]
     open_batches: int  # read, and not in every store yet
@@ -55,7 +64,8 @@ class Report:
     def total(self) -> int:
         """The estimate, or what was found where that is more already."""
         return sum(
-            max(shard.estimate, shard.fetched) if shard.state != "COMPLETED" else shard.fetched for shard in self.shards
+            shard.fetched if shard.state in ("COMPLETED", "CANCELLED") else max(shard.estimate, shard.fetched)
+            for shard in self.shards
         )
 
     @property
@@ -69,7 +79,7 @@ class Report:
             return "ended"
         if not self.shards:
             return "planning"
-        reading = next((shard.stage for shard in self.shards if shard.state != ShardState.COMPLETED), None)
+        reading = next((shard.stage for shard in self.shards if shard.state not in ENDED_SHARDS), None)
         return reading or ("loading" if self.open_batches else "closing")
 
     @property
@@ -81,12 +91,18 @@ class Report:
 def report(catalog: Catalog, run_id: str, with_delays: bool = False) -> Report:
     run, applied = catalog.run(run_id), catalog.applied(run_id)
     closing = Closing.model_validate_json(run["closing"] or "{}")
-    shards = tuple(_shard(row) for row in catalog.shards(run_id))
+    rows = catalog.shards(run_id)
+    stage = next((row["stage"] for row in rows if row["state"] not in ENDED_SHARDS), None)
+    scene = Scene(run, catalog.now(), stage)
+    shards = tuple(_shard(row, scene) for row in rows)
+    seen = scene.of_run(catalog.seconds_held(run_id) > 0)
     quarantined = sum(shard.quarantined for shard in shards)
     return Report(
         run_id=run_id,
         collection=run["collection"],
         state=run["state"],
+        shown=seen.state,
+        waiting_for=seen.waiting_for,
         mode=run["mode"],
         records={
             "fetched": sum(shard.fetched for shard in shards),
@@ -133,9 +149,10 @@ def status_of(catalog: Catalog, row: dict[str, Any], done: Report) -> dict[str, 
     return {
         "run_id": done.run_id,
         "collection": done.collection,
-        "state": done.state,
+        "state": done.shown,
         "mode": done.mode,
-        "reason": row["reason"] or _deserted(catalog, row),
+        "reason": row["reason"],
+        "waiting_for": done.waiting_for,
         "progress": {
             "total": done.total,
             "current": records["fetched"],
@@ -152,14 +169,6 @@ def status_of(catalog: Catalog, row: dict[str, Any], done: Report) -> dict[str, 
         "ended_at": moment(row["ended_at"]),
         "flow_run_id": done.flow_run_id,
     }
-
-
-def _deserted(catalog: Catalog, row: dict[str, Any]) -> str | None:
-    if row["state"] in OPEN_RUNS and not catalog.seconds_held(row["run_id"]):
-        if row["awaited"] and row["desired"] == Desired.RUN:
-            return "waits to be carried out by the service: collect serve"
-        return f"no process works on it; go on with: collect resume {row['run_id']}"
-    return None
 
 
 def run_of(row: dict[str, Any]) -> dict[str, Any]:
@@ -186,10 +195,12 @@ def shard_of(each: ShardReport) -> dict[str, Any]:
         "quarantined": each.quarantined,
         "attempts": each.attempts,
         "seconds": round(each.seconds, 3),
+        "rate": round(each.rate, 1),
         "error": each.error,
         "errors": [each.error] if each.error else [],
         "retry_count": max(0, each.attempts - 1),
-        "waiting_for": None,
+        "reason": each.reason,
+        "waiting_for": each.waiting_for,
     }
 
 
@@ -214,27 +225,32 @@ def _note(selection: str | None) -> str | None:
     return in_a_line(Selection.model_validate_json(selection).note) if selection else None
 
 
-def _shard(row: dict[str, Any]) -> ShardReport:
+def _shard(row: dict[str, Any], scene: Scene) -> ShardReport:
+    seen = scene.of_shard(row)
+    resting = None if seen.state in ("RUNNING", PAUSING) else row["ended_at"]
     return ShardReport(
         shard_id=row["shard_id"],
-        state=row["state"],
+        state=seen.state,
         stage=row["stage"],
         label=row["label"],
         estimate=row["estimate"],
         fetched=row["fetched"],
         quarantined=row["quarantined"],
         attempts=row["attempts"],
-        seconds=_seconds(row["started_at"], row["ended_at"] or int(time.time() * 1_000_000)),
+        seconds=_seconds(row["started_at"], resting or scene.now, row["idle"]),
         error=in_a_line(row["error"]),
+        reason=row["reason"],
+        waiting_for=seen.waiting_for,
     )
 
 
 def _took(run: dict[str, Any], done_at: int | None) -> float:
     """Until the last batch was done; of a run that failed before its first one, for how long it tried."""
     if done_at is None and run["state"] == RunState.FAILED:
-        return _seconds(run["started_at"] or run["created_at"], run["ended_at"])
-    return _seconds(run["started_at"], done_at)
+        return _seconds(run["started_at"] or run["created_at"], run["ended_at"], run["idle"])
+    return _seconds(run["started_at"], done_at, run["idle"])
 
 
-def _seconds(start: int | None, end: int | None) -> float:
-    return max(0.0, (end - start) / 1_000_000) if start and end else 0.0
+def _seconds(start: int | None, end: int | None, idle: int | None) -> float:
+    """Without those in which nobody worked."""
+    return max(0.0, (end - start - (idle or 0)) / 1_000_000) if start and end else 0.0

@@ -12,7 +12,6 @@ TEXTS: dict[str, str] = {
     "run {run} was taken over by another process": "运行 {run} 已被另一个进程接管",
     "there is no run {run}": "没有运行 {run}",
     "List them with: collect status": "列出所有运行：collect status",
-    "shard {run}/{shard} is {state} and held by {owner}": "分片 {run}/{shard} 的状态是 {state}，由 {owner} 持有",
     "shard {run}/{shard} was taken over by another worker": "分片 {run}/{shard} 已被另一个工作进程接管",
     "Watch it with: collect shards {run}": "查看进展：collect shards {run}",
     "run {run} was cancelled ({reason})": "运行 {run} 已取消（{reason}）",
@@ -598,6 +597,45 @@ TEXTS: dict[str, str] = {
     ),
     "run {other} of collection {collection} has not ended, either": "采集任务 {collection} 的运行 {other} 也尚未结束",
     "Go on with that one first: collect status {other}": "请先继续那一个：collect status {other}",
+    "shard {run}/{shard} is {state}, held by {owner}, and not to be read now": "分片 {run}/{shard} 处于 {state}，由 {owner} 持有，现在不读取",
+    "run {run} is to stay paused ({reason})": "运行 {run} 应保持暂停（{reason}）",
+    "Go on with it: collect resume {run}; or give it up: collect cancel {run}": (
+        "继续：collect resume {run}；或放弃：collect cancel {run}"
+    ),
+    "{name} is {state}, so there is nothing to {verb}": "{name} 处于 {state}，无法执行 {verb}",
+    "See where it stands: collect status {run}; collect shards {run}": "查看状态：collect status {run}；collect shards {run}",
+    "{name} is still {state}: whoever works on it has not let go yet": "{name} 仍处于 {state}：正在处理它的进程尚未放手",
+    "Try again in a moment, or let it wait: collect resume {name} --wait": (
+        "稍后再试，或让它等待：collect resume {name} --wait"
+    ),
+    "Until then shards that failed or were cancelled can be retried, as the run retries them.": (
+        "在此之前，失败或取消的分片可以按运行自己的方式重试。"
+    ),
+    "a process that works on it: collect resume {run}": "处理它的进程：collect resume {run}",
+    "its page that is being read": "正在读取的一页",
+    "whoever resumes it: collect resume {run}": "有人恢复它：collect resume {run}",
+    "its run, on which nobody works now": "所属的运行，目前没有进程处理它",
+    "the end of a lease: its process may be gone": "租约到期：其进程可能已消失",
+    "the stage {stage}": "阶段 {stage}",
+    "a worker of its work pool": "其工作池中的 worker",
+    "its next try": "下一次尝试",
+    "a free place beside others": "空出的并行位置",
+    "the service, which carries it out: collect serve": "执行它的服务：collect serve",
+    "{count} shards were cancelled: what they had not read is missing": "{count} 个分片被取消：它们未读取的内容缺失",
+    "Read it after all: collect shards {run} names them, collect retry {run} SHARD goes on.": (
+        "仍要读取：collect shards {run} 列出它们，collect retry {run} SHARD 继续。"
+    ),
+    "only shards of one run can be resumed at once": "一次只能恢复同一个运行的分片",
+    "Name each run in a command of its own.": "每个运行请用单独的命令。",
+    "{text} is neither a run nor a shard": "{text} 既不是运行也不是分片",
+    "Write RUN, or RUN/SHARD, as collect status and collect shards show them.": (
+        "写作 RUN 或 RUN/SHARD，如 collect status 和 collect shards 所示。"
+    ),
+    "{name} is {state} ({reason})": "{name} 处于 {state}（{reason}）",
+    "{name} is {state}": "{name} 处于 {state}",
+    "waits for {what}": "等待{what}",
+    "RATE": "速率",
+    "waits for": "等待",
     "nothing of {name} was there then": "那时 {name} 还没有任何内容",
     "address of the server": "服务器地址",
     "a user who may view plans, cases and tags": "可以查看计划、用例和标签的用户",
@@ -731,7 +769,6 @@ TEXTS: dict[str, str] = {
     "its flow run ended as {state} before it began": "它的 flow run 在开始之前就以 {state} 结束了",
     "See why in Prefect: prefect flow-run logs {flow_run}; then ask for it again": "在 Prefect 中查看原因：prefect flow-run logs {flow_run}；然后重新请求",
     "It is tried again as long as the service or upkeep runs.": "只要服务或 upkeep 在运行，就会重试。",
-    "waits to be carried out by the service: collect serve": "等待服务执行：collect serve",
     "UNTIL": "有效期至",
     "VALID": "有效",
     "ROLE": "角色",
@@ -797,7 +834,6 @@ TEXTS: dict[str, str] = {
     "no differences": "没有差异",
     "added": "新增",
     "{text} is no time with a zone after {earliest}": "{text} 不是 {earliest} 年之后带时区的时间",
-    "Nobody works on it; go on with: collect resume {run}": "没有进程在处理它；继续执行：collect resume {run}",
     "what was sent to run {run} is not kept once it is imported": "发送给运行 {run} 的内容在导入后不再保留",
     "Name them, or leave them out: collect retry {run} --scope {scope}": "请指明分片，或不写：collect retry {run} --scope {scope}",
     "run {run} has no shard {shards}": "运行 {run} 没有分片 {shards}",

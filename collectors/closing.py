@@ -11,7 +11,7 @@ from collectors.models import Collection, Model, Strategy, Verdict, errors_withi
 from collectors.paths import Move, Place, below, derive
 from collectors.quality import Finding
 from collectors.quarantine import too_many
-from collectors.states import RunState, ShardState
+from collectors.states import ENDED_SHARDS, RunState, ShardState
 
 
 class Tree(Protocol):
@@ -175,6 +175,16 @@ def regressed(collection: Collection, applied: Mapping[str, int]) -> tuple[str, 
     return (str(why),)
 
 
+def _given_up_in_part(run_id: str, shards: int) -> Refused:
+    return Refused(
+        "{count} shards were cancelled: what they had not read is missing",
+        "Read it after all: collect shards {run} names them, collect retry {run} SHARD goes on.",
+        code="COL-0432",
+        count=shards,
+        run=run_id,
+    )
+
+
 def outcome(
     run_id: str,
     shards: Sequence[tuple[ShardState, str | None]],
@@ -195,8 +205,10 @@ def outcome(
         return Outcome(RunState.FAILED, error or str(too_many(run_id, quarantined, allowed)))
     if ShardState.FAILED in states and (not read or given_up(strategy, errors)):
         return Outcome(RunState.FAILED, error)
-    if not loaded or any(state not in (ShardState.COMPLETED, ShardState.FAILED) for state in states):
+    if not loaded or any(state not in ENDED_SHARDS for state in states):
         return Outcome(RunState.PAUSED)
+    if cancelled := states.count(ShardState.CANCELLED):
+        return Outcome(RunState.PARTIALLY_COMPLETED, error or str(_given_up_in_part(run_id, cancelled)))
     if ShardState.FAILED in states or quarantined:
         return Outcome(RunState.PARTIALLY_COMPLETED, error)
     return Outcome(RunState.COMPLETED)

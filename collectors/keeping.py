@@ -12,18 +12,25 @@ from collectors.states import Desired
 Result = TypeVar("Result")
 
 
+class Stop(asyncio.Event):
+    """Set when the work is to stop: because of what is `desired`, or because its lease cannot be kept."""
+
+    desired = Desired.RUN
+
+
 @asynccontextmanager
-async def kept(renew: Callable[[], Desired], every: float) -> AsyncIterator[asyncio.Event]:
-    """Calls `renew` until the block is left; the event is set when a stop is desired, or the lease cannot be kept.
+async def kept(renew: Callable[[], Desired], every: float) -> AsyncIterator[Stop]:
+    """Calls `renew` until the block is left; answers what it told.
 
     Raises what made a renewal fail, when the block ends without an error of its own.
     """
-    stop = asyncio.Event()
+    stop = Stop()
 
     async def keep() -> None:
         try:
             while True:
-                if await to_thread.run_sync(renew) is not Desired.RUN:
+                stop.desired = await to_thread.run_sync(renew)
+                if stop.desired is not Desired.RUN:
                     stop.set()
                 await asyncio.sleep(every)
         finally:

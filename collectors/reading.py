@@ -45,7 +45,8 @@ class Reader:
     pages: Pages | None = None  # where known pages are looked up; None: each is read record by record
 
     async def read(self, claim: Claim) -> ShardState:
-        """Read the shard to its end, or to a pause. Leaves it COMPLETED, PAUSED or FAILED, and says which.
+        """Read the shard to its end, or until it is to stop. Leaves it COMPLETED, PAUSED, CANCELLED, RETRYING or
+        FAILED, and says which.
 
         Raises Fenced when another worker took the shard over; that worker has it now. Raises Unusable or Unreachable
         when queue or stores do not take what was read: the shard stays as its last checkpoint left it.
@@ -83,15 +84,15 @@ class Reader:
             while True:
                 read = await self._page(claim, number, cursor, seen, stop)
                 if read is None:
-                    return ShardState.PAUSED
+                    return _stopped(stop.desired)
                 cursor, standing = read
                 number += 1
                 if cursor is None:
                     return ShardState.COMPLETED
-                if standing.desired is Desired.PAUSE:
-                    return ShardState.PAUSED
+                if standing.desired is not Desired.RUN:
+                    return _stopped(standing.desired)
                 if standing.open_batches > MOST_OPEN_BATCHES and not await until_stopped(stop, self._room(claim)):
-                    return ShardState.PAUSED
+                    return _stopped(stop.desired)
 
     async def _page(
         self, claim: Claim, number: int, cursor: Json, seen: set[bytes], stop: asyncio.Event
@@ -188,6 +189,10 @@ class Reader:
             arrived_at=arrived_at,
             epoch=self.epoch,
         )
+
+
+def _stopped(desired: Desired) -> ShardState:
+    return ShardState.CANCELLED if desired is Desired.CANCEL else ShardState.PAUSED
 
 
 def sift(collector: Collector, stage: str, items: Sequence[Any]) -> tuple[list[Record], list[Quarantined]]:

@@ -10,11 +10,12 @@ def policy_of(
     max_retries: int | None,
     interval: float | None,
     backoff: Literal["fixed", "exponential"] | None,
-) -> ShardRetry:
-    """The collection's `own`, with what is said otherwise."""
+) -> ShardRetry | None:
+    """The collection's `own`, with what is said otherwise; None when nothing is."""
     said: dict[str, Any] = {}
     if max_retries is not None:
         said["attempts"] = max_retries + 1
     if interval is not None:
         said |= {"initial": interval, "maximum": max(own.maximum, interval)}
-    return own.model_copy(update=said | ({"backoff": backoff} if backoff else {}))
+    said |= {"backoff": backoff} if backoff else {}
+    return own.model_copy(update=said) if said else None

@@ -1,10 +1,9 @@
 """A run as a flow: plan, read the stages one after another, close, report."""
 
 import asyncio
+import time
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from itertools import groupby
-from random import random
 from typing import Any
 
 from anyio import to_thread
@@ -22,10 +21,11 @@ from blocks.workspace import Workspace, workspace
 from collectors.closing import Outcome, errors_of, given_up
 from collectors.errors import CollectError, Fenced, Misconfigured, Refused, Unreachable, Unusable, in_a_line, named
 from collectors.interfaces import RunClaim
-from collectors.keeping import kept, until_stopped
+from collectors.keeping import Stop, kept, until_stopped
 from collectors.models import EVERYTHING, Mode, Scope
 from collectors.registry import load, of_mode
 from collectors.states import Desired, RunState, ShardState
+from flows.reading import LOOK_EVERY, SECONDS_IN_PLACE, read_stage
 from flows.shard import PAUSED, RENEWALS_PER_LEASE, RETRYING, begun, shard
 from tasks.closing import close_run
 from tasks.loading import load_stage, recovering
@@ -110,12 +110,31 @@ async def _led(here: Workspace, claim: RunClaim) -> State:
 async def _kept(here: Workspace, claim: RunClaim) -> Outcome:
     every = here.storage.catalog.lease_seconds / RENEWALS_PER_LEASE
     try:
-        async with kept(partial(here.storage.catalog.renew, claim), every) as stop:
-            return await _stages(here, claim, stop)
+        while True:
+            async with kept(partial(here.storage.catalog.renew, claim), every) as stop:
+                end = await _stages(here, claim, stop)
+                if end.state is not RunState.PAUSED or not await _woken(here, claim, stop):
+                    return end
     except (Fenced, Unreachable):
         raise
     except CollectError as error:
         return Outcome(RunState.FAILED, str(error))
+
+
+async def _woken(here: Workspace, claim: RunClaim, stop: Stop) -> bool:
+    """Whether a run that was paused goes on while this process waits for it."""
+    if stop.desired is not Desired.PAUSE:
+        return False
+    catalog, give_up = here.storage.catalog, time.monotonic() + SECONDS_IN_PLACE
+    await to_thread.run_sync(catalog.rest, claim)
+    get_run_logger().info("paused; goes on within a second when it is resumed")
+    while (wish := await to_thread.run_sync(catalog.desired, claim.run_id)) is Desired.PAUSE:
+        if time.monotonic() > give_up:
+            return False
+        await asyncio.sleep(LOOK_EVERY)
+    if wish is Desired.RUN:
+        await to_thread.run_sync(catalog.wake, claim)
+    return wish is Desired.RUN
 
 
 def _torn(error: BaseException) -> tuple[RunState, str | None]:
@@ -125,61 +144,34 @@ def _torn(error: BaseException) -> tuple[RunState, str | None]:
     return RunState.PAUSED, None
 
 
-async def _stages(here: Workspace, claim: RunClaim, stop: asyncio.Event) -> Outcome:
+async def _stages(here: Workspace, claim: RunClaim, stop: Stop) -> Outcome:
     async with loader_beside(here.storage, stop):
-        return await _stages_loaded(here, claim, stop)
+        row = await to_thread.run_sync(here.storage.catalog.run, claim.run_id)
+        planned = row["planned"] or await until_stopped(stop, plan_run(claim)) is not None
+        loaded = planned and await _stages_loaded(here, claim, stop)
+        if await to_thread.run_sync(here.storage.catalog.desired, claim.run_id) is Desired.CANCEL:
+            return Outcome(RunState.CANCELLED)
+        return await close_run(claim.run_id, loaded)
 
 
-async def _stages_loaded(here: Workspace, claim: RunClaim, stop: asyncio.Event) -> Outcome:
+async def _stages_loaded(here: Workspace, claim: RunClaim, stop: Stop) -> bool:
+    """True when nothing is left to read that may be read, and what was read is in the stores."""
     catalog = here.storage.catalog
-    row = await to_thread.run_sync(catalog.run, claim.run_id)
-    if not row["planned"] and await until_stopped(stop, plan_run(claim)) is None:
-        return Outcome(RunState.PAUSED)
-    loaded: bool | None = True
     async with progress_shown(here), recovering(here, claim, stop):
-        shards = await to_thread.run_sync(catalog.shards, claim.run_id)
-        for stage, rows in groupby(shards, key=lambda row: row["stage"]):
-            get_run_logger().info("stage %s", stage)
-            await _read(here, [row["shard_id"] for row in rows if row["state"] != ShardState.COMPLETED], stop)
+        unfinished = partial(to_thread.run_sync, catalog.unfinished_stage, claim.run_id)
+        following = await unfinished()
+        while True:
+            if stage := following:
+                get_run_logger().info("stage %s", stage)
+                await read_stage(here, stage, stop, _one)
             loaded = not stop.is_set() and await until_stopped(stop, load_stage(claim))
-            if not loaded:
-                break
-    return await close_run(claim.run_id, bool(loaded))
+            following = await unfinished()
+            # What is held back holds back the stages behind it.
+            if not loaded or following in (None, stage):
+                return bool(loaded)
 
 
-async def _read(here: Workspace, shard_ids: list[str], stop: asyncio.Event) -> None:
-    """Those that failed and may be tried again are, after the others and a pause."""
-    while shard_ids and not stop.is_set():
-        await _side_by_side(here, shard_ids, stop)
-        shards = await to_thread.run_sync(here.storage.catalog.shards, here.run_id)
-        again = [each for each in shards if each["shard_id"] in shard_ids and each["state"] == ShardState.RETRYING]
-        shard_ids = [each["shard_id"] for each in again]
-        if again:
-            retry, failures = here.collection.strategy.shard_retry, max(each["failures"] for each in again)
-            pause = retry.pause(failures, random())
-            get_run_logger().info("%d shards are tried again in %.1f s", len(again), pause)
-            await until_stopped(stop, asyncio.sleep(pause))
-
-
-async def _side_by_side(here: Workspace, shard_ids: list[str], stop: asyncio.Event) -> None:
-    """Shards side by side up to the strategy's concurrency, started one after another."""
-    places = asyncio.Semaphore(here.collection.strategy.concurrency)
-    try:
-        async with asyncio.TaskGroup() as running:
-            for shard_id in shard_ids:
-                await until_stopped(stop, places.acquire())
-                if stop.is_set():
-                    break
-                started = asyncio.Event()
-                running.create_task(_one(here, shard_id, started, places, stop))
-                await started.wait()
-    except BaseExceptionGroup as group:
-        raise group.exceptions[0] from None
-
-
-async def _one(
-    here: Workspace, shard_id: str, started: asyncio.Event, places: asyncio.Semaphore, stop: asyncio.Event
-) -> None:
+async def _one(here: Workspace, shard_id: str, started: asyncio.Event, stop: asyncio.Event) -> None:
     def on_running(*_: Any) -> None:
         started.set()
 
@@ -195,13 +187,10 @@ async def _one(
         await _raise_unusable(state)
         if state.is_failed() and state.name != RETRYING and await _is_given_up(here):
             why = f"shard {shard_id} failed"
-            await to_thread.run_sync(here.storage.catalog.desire, here.run_id, Desired.PAUSE, why)
-            stop.set()
-        if state.name == PAUSED:
+            await to_thread.run_sync(here.storage.catalog.desire, here.run_id, Desired.LEAVE, why)
             stop.set()
     finally:
         started.set()
-        places.release()
 
 
 async def _is_given_up(here: Workspace) -> bool:
@@ -211,7 +200,7 @@ async def _is_given_up(here: Workspace) -> bool:
 
 async def _brought_to_rest(here: Workspace, reading: asyncio.Task[ShardState], stop: asyncio.Event) -> None:
     """Prefect shows a run, it does not carry it: when it is gone, what is being read still comes to a checkpoint."""
-    await to_thread.run_sync(here.storage.catalog.desire, here.run_id, Desired.PAUSE, "Prefect stopped answering")
+    await to_thread.run_sync(here.storage.catalog.desire, here.run_id, Desired.LEAVE, "Prefect stopped answering")
     stop.set()
     await asyncio.wait({reading})
 
@@ -230,5 +219,7 @@ def _mirrored(run_id: str, end: Outcome) -> State:
             return Completed(name="PartiallyCompleted", message=in_a_line(end.error) or "records were quarantined")
         case RunState.PAUSED:
             return Cancelled(name=PAUSED, message=f"go on with: collect resume {run_id}")
+        case RunState.CANCELLED:
+            return Cancelled(message="cancelled: what was read stays")
         case _:
             return Failed(message=in_a_line(end.error))

@@ -71,6 +71,8 @@ def _mirrored(state: ShardState, row: dict[str, Any]) -> State:
             return Completed(message=counts)
         case ShardState.PAUSED:
             return Cancelled(name=PAUSED, message=f"{counts}; goes on from here when the run is resumed")
+        case ShardState.CANCELLED:
+            return Cancelled(message=f"{counts}; what was read stays")
         case ShardState.RETRYING:
             return Failed(name=RETRYING, message=f"{in_a_line(row['error'])}; is tried again from its checkpoint")
         case _:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from collectors.states import RUN_MOVES, SHARD_MOVES
+from collectors.states import RUN_MOVES, RUN_VERBS, SHARD_MOVES, SHARD_VERBS, Verb
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("collectors", "blocks", "tasks", "flows", "deployments")
@@ -21,7 +21,7 @@ BROAD_EXCEPTS = {
     ("flows/collect.py", "_led"),
     ("flows/handing_over.py", "hand_over"),
     ("deployments/carrying.py", "_carried_out"),
-    ("flows/collect.py", "_side_by_side"),
+    ("flows/reading.py", "read_stage"),
     ("deployments/cli/running.py", "run"),
     ("deployments/cli/doctoring.py", "_guarded"),
     ("deployments/cli/doctoring.py", "_repaired"),
@@ -127,6 +127,15 @@ def test_the_state_pictures_show_the_moves_the_code_allows():
     for picture, moves in zip(pictures, (RUN_MOVES, SHARD_MOVES), strict=True):
         drawn = {(source, target) for source, target in re.findall(r"(\w+) --> (\w+)", picture)}
         assert drawn == {(source.value, target.value) for source, targets in moves.items() for target in targets}
+
+
+def test_the_tables_of_verbs_are_those_of_the_code():
+    text = (ROOT / "docs" / "states.md").read_text(encoding="utf-8")
+    for what, verbs in (("run", RUN_VERBS), ("shard", SHARD_VERBS)):
+        _, _, rest = text.partition(f"| a {what} | pause | resume | retry | cancel |\n|---|---|---|---|---|\n")
+        rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in rest.split("\n\n")[0].splitlines()]
+        written = {verb: {row[0] for row in rows if row[place] == "yes"} for place, verb in enumerate(Verb, start=1)}
+        assert written == {verb: set(states) for verb, states in verbs.items()}
 
 
 def test_lock_files_name_no_host():

@@ -1,7 +1,7 @@
 """Definitions and runs: what is registered, what runs, how far it has come, how it ended."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -12,7 +12,7 @@ from blocks.sql import leases
 from blocks.sql.constructs import execute_bound, now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.ledger import IS_OPEN
-from blocks.sql.shards import observed
+from blocks.sql.shards import MAY_GO_ON, observed
 from blocks.sql.tables import batch as ledger
 from blocks.sql.tables import collection, quarantine, run, shard, spool, watermark
 from collectors.closing import Closing
@@ -20,7 +20,7 @@ from collectors.errors import Fenced, Misconfigured, Refused
 from collectors.interfaces import RunClaim
 from collectors.models import IMPORT, Collection, ShardPlan, Verdict
 from collectors.selecting import WHOLE, Selection
-from collectors.states import OPEN_RUNS, RUN_MOVES, SHARD_MOVES, Desired, RunState, ShardState, sources_of
+from collectors.states import ENDED_SHARDS, OPEN_RUNS, RUN_MOVES, SHARD_MOVES, Desired, RunState, ShardState, sources_of
 
 PERCENTILES = (50, 95, 99)
 # A run found RUNNING and held by nobody lost its process: it is taken over as it is.
@@ -38,6 +38,17 @@ _APPLIED = select(
     func.max(ledger.c.done_at).label("done_at"),
     func.count(case((IS_OPEN, 1))).label("open_batches"),
 ).where(ledger.c.run_id == bindparam("run"), ledger.c.confirmed.is_(True))
+_DESIRED = select(run.c.desired).where(run.c.run_id == bindparam("run"))
+_UNFINISHED = (
+    select(shard)
+    .where(shard.c.run_id == bindparam("run"), shard.c.state.not_in(ENDED_SHARDS))
+    .order_by(func.length(shard.c.shard_id), shard.c.shard_id)
+)
+_NOT_READ = or_(
+    shard.c.state.in_(sources_of(SHARD_MOVES, ShardState.RUNNING)),
+    and_(shard.c.state == ShardState.RUNNING, shard.c.lease_until < now()),
+)
+_DUE = _UNFINISHED.where(shard.c.stage == bindparam("stage"), _NOT_READ, MAY_GO_ON)
 NOT_LED = (RunState.CREATED, RunState.PAUSED)
 
 
@@ -104,7 +115,8 @@ class Catalog:
     def lead(self, run_id: str, owner: str, flow_run_id: str | None = None) -> RunClaim:
         """Take the run and set it RUNNING: one just begun by `owner`, or one nobody leads any more.
 
-        Raises Refused while another process works on the collection, or when the run has ended for good.
+        Raises Refused while another process works on the collection, when the run is to stay as it is, or when it has
+        ended for good.
         """
         with self._database.write() as connection:
             leases.one_at_a_time(connection)
@@ -112,6 +124,7 @@ class Catalog:
             for other in open_runs(connection, found["tenant"], found["collection"], found["mode"]):
                 if other != run_id or found["owner"] != owner or found["state"] not in NOT_LED:
                     refuse_if_held(connection, found["collection"], other)
+            refuse_if_to_rest(found)
             taken = connection.execute(
                 update(run)
                 .where(run.c.run_id == run_id, run.c.state.in_(MAY_RUN))
@@ -119,12 +132,16 @@ class Catalog:
                     owner=owner,
                     fence=run.c.fence + 1,
                     lease_until=leases.until(self.lease_seconds),
-                    state=RunState.RUNNING,
+                    **_goes_on(),
                     flow_run_id=flow_run_id,
+                    mirrored=None,
                     ended_at=None,
                     error=None,
                 )
             )
+            if taken.rowcount and found["state"] not in OPEN_RUNS:
+                failed = shard.c.run_id == run_id, shard.c.state == ShardState.FAILED
+                connection.execute(update(shard).where(*failed).values(state=ShardState.RETRYING))
         if not taken.rowcount:
             raise Refused(
                 "run {run} is {state}",
@@ -142,6 +159,23 @@ class Catalog:
         with self._database.write(durable=False) as connection:
             led(connection, claim, lease_until=leases.until(self.lease_seconds))
             return Desired(connection.scalar(select(run.c.desired).where(run.c.run_id == claim.run_id)))
+
+    @repeatable
+    def rest(self, claim: RunClaim) -> None:
+        """PAUSED, by a process that keeps it and waits to go on."""
+        with self._database.write() as connection:
+            led(connection, claim, state=RunState.PAUSED, rested_at=now())
+
+    @repeatable
+    def wake(self, claim: RunClaim) -> None:
+        """RUNNING again, after `rest`."""
+        with self._database.write() as connection:
+            led(connection, claim, run.c.desired == Desired.RUN, **_goes_on())
+
+    @repeatable
+    def desired(self, run_id: str) -> Desired:
+        with self._database.read() as connection:
+            return Desired(execute_bound(connection, _DESIRED, {"run": run_id}).scalar_one())
 
     @repeatable
     def save_plan(
@@ -172,7 +206,7 @@ class Catalog:
         with self._database.write() as connection:
             leases.one_at_a_time(connection)
             told = {"selection": selection.model_dump_json(), "source_time": source_time}
-            led(connection, claim, planned=True, started_at=int(started_at * 1_000_000), **told)
+            led(connection, claim, planned=True, started_at=int(started_at * 1_000_000), idle=0, **told)
             known = connection.scalar(select(func.count()).where(shard.c.run_id == claim.run_id))
             if rows and not known:
                 connection.execute(insert(shard), rows)
@@ -182,20 +216,35 @@ class Catalog:
 
     @repeatable
     def desire(self, run_id: str, desired: Desired, reason: str | None = None) -> None:
-        """A pause that comes when the run has ended changes nothing."""
-        may = [run.c.state.in_(OPEN_RUNS)] if desired is Desired.PAUSE else []
+        """What a process wants of a run it works on; a pause that people asked for outlasts it.
+
+        To leave it when it has ended changes nothing.
+        """
+        wish: Any = desired
+        may = [] if desired is Desired.RUN else [run.c.state.in_(OPEN_RUNS)]
+        if desired is Desired.LEAVE:
+            may.append(run.c.desired.in_((Desired.RUN, Desired.PAUSE, Desired.LEAVE)))
+            wish = case((run.c.desired == Desired.PAUSE, Desired.STOP), else_=Desired.LEAVE)
+            reason = case((run.c.desired == Desired.PAUSE, run.c.reason), else_=reason)
         with self._database.write() as connection:
-            connection.execute(update(run).where(run.c.run_id == run_id, *may).values(desired=desired, reason=reason))
+            # The reason first: MySQL sees what was set before in the same statement.
+            values = {"reason": reason, "desired": wish, "desired_at": now()}
+            connection.execute(update(run).where(run.c.run_id == run_id, *may).ordered_values(*_columns(values)))
 
     @repeatable
     def end(self, claim: RunClaim, state: RunState, error: str | None = None) -> None:
         """Leave the run in `state` and give up its lease."""
-        paused = state is RunState.PAUSED
-        ended = {} if paused else {"ended_at": now(), "reason": None}
-        allowed = run.c.state.in_(sources_of(RUN_MOVES, state))
+        ended = {} if state is RunState.PAUSED else {"ended_at": now()}
+        if state not in (RunState.PAUSED, RunState.CANCELLED):
+            ended["reason"] = None
+        # One that rests is left as it is.
+        allowed = run.c.state.in_(sources_of(RUN_MOVES, state) | ({state} & {RunState.PAUSED}))
+        rested = {"rested_at": func.coalesce(run.c.rested_at, now())}
         with self._database.write() as connection:
             try:
-                led(connection, claim, allowed, state=state, error=error, lease_until=0, owner=None, **ended)
+                led(connection, claim, allowed, state=state, error=error, lease_until=0, owner=None, **ended, **rested)
+                if state is RunState.CANCELLED:
+                    cancel_shards(connection, claim.run_id)
             except Fenced:
                 if not _has_ended(connection, claim, state):
                     raise
@@ -262,9 +311,34 @@ class Catalog:
 
     @repeatable
     def shard(self, run_id: str, shard_id: str) -> dict[str, Any]:
+        """The row of a shard. Raises Misconfigured when the run has none of that name."""
         query = select(shard).where(shard.c.run_id == run_id, shard.c.shard_id == shard_id)
         with self._database.read() as connection:
-            return dict(connection.execute(query).mappings().one())
+            row = connection.execute(query).mappings().first()
+        if row is None:
+            raise no_shards(run_id, [shard_id])
+        return dict(row)
+
+    @repeatable
+    def unfinished_stage(self, run_id: str) -> str | None:
+        """The first stage of the plan of which a shard has not ended."""
+        with self._database.read() as connection:
+            return connection.scalar(_UNFINISHED.with_only_columns(shard.c.stage).limit(1), {"run": run_id})
+
+    @repeatable
+    def due(self, run_id: str, stage: str, most: int) -> list[dict[str, Any]]:
+        """The first shards of a stage that may be read and that nobody reads, in the order of the plan."""
+        query = _DUE.with_only_columns(shard.c.shard_id, shard.c.state, shard.c.failures).limit(most)
+        with self._database.read() as connection:
+            return [dict(row) for row in connection.execute(query, {"run": run_id, "stage": stage}).mappings()]
+
+    @repeatable
+    def held_back(self, run_id: str, stage: str) -> list[Desired]:
+        """What is desired of each shard of a stage that has not ended; none of one that ended."""
+        query = _UNFINISHED.with_only_columns(shard.c.desired).where(shard.c.stage == bindparam("stage"))
+        with self._database.read() as connection:
+            found = connection.scalars(query, {"run": run_id, "stage": stage})
+            return [Desired(desired or Desired.RUN) for desired in found]
 
     @repeatable
     def shards(self, run_id: str) -> list[dict[str, Any]]:
@@ -368,14 +442,55 @@ def give_way(connection: Connection, definition: Collection, successor: str) -> 
     for run_id in open_runs(connection, definition.tenant, definition.name, definition.mode):
         refuse_if_held(connection, definition.name, run_id)
         _refuse_if_awaited(connection, definition.name, run_id)
+        _refuse_if_paused(connection, run_id)
         ended = {"state": RunState.CANCELLED, "reason": f"superseded by run {successor}", "ended_at": now()}
         connection.execute(update(run).where(run.c.run_id == run_id).values(ended | {"fence": run.c.fence + 1}))
-        connection.execute(
-            update(shard)
-            .where(shard.c.run_id == run_id, shard.c.state.in_(sources_of(SHARD_MOVES, ShardState.CANCELLED)))
-            .values(state=ShardState.CANCELLED, fence=shard.c.fence + 1)
-        )
+        cancel_shards(connection, run_id)
     return run_id
+
+
+def cancel_shards(connection: Connection, run_id: str, *which: Any) -> None:
+    """Those that have not ended; whoever reads one is shut out."""
+    may = shard.c.state.in_(sources_of(SHARD_MOVES, ShardState.CANCELLED))
+    left = {"owner": None, "lease_until": 0, "ended_at": func.coalesce(shard.c.ended_at, now())}
+    values = {"state": ShardState.CANCELLED, "fence": shard.c.fence + 1, **left}
+    connection.execute(update(shard).where(shard.c.run_id == run_id, may, *which).values(values))
+
+
+def no_shards(run_id: str, shards: Sequence[str]) -> Misconfigured:
+    return Misconfigured(
+        "run {run} has no shard {shards}",
+        "List them with: collect shards {run}",
+        code="COL-0277",
+        run=run_id,
+        shards=", ".join(shards)[:200],
+    )
+
+
+def refuse_if_to_rest(row: Mapping[str, Any]) -> None:
+    """Raises Refused for a run that nobody is to go on with before somebody says so."""
+    if row["desired"] in (Desired.PAUSE, Desired.STOP, Desired.CANCEL) and row["state"] in OPEN_RUNS:
+        raise Refused(
+            "run {run} is to stay paused ({reason})",
+            "Go on with it: collect resume {run}; or give it up: collect cancel {run}",
+            code="COL-0430",
+            run=row["run_id"],
+            reason=row["reason"] or "-",
+        )
+
+
+def _refuse_if_paused(connection: Connection, run_id: str) -> None:
+    refuse_if_to_rest(connection.execute(select(run).where(run.c.run_id == run_id)).mappings().one())
+
+
+def _goes_on() -> dict[str, Any]:
+    rested = case((and_(run.c.started_at.is_not(None), run.c.rested_at.is_not(None)), now() - run.c.rested_at), else_=0)
+    # It is set before rested_at, whose column comes later: MySQL sees what a statement has set already.
+    return {"idle": func.coalesce(run.c.idle, 0) + rested, "rested_at": None, "state": RunState.RUNNING}
+
+
+def _columns(values: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    return [(run.c[name], value) for name, value in values.items()]
 
 
 def refuse_mixed(connection: Connection, definition: Collection) -> None:

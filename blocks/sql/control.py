@@ -1,29 +1,97 @@
-"""What people ask of runs that have ended: to do over what failed, some shards, or all."""
+"""What people ask of runs and shards at any moment: to pause, to go on, to be done over, to be given up.
+
+A verb is one transaction. It writes down what is desired, which whoever works on the run or shard follows at its next
+checkpoint; where nobody does, the state follows at once.
+"""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, Table, and_, delete, func, select, update
+from sqlalchemy import Connection, and_, func, select, update
 
+from blocks.process import is_gone
 from blocks.sql import leases
-from blocks.sql.catalog import open_runs, refuse_if_held
+from blocks.sql.catalog import cancel_shards, no_shards, seconds_held
+from blocks.sql.constructs import now
 from blocks.sql.database import Database, contending
-from blocks.sql.shards import observed
-from blocks.sql.tables import batch, quarantine, run, shard, watermark
+from blocks.sql.retrying import Scope, retry_ended, retry_meanwhile
+from blocks.sql.shards import desired_of
+from blocks.sql.tables import run, shard
 from collectors.errors import Misconfigured, Refused
-from collectors.models import IMPORT, Collection, ShardRetry
-from collectors.states import RUN_MOVES, SHARD_MOVES, Desired, RunState, ShardState, sources_of
+from collectors.models import ShardRetry
+from collectors.states import (
+    ENDED_SHARDS,
+    OPEN_RUNS,
+    PAUSING,
+    RUN_VERBS,
+    SHARD_VERBS,
+    Desired,
+    RunState,
+    ShardState,
+    Verb,
+    shown,
+)
 
-Scope = Literal["all", "failed", "specific"]
-MAY_BE_RETRIED = sources_of(RUN_MOVES, RunState.PAUSED) - {RunState.RUNNING} | {RunState.PAUSED}
-AGAIN = sources_of(SHARD_MOVES, ShardState.RETRYING)
-# A shard that is read anew, and its batches: what they counted counts no more.
-FROM_THE_START = {"cursor": "null", "page": 0, "fetched": 0, "quarantined": 0, "moved": None, "started_at": None}
+# Seconds in which who works has to let go; it is shut out then. A run that is being closed is left its time.
+LONGEST_WAIT_OF_SHARD, LONGEST_WAIT_OF_RUN = 60, 600
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A run, or one shard of it, as it stands: `state` as it is shown."""
+
+    run_id: str
+    shard_id: str | None
+    state: str
+    desired: Desired
+    reason: str | None
+    led: bool  # whether a process works on the run
+
+    @property
+    def name(self) -> str:
+        return f"{self.run_id}/{self.shard_id}" if self.shard_id else self.run_id
 
 
 class Control:
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    @contending
+    def look(self, run_id: str, shard_id: str | None = None) -> Subject:
+        """Raises Misconfigured when there is no such run, or no such shard of it."""
+        with self._database.read() as connection:
+            return _subject(connection, run_id, shard_id)
+
+    @contending
+    def pause(self, run_id: str, shard_id: str | None = None, reason: str | None = None, hard: bool = False) -> Subject:
+        """Until somebody says `resume`. `hard`: its process leaves, and what it takes is free for others.
+
+        This and the other verbs raise Refused in a state that forbids it, and as `look` does.
+        """
+        wish = Desired.STOP if hard else Desired.PAUSE
+        return self._wish(Verb.PAUSE, run_id, shard_id, wish, reason)
+
+    @contending
+    def cancel(self, run_id: str, shard_id: str | None = None, reason: str | None = None) -> Subject:
+        """For good; what was read stays."""
+        return self._wish(Verb.CANCEL, run_id, shard_id, Desired.CANCEL, reason)
+
+    @contending
+    def resume(self, run_id: str, shard_id: str | None = None, awaited: bool = False) -> Subject:
+        """`awaited`: where no process works on the run, the service is to."""
+        with self._database.write() as connection:
+            leases.one_at_a_time(connection)
+            found = _settled(connection, run_id, shard_id)
+            _refuse(Verb.RESUME, found)
+            again = {"desired": Desired.RUN, "reason": None, "desired_at": now()}
+            if shard_id is None:
+                connection.execute(update(run).where(run.c.run_id == run_id).values(again))
+            else:
+                connection.execute(update(shard).where(_key(run_id, shard_id)).values(again))
+            if awaited and not found.led:
+                _ask_for_it(connection, run_id)
+            return _subject(connection, run_id, shard_id)
 
     @contending
     def retry(
@@ -34,137 +102,170 @@ class Control:
         policy: ShardRetry | None = None,
         awaited: bool = False,
     ) -> list[str]:
-        """Leave the run PAUSED, with what is to be done over RETRYING; answers these shards.
+        """Do over what failed, these shards, or all; answers which shards those are, which are RETRYING then.
 
         Failed shards go on from their checkpoints, those that were complete are read anew; for `all` the run is planned
-        anew. `policy` takes the place of the run's own; `awaited`: the service is to carry it out, and else the caller.
+        anew. A run that has ended is PAUSED then. `policy` takes the place of its own; `awaited`: the service is to
+        carry it out, and else the caller.
 
-        Raises Refused while the run is under way, or another one of its collection and mode has not ended, when it was
-        cancelled, or when nothing is to be done over; Misconfigured for shards the run does not have.
+        Raises Refused also when nothing is to be done over, and while another run of the collection and mode has not
+        ended.
         """
         with self._database.write() as connection:
             leases.one_at_a_time(connection)
+            found = _settled(connection, run_id, None)
+            _refuse(Verb.RETRY, found)
             row = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().one()
-            _refuse_under_way(connection, row)
-            again = _meant(connection, row, scope, shards)
-            anew = _begin_anew(connection, run_id, again, scope)
-            definition = Collection.model_validate_json(row["definition"])
-            if policy:
-                strategy = definition.strategy.model_copy(update={"shard_retry": policy})
-                definition = definition.model_copy(update={"strategy": strategy})
-            connection.execute(
-                update(run)
-                .where(run.c.run_id == run_id)
-                .values(
-                    state=RunState.PAUSED,
-                    desired=Desired.RUN,
-                    definition=definition.model_dump_json(),
-                    fence=run.c.fence + 1,
-                    reason=None,
-                    error=None,
-                    ended_at=None,
-                    closing=None,
-                    flow_run_id=None if awaited else row["flow_run_id"],
-                    awaited=awaited,
-                    round=func.coalesce(run.c.round, 0) + bool(anew),
-                    **(_as_if_begun_now(connection, row) if scope == "all" else {}),
-                )
-            )
-        return [each["shard_id"] for each in again]
+            if row["state"] not in OPEN_RUNS or (row["state"] == RunState.PAUSED and not found.led):
+                return retry_ended(connection, row, scope, shards, policy, awaited)
+            again = retry_meanwhile(connection, row, scope, shards, policy)
+            if awaited and not found.led:
+                _ask_for_it(connection, run_id)
+            return again
+
+    @contending
+    def settle(self, run_id: str) -> None:
+        """Have the states follow what is desired, where nobody is left to do it, or does not in time."""
+        with self._database.write() as connection:
+            leases.one_at_a_time(connection)
+            _settled(connection, run_id, None)
+
+    def _wish(self, verb: Verb, run_id: str, shard_id: str | None, wish: Desired, reason: str | None) -> Subject:
+        with self._database.write() as connection:
+            leases.one_at_a_time(connection)
+            found = _settled(connection, run_id, shard_id)
+            _refuse(verb, found)
+            if wish is not Desired.PAUSE or found.desired is Desired.RUN:
+                _write_wish(connection, found, wish, reason)
+            return _settled(connection, run_id, shard_id)
 
 
-def _as_if_begun_now(connection: Connection, row: Any) -> dict[str, Any]:
-    """What it does not see is gone since then, too; and all it reads is newer than what an epoch before had."""
-    epoch = select(watermark.c.epoch).where(
-        watermark.c.tenant == row["tenant"], watermark.c.collection == row["collection"]
-    )
-    return {
-        "sweep": observed(connection),
-        "epoch": func.coalesce(epoch.scalar_subquery(), 0),
-        "planned": False,
-    }
-
-
-def _refuse_under_way(connection: Connection, row: Any) -> None:
-    for other in open_runs(connection, row["tenant"], row["collection"], row["mode"]):
-        refuse_if_held(connection, row["collection"], other)
-        if other != row["run_id"]:
-            raise Refused(
-                "run {other} of collection {collection} has not ended, either",
-                "Go on with that one first: collect status {other}",
-                code="COL-0428",
-                other=other,
-                collection=row["collection"],
-            )
-    if row["state"] == RunState.RUNNING:
-        raise Refused(
-            "run {run} has not ended: it is {state}",
-            "Nobody works on it; go on with: collect resume {run}",
-            code="COL-0424",
-            run=row["run_id"],
-            state=row["state"],
-        )
-    if row["state"] not in MAY_BE_RETRIED:
-        raise Refused(
-            "run {run} is {state}",
-            "Begin anew: collect run {collection}",
-            code="COL-0403",
-            run=row["run_id"],
-            state=row["state"],
-            collection=row["collection"],
-        )
-
-
-def _meant(connection: Connection, row: Any, scope: Scope, shards: Sequence[str]) -> list[Any]:
-    known = connection.execute(select(shard).where(shard.c.run_id == row["run_id"])).mappings().all()
-    if scope == "specific":
-        if unknown := sorted(set(shards) - {each["shard_id"] for each in known}):
-            raise Misconfigured(
-                "run {run} has no shard {shards}",
-                "List them with: collect shards {run}",
-                code="COL-0277",
-                run=row["run_id"],
-                shards=", ".join(unknown)[:200],
-            )
-        meant = [each for each in known if each["shard_id"] in shards]
+def _write_wish(connection: Connection, of: Subject, wish: Desired, reason: str | None) -> None:
+    values: dict[str, Any] = {"desired": wish, "reason": reason or of.reason}
+    if of.desired is not wish:
+        values["desired_at"] = now()
+    if of.shard_id is None:
+        connection.execute(update(run).where(run.c.run_id == of.run_id).values(values))
     else:
-        meant = [
-            each
-            for each in known
-            if scope == "all" or each["state"] not in (ShardState.COMPLETED, ShardState.CANCELLED)
-        ]
-    sent = Collection.model_validate_json(row["definition"]).collector == IMPORT
-    if sent and any(scope == "all" or each["state"] == ShardState.COMPLETED for each in meant):
+        connection.execute(update(shard).where(_key(of.run_id, of.shard_id)).values(values))
+
+
+def _refuse(verb: Verb, of: Subject) -> None:
+    allowed = (RUN_VERBS if of.shard_id is None else SHARD_VERBS)[verb]
+    if of.state in allowed:
+        return
+    if verb is Verb.RESUME and of.state == PAUSING:
         raise Refused(
-            "what was sent to run {run} is not kept once it is imported",
-            "Send it again.",
-            code="COL-0427",
-            run=row["run_id"],
+            "{name} is still {state}: whoever works on it has not let go yet",
+            "Try again in a moment, or let it wait: collect resume {name} --wait",
+            code="COL-0429",
+            name=of.name,
+            state=of.state,
         )
-    if not meant and row["planned"]:
-        raise Refused(
-            "nothing of run {run} has failed: no shard is to be done over",
-            "Name shards (collect shards {run}), or do all over: collect retry {run} --scope all",
-            code="COL-0425",
-            run=row["run_id"],
-        )
-    return meant
+    raise Refused(
+        "{name} is {state}, so there is nothing to {verb}",
+        "See where it stands: collect status {run}; collect shards {run}",
+        code="COL-0431",
+        name=of.name,
+        state=of.state,
+        verb=verb.value,
+        run=of.run_id,
+    )
 
 
-def _begin_anew(connection: Connection, run_id: str, again: Sequence[Any], scope: Scope) -> list[str]:
-    """What had come to its end begins from the start, and is answered; what it had counted counts no more."""
-    over = [each["shard_id"] for each in again if scope == "all" or each["state"] == ShardState.COMPLETED]
-    connection.execute(delete(quarantine).where(_those(quarantine, run_id, over)))
-    connection.execute(update(batch).where(_those(batch, run_id, over)).values(confirmed=False))
-    if scope == "all":
-        connection.execute(delete(shard).where(_those(shard, run_id, over)))
-        return over
-    connection.execute(update(shard).where(_those(shard, run_id, over)).values(FROM_THE_START))
-    mine = _those(shard, run_id, [each["shard_id"] for each in again])
-    connection.execute(update(shard).where(mine).values(failures=0))
-    connection.execute(update(shard).where(mine, shard.c.state.in_(AGAIN)).values(state=ShardState.RETRYING))
-    return over
+# ---- where nobody works ------------------------------------------------------------------------------------
 
 
-def _those(table: Table, run_id: str, shards: Sequence[str]) -> Any:
-    return and_(table.c.run_id == run_id, table.c.shard_id.in_(shards))
+def _settled(connection: Connection, run_id: str, shard_id: str | None) -> Subject:
+    """As it stands, once the states have followed what is desired, wherever nobody else makes them."""
+    row = _row(connection, run_id)
+    wish = Desired(row["desired"])
+    if row["state"] in OPEN_RUNS and wish is not Desired.RUN and _is_left(connection, row):
+        _leave_run(connection, row, wish)
+    wanted = shard.c.desired.is_not(None) & (shard.c.desired != Desired.RUN)
+    open_shards = and_(shard.c.run_id == run_id, shard.c.state.not_in(ENDED_SHARDS))
+    for each in connection.execute(select(shard).where(open_shards, wanted)).mappings().all():
+        if not _held(connection, each) or _late(connection, each, LONGEST_WAIT_OF_SHARD):
+            _leave_shard(connection, each)
+    return _subject(connection, run_id, shard_id)
+
+
+def _is_left(connection: Connection, row: Any) -> bool:
+    follows_at_once = row["state"] == RunState.PAUSED and row["desired"] != Desired.CANCEL
+    late = not follows_at_once and _late(connection, row, LONGEST_WAIT_OF_RUN)
+    return late or not seconds_held(connection, row["run_id"])
+
+
+def _leave_run(connection: Connection, row: Any, wish: Desired) -> None:
+    mine = run.c.run_id == row["run_id"]
+    left = {"owner": None, "lease_until": 0, "fence": run.c.fence + 1}
+    if wish is Desired.CANCEL:
+        cancel_shards(connection, row["run_id"])
+        ended = {"state": RunState.CANCELLED, "ended_at": now()}
+        connection.execute(update(run).where(mine).values(**ended, **left))
+        return
+    resting = and_(shard.c.run_id == row["run_id"], shard.c.state == ShardState.RUNNING)
+    connection.execute(update(shard).where(resting).values(_paused(shard)))
+    if row["state"] != RunState.PAUSED:
+        rested = {"state": RunState.PAUSED, "rested_at": func.coalesce(run.c.rested_at, now())}
+        connection.execute(update(run).where(mine).values(**rested, **left))
+
+
+def _leave_shard(connection: Connection, each: Any) -> None:
+    if each["desired"] == Desired.CANCEL:
+        cancel_shards(connection, each["run_id"], shard.c.shard_id == each["shard_id"])
+    elif each["state"] != ShardState.PAUSED:
+        connection.execute(update(shard).where(_key(each["run_id"], each["shard_id"])).values(_paused(shard)))
+
+
+def _paused(table: Any) -> dict[str, Any]:
+    left = {"owner": None, "lease_until": 0, "fence": table.c.fence + 1}
+    return left | {"state": ShardState.PAUSED, "ended_at": func.coalesce(table.c.ended_at, now())}
+
+
+def _late(connection: Connection, row: Any, seconds: int) -> bool:
+    """Whether who works on it had all the time to let go: its writes match no row from now on."""
+    if row["desired_at"] is None:
+        return False
+    return connection.scalar(select(now())) - row["desired_at"] > seconds * 1_000_000
+
+
+def _held(connection: Connection, each: Any) -> bool:
+    return each["lease_until"] > connection.scalar(select(now())) and not is_gone(each["owner"])
+
+
+def _ask_for_it(connection: Connection, run_id: str) -> None:
+    """One that was only left may be gone on with; one that was paused as a whole waits for whoever resumes it."""
+    mine = run.c.run_id == run_id
+    connection.execute(update(run).where(mine).values(awaited=True, flow_run_id=None))
+    connection.execute(update(run).where(mine, run.c.desired == Desired.LEAVE).values(desired=Desired.RUN))
+
+
+# ---- as it stands ------------------------------------------------------------------------------------------
+
+
+def _subject(connection: Connection, run_id: str, shard_id: str | None) -> Subject:
+    row = _row(connection, run_id)
+    wish, state = Desired(row["desired"]), RunState(row["state"])
+    led = seconds_held(connection, run_id) > 0
+    awaited = led or bool(row["awaited"])
+    if shard_id is None:
+        return Subject(run_id, None, shown(state, wish, led, awaited), wish, row["reason"], led)
+    found = connection.execute(select(shard).where(_key(run_id, shard_id))).mappings().first()
+    if found is None:
+        raise no_shards(run_id, [shard_id])
+    both = desired_of(wish, found["desired"]) if state in OPEN_RUNS else Desired.RUN
+    seen = shown(ShardState(found["state"]), both, _held(connection, found), awaited and state in OPEN_RUNS)
+    own = Desired(found["desired"] or Desired.RUN)
+    return Subject(run_id, shard_id, seen, own, found["reason"] or row["reason"], led)
+
+
+def _row(connection: Connection, run_id: str) -> Any:
+    found = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().first()
+    if found is None:
+        raise Misconfigured("there is no run {run}", "List them with: collect status", code="COL-0205", run=run_id)
+    return found
+
+
+def _key(run_id: str, shard_id: str) -> Any:
+    return and_(shard.c.run_id == run_id, shard.c.shard_id == shard_id)

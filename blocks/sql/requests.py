@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, case, delete, insert, literal, or_, select, update
+from sqlalchemy import Connection, and_, case, delete, exists, func, insert, literal, or_, select, update
 
 from blocks.process import is_gone
 from blocks.sql import leases
@@ -11,13 +11,21 @@ from blocks.sql.catalog import NOT_LED, add_run, give_way, refuse_mixed, seconds
 from blocks.sql.constructs import now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.spool import is_whole
-from blocks.sql.tables import request, run
+from blocks.sql.tables import request, run, shard
 from collectors.errors import Refused
 from collectors.models import Collection
-from collectors.states import OPEN_RUNS, Desired, RunState
+from collectors.states import ENDED_SHARDS, OPEN_RUNS, Desired, RunState
 
 A_DAY = 24 * 3600 * 1_000_000
-_WAITING = and_(run.c.awaited.is_(True), run.c.state.in_(OPEN_RUNS), run.c.desired == Desired.RUN)
+_UNFINISHED = and_(shard.c.run_id == run.c.run_id, shard.c.state.not_in(ENDED_SHARDS))
+_GOES_ON = func.coalesce(shard.c.desired, Desired.RUN) == Desired.RUN
+# One of which all that is left is paused waits for somebody who resumes it.
+_WAITING = and_(
+    run.c.awaited.is_(True),
+    run.c.state.in_(OPEN_RUNS),
+    run.c.desired == Desired.RUN,
+    or_(exists().where(_UNFINISHED, _GOES_ON), ~exists().where(_UNFINISHED)),
+)
 
 
 class Once(NamedTuple):

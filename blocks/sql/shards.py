@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, exists, func, or_, select, update
 
 from blocks.sql import leases, ledger
 from blocks.sql.constructs import Upsert, execute_bound, now
@@ -17,17 +17,24 @@ from collectors.errors import Fenced, Refused
 from collectors.interfaces import Claim, Standing
 from collectors.known_pages import KnownPage
 from collectors.models import Batch, Json, Quarantined
-from collectors.states import SHARD_MOVES, Desired, ShardState, sources_of
+from collectors.states import SHARD_MOVES, Desired, ShardState, sources_of, stronger
 
 _OBSERVE = Upsert(counter, [(counter.c.value, counter.c.value + 1)])
 _OBSERVED = select(counter.c.value).where(counter.c.name == OBSERVATION)
-_DESIRED = select(run.c.desired).where(run.c.run_id == bindparam("run"))
+_OF_RUN, _OF_SHARD = run.c.run_id == bindparam("run"), shard.c.shard_id == bindparam("shard")
+_OWN_WISH = select(shard.c.desired).where(shard.c.run_id == run.c.run_id, _OF_SHARD).scalar_subquery()
+_DESIRED = select(run.c.desired, _OWN_WISH).where(_OF_RUN)
 _STANDING = select(
     run.c.desired,
+    _OWN_WISH,
     select(func.coalesce(func.sum(shard.c.quarantined), 0)).where(shard.c.run_id == run.c.run_id).scalar_subquery(),
     select(func.count()).select_from(batch).where(ledger.open_of_run()).scalar_subquery(),
     select(func.coalesce(func.sum(shard.c.estimate), 0)).where(shard.c.run_id == run.c.run_id).scalar_subquery(),
-).where(run.c.run_id == bindparam("run"))
+).where(_OF_RUN)
+MAY_GO_ON = and_(
+    func.coalesce(shard.c.desired, Desired.RUN) == Desired.RUN,
+    exists().where(run.c.run_id == shard.c.run_id, run.c.desired == Desired.RUN),
+)
 
 
 class Shards:
@@ -42,7 +49,10 @@ class Shards:
             return observed(connection)
 
     def claim(self, run_id: str, shard_id: str, owner: str) -> Claim:
-        """Take the shard's lease. Raises Refused while another worker renews it, or when the shard has ended."""
+        """Take the shard's lease.
+
+        Raises Refused while another worker renews it, when the shard has ended, or when it is not to go on.
+        """
         return self._claim(run_id, shard_id, owner, self._fence(run_id, shard_id))
 
     @repeatable
@@ -58,17 +68,19 @@ class Shards:
             connection.execute(
                 update(shard).where(key, shard.c.state == ShardState.FAILED).values(state=ShardState.RETRYING)
             )
+            idle = connection.scalar(select(func.coalesce(shard.c.idle, 0) + _since_it_rests()).where(key))
             allowed = sources_of(SHARD_MOVES, ShardState.RUNNING) | {ShardState.RUNNING}
             fence = leases.take(
                 connection,
                 shard,
-                and_(key, shard.c.state.in_(allowed)),
+                and_(key, shard.c.state.in_(allowed), MAY_GO_ON),
                 owner,
                 since,
                 self.lease_seconds,
                 state=ShardState.RUNNING,
                 attempts=shard.c.attempts + 1,
                 started_at=func.coalesce(shard.c.started_at, now()),
+                idle=idle,
                 ended_at=None,
                 error=None,
             )
@@ -76,7 +88,7 @@ class Shards:
             round = connection.scalar(select(run.c.round).where(run.c.run_id == run_id))
         if fence is None:
             raise Refused(
-                "shard {run}/{shard} is {state} and held by {owner}",
+                "shard {run}/{shard} is {state}, held by {owner}, and not to be read now",
                 "Watch it with: collect shards {run}",
                 code="COL-0405",
                 run=run_id,
@@ -139,7 +151,7 @@ class Shards:
         # A lease is worth nothing to a machine that died, so it need not wait for the disk.
         with self._database.write(durable=False) as connection:
             _renew(connection, claim, self.lease_seconds)
-            return _desired(connection, claim)
+            return desired_of(*execute_bound(connection, _DESIRED, _named(claim)).one())
 
     @repeatable
     def release(self, claim: Claim, state: ShardState, error: str | None = None) -> None:
@@ -240,10 +252,26 @@ def _taken_over(claim: Claim) -> Fenced:
     )
 
 
-def _desired(connection: Connection, claim: Claim) -> Desired:
-    return Desired(connection.scalar(_DESIRED, {"run": claim.run_id}))
-
-
 def standing_of(connection: Connection, claim: Claim) -> Standing:
-    desired, quarantined, open_batches, planned = execute_bound(connection, _STANDING, {"run": claim.run_id}).one()
-    return Standing(Desired(desired), int(quarantined), open_batches, int(planned))
+    *wishes, quarantined, open_batches, planned = execute_bound(connection, _STANDING, _named(claim)).one()
+    return Standing(desired_of(*wishes), int(quarantined), open_batches, int(planned))
+
+
+def desired_of(of_run: str, of_shard: str | None) -> Desired:
+    """What is wanted of a shard: what is wanted of its run, too."""
+    return stronger(Desired(of_run), Desired(of_shard or Desired.RUN))
+
+
+def _named(claim: Claim) -> dict[str, str]:
+    return {"run": claim.run_id, "shard": claim.shard_id}
+
+
+def _since_it_rests() -> Any:
+    """Microseconds since somebody read it; a process that died did so until its lease ran out."""
+    c = shard.c
+    return case(
+        (c.started_at.is_(None), 0),
+        (c.ended_at.is_not(None), now() - c.ended_at),
+        (and_(c.lease_until > 0, c.lease_until < now()), now() - c.lease_until),
+        else_=0,
+    )

@@ -9,8 +9,8 @@ from sqlalchemy.dialects.mysql import LONGTEXT, MEDIUMBLOB
 from blocks.documents import search_index
 
 # 2: the index of the documents for search. 3: when the page of a batch had arrived. 4: what the service needs.
-# 5: modes and sweeps. 6: what was: versions that were replaced, trees; pages that are known.
-SCHEMA = 6
+# 5: modes and sweeps. 6: what was: versions that were replaced, trees; pages that are known. 7: control.
+SCHEMA = 7
 HISTORY_SINCE = 6
 LONG = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
 BYTES = LargeBinary().with_variant(MEDIUMBLOB(), "mysql", "mariadb")
@@ -64,6 +64,12 @@ run = Table(
     Column("source_time", BigInteger),
     Column("closing", LONG),
     Column("round", Integer),
+    Column("idle", BigInteger),  # microseconds since it was started in which nobody read
+    Column("rested_at", BigInteger),  # since when nobody does; None while somebody does
+    Column("placement", String(16)),
+    Column("placement_reason", LONG),
+    Column("mirrored", String(16)),  # what Prefect was told last, or said itself
+    Column("desired_at", BigInteger),
     Index("run_of_collection", "tenant", "collection", "created_at"),
     Index("run_awaited", "awaited", "state"),
 )
@@ -89,6 +95,12 @@ shard = Table(
     Column("error", LONG),
     Column("moved", Boolean),
     Column("failures", Integer),
+    Column("desired", String(16)),
+    Column("reason", LONG),
+    Column("idle", BigInteger),
+    Column("flow_run_id", String(36)),
+    Column("mirrored", String(16)),
+    Column("desired_at", BigInteger),
 )
 
 batch = Table(

@@ -150,11 +150,15 @@ def quarantine(
 
 def accepted(request: Request, done: Accepted, collection: str, **facts: Any) -> Response:
     """202: where to look, and what it waits for if that is known already."""
-    watch: Watch = request.app.state.watch
     told = {"run_id": done.run_id, "collection": collection, "status": f"/api/task/{done.run_id}/status"}
-    waiting = None if watch.prefect_answers else spoken("Prefect, which does not answer; the run is kept meanwhile")
-    body = orjson.dumps(told | facts | {"repeated": done.repeated, "waiting_for": waiting})
+    body = orjson.dumps(told | facts | {"repeated": done.repeated, "waiting_for": prefect_missing(request)})
     return Response(body, 202, {"Location": told["status"]}, "application/json")
+
+
+def prefect_missing(request: Request) -> str | None:
+    """What whatever Prefect carries waits for, while it does not answer."""
+    watch: Watch = request.app.state.watch
+    return None if watch.prefect_answers else spoken("Prefect, which does not answer; the run is kept meanwhile")
 
 
 def once_of(key: str | None, *request: Any) -> Once | None:

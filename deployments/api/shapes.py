@@ -7,7 +7,7 @@ from pydantic.json_schema import models_json_schema
 
 from collectors.models import Kind
 from collectors.quality import Finding
-from collectors.states import RunState, ShardState
+from collectors.states import RunState
 from deployments.api.problems import MEDIA_TYPE
 
 Item = TypeVar("Item")
@@ -155,11 +155,25 @@ class Mark(BaseModel):
     moved_at: str | None
 
 
-class Retried(BaseModel):
-    model_config = _example(run_id="7f3a90c1", state="PAUSED", shards=["s03"], status="/api/task/7f3a90c1/status")
+class Controlled(BaseModel):
+    model_config = _example(
+        run_id="7f3a90c1", shard_id="s03", state="PAUSING", reason="the source is slow",
+        status="/api/task/7f3a90c1/status", waiting_for=None,
+    )  # fmt: skip
 
     run_id: str
-    state: RunState = Field(description="PAUSED until the service goes on with it")
+    shard_id: str | None = None
+    state: str = Field(description="PAUSING, RESUMING or CANCELLING until whoever works on it has followed")
+    reason: str | None = None
+    status: str = Field(description="where to look how far it is")
+    waiting_for: str | None = Field(None, description="what it waits for, as far as that is known already")
+
+
+class Retried(BaseModel):
+    model_config = _example(run_id="7f3a90c1", state="RESUMING", shards=["s03"], status="/api/task/7f3a90c1/status")
+
+    run_id: str
+    state: str = Field(description="RESUMING until the service goes on with it")
     shards: list[str] = Field(description="those that are done over")
     status: str = Field(description="where to look how far it is")
 
@@ -231,7 +245,7 @@ class Progress(BaseModel):
 
 class Status(BaseModel):
     model_config = _example(
-        run_id="7f3a90c1", collection="imports", state="RUNNING", mode="full", reason=None,
+        run_id="7f3a90c1", collection="imports", state="RUNNING", mode="full", reason=None, waiting_for=None,
         progress={"total": 20800, "current": 5000, "success": 4000, "failure": 0, "phase": "cases"},
         shards={"COMPLETED": 1, "RUNNING": 2}, notices=[], quality=[], errors=[], seconds=1.5,
         created_at="2026-01-01T00:00:00+00:00", ended_at=None, flow_run_id=None,
@@ -239,9 +253,10 @@ class Status(BaseModel):
 
     run_id: str
     collection: str
-    state: RunState
+    state: str = Field(description="a state, or PAUSING, RESUMING, CANCELLING while it does not follow a wish yet")
     mode: str
-    reason: str | None = None
+    reason: str | None = Field(None, description="what was said when it was paused or cancelled")
+    waiting_for: str | None = Field(None, description="what it waits for when nobody works on it")
     progress: Progress
     shards: dict[str, int] = Field(description="how many are in each state")
     notices: list[str] = Field(description="what is to be known of how it ended, and is no failure")
@@ -261,20 +276,23 @@ class ShardProgress(BaseModel):
 class Shard(BaseModel):
     model_config = _example(
         shard_id="s01", state="RUNNING", stage="cases", range="cases 0..9", progress={"current": 500, "total": 10000},
-        quarantined=0, attempts=1, seconds=0.7, error=None, errors=[], retry_count=0, waiting_for=None,
+        quarantined=0, attempts=1, seconds=0.7, rate=714.3, error=None, errors=[], retry_count=0, reason=None,
+        waiting_for=None,
     )  # fmt: skip
 
     shard_id: str
-    state: ShardState
+    state: str = Field(description="a state, or PAUSING, RESUMING, CANCELLING while it does not follow a wish yet")
     stage: str
     range: str
     progress: ShardProgress
     quarantined: int
     attempts: int
     seconds: float
+    rate: float = Field(description="records a second while it was read")
     error: str | None = None
     errors: list[str]
     retry_count: int
+    reason: str | None = None
     waiting_for: str | None = None
 
 

@@ -1,24 +1,35 @@
 """`status`, `shards`, `quarantine`: how runs stand, and what they refused."""
 
 import shlex
-from typing import Any
+import time
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from blocks.reports import Report, refused_of, report, shard_of, status_of
 from blocks.settings import Settings
+from blocks.sql.catalog import Catalog
 from blocks.stores import open_storage
 from collectors.language import spoken
+from collectors.states import OPEN_RUNS
 from deployments.cli.choosing import MOST, Limit
 from deployments.cli.output import duration, print_json, print_rows, say, show_field
 
 
 def status(
-    run_id: str | None = None, /, *, collection: str | None = None, tenant: str = "default", json: bool = False
+    run_id: str | None = None,
+    /,
+    *,
+    collection: str | None = None,
+    watch: Annotated[bool, Parameter(negative="")] = False,
+    tenant: str = "default",
+    json: bool = False,
 ) -> int:
     """Show runs, newest first, or one run.
 
     Examples
         $ collect status
-        $ collect status RUN
+        $ collect status RUN --watch
         $ collect status --collection demo --json
 
     Parameters
@@ -27,6 +38,8 @@ def status(
         show this run only
     collection
         only runs of this collection
+    watch
+        show how far RUN_ID is until it has ended
     tenant
         whose runs
     json
@@ -36,6 +49,8 @@ def status(
     with open_storage(settings) as storage:
         catalog = storage.catalog
         if run_id:
+            if watch:
+                _watched(catalog, run_id)
             row = catalog.run(run_id)
             done = report(catalog, run_id)
             return _status_of_one(status_of(catalog, row, done), done, json)
@@ -48,6 +63,14 @@ def status(
     if not found and not json:
         say("there is no such run in {home}; begin one with: collect run demo", home=settings.home)
     return 0
+
+
+def _watched(catalog: Catalog, run_id: str) -> None:
+    from deployments.cli.progress import SECONDS_BETWEEN_LOOKS, shown
+
+    with shown(lambda: report(catalog, run_id)):
+        while catalog.run(run_id)["state"] in OPEN_RUNS:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 def _done(each: dict[str, Any]) -> str:
@@ -75,6 +98,8 @@ def _status_of_one(found: dict[str, Any], done: Report, json: bool) -> int:
         "rate": spoken("{rate:,.0f}/s over {time}", rate=done.rate, time=duration(done.seconds)),
         "began": found["created_at"],
     }
+    if found["waiting_for"]:
+        lines["waits for"] = found["waiting_for"]
     for name, text in lines.items():
         show_field(name, text, "")
     for finding in found["quality"]:
@@ -104,13 +129,22 @@ def shards(run_id: str, /, *, json: bool = False) -> int:
     with open_storage(Settings.load()) as storage:
         found = [shard_of(each) for each in report(storage.catalog, run_id).shards]
     columns = {
-        "SHARD": "shard_id", "STATE": "state", "RANGE": "range", "DONE": _done, "TOOK": _took, "TRY": "attempts",
-        "WHY": "error",
+        "SHARD": "shard_id", "STATE": "state", "RANGE": "range", "DONE": _done, "RATE": _rate, "TOOK": _took,
+        "TRY": "attempts", "WHY": _why,
     }  # fmt: skip
     print_rows(found, columns, json)
     if not found and not json:
         say("run {run} has no shards: its source was empty, or could not be asked", run=run_id)
     return 0
+
+
+def _rate(each: dict[str, Any]) -> str:
+    return spoken("{rate:,.0f}/s", rate=each["rate"]) if each["rate"] else ""
+
+
+def _why(each: dict[str, Any]) -> str:
+    waits = each["waiting_for"] and spoken("waits for {what}", what=each["waiting_for"])
+    return "; ".join(filter(None, (each["error"], each["reason"], waits)))
 
 
 def quarantine(

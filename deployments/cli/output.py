@@ -15,6 +15,7 @@ from collectors.language import spoken
 
 STATE_COLOURS = {
     "COMPLETED": "32", "RUNNING": "36", "FAILED": "31", "PARTIALLY_COMPLETED": "33", "PAUSED": "33", "RETRYING": "33",
+    "PAUSING": "33", "RESUMING": "36", "CANCELLING": "31", "CANCELLED": "31",
 }  # fmt: skip
 
 

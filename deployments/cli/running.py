@@ -1,4 +1,4 @@
-"""`run` and `resume`: one run as a Prefect flow in this process, with progress, Ctrl-C and a truthful exit code."""
+"""`run`: one run as a Prefect flow in this process, with progress, Ctrl-C and a truthful exit code."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ from blocks.stores import open_storage
 from collectors.errors import Fenced, Refused, Unusable, named
 from collectors.language import spoken
 from collectors.quality import in_words as said_of
-from collectors.states import OPEN_RUNS, Desired, RunState, ShardState
+from collectors.states import OPEN_RUNS, Desired, RunState
 from deployments import prefect_server
 from deployments.cli.output import duration, print_json, say, show, show_warnings
 from deployments.cli.progress import shown
@@ -107,49 +107,6 @@ def _given(mode: str | None, scope: dict[str, str | None]) -> dict[str, Any]:
     return {"mode": mode or "range", "scope": named} if mode or named else {}
 
 
-def resume(run_id: str, /, *, json: bool = False) -> int:
-    """Go on with a run that was interrupted, from its last checkpoints.
-
-    Examples
-        $ collect resume RUN
-
-    Parameters
-    ----------
-    run_id
-        the run, as collect status shows it
-    json
-        print the result as one JSON object
-    """
-    settings = Settings.load()
-    with open_storage(settings, LONGEST_OUTAGE) as storage:
-        catalog = storage.catalog
-        row = catalog.run(run_id)
-        if row["state"] == RunState.COMPLETED:
-            say("run {run} is complete already", run=run_id)
-            return _finish(report(catalog, run_id, with_delays=True), None, json)
-        if row["state"] == RunState.CANCELLED:
-            raise Refused(
-                "run {run} was cancelled ({reason})",
-                "Begin anew: collect run {collection}",
-                code="COL-0403",
-                run=run_id,
-                reason=row["reason"],
-                collection=row["collection"],
-            )
-        if row["state"] == RunState.PARTIALLY_COMPLETED and _all_read(catalog, run_id):
-            anew = shlex.join(["collect", "run", row["collection"]])
-            say("nothing is left to read in run {run}; read anew with: {command}", run=run_id, command=anew)
-            return _finish(report(catalog, run_id, with_delays=True), None, json)
-        wait_for_lease(catalog, run_id)
-        api = server(settings)
-        catalog.desire(run_id, Desired.RUN)
-        return follow(catalog, run_id, run_id, api, json)
-
-
-def _all_read(catalog: Catalog, run_id: str) -> bool:
-    return all(shard["state"] == ShardState.COMPLETED for shard in catalog.shards(run_id))
-
-
 def server(settings: Settings) -> str:
     if not settings.prefect_api_url and not prefect_server.running(settings):
         say("starting the Prefect server (end it with: collect down) …")
@@ -193,8 +150,8 @@ def follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: bool
             _leave_soon(UNREACHABLE)
             raise unanswered(api, run_id) from error
         say("the Prefect server at {api} stopped answering", api=api)
-        return _leave_soon(_finish(done, None, json))
-    return _finish(report(catalog, run_id, with_delays=True), api, json)
+        return _leave_soon(finish(done, None, json))
+    return finish(report(catalog, run_id, with_delays=True), api, json)
 
 
 def _leave_soon(exit_code: int) -> int:
@@ -213,7 +170,7 @@ def _interruptible(catalog: Catalog, run_id: str, running: Coroutine[Any, Any, N
 
 def _pause(catalog: Catalog, run_id: str) -> None:
     say("stopping after the last checkpoint; Ctrl-C again stops at once …")
-    catalog.desire(run_id, Desired.PAUSE, "interrupted")
+    catalog.desire(run_id, Desired.LEAVE, "interrupted")
 
 
 @contextmanager
@@ -233,7 +190,7 @@ def _first_interrupt(handle: Callable[[], None]) -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def _finish(done: Report, api: str | None, json: bool) -> int:
+def finish(done: Report, api: str | None, json: bool) -> int:
     if json:
         print_json(as_json(done))
         if done.state in (RunState.PAUSED, RunState.FAILED):

@@ -179,7 +179,7 @@ def test_help_shows_examples_line_by_line(typed, command):
 
 
 @pytest.mark.parametrize(
-    ("command", "name"), [("run", "COLLECTION"), ("try", "COLLECTION"), ("resume", "RUN_ID"), ("show", "ID")]
+    ("command", "name"), [("run", "COLLECTION"), ("try", "COLLECTION"), ("resume", "TARGET"), ("show", "ID")]
 )
 def test_what_is_missing_is_named_as_it_is_typed(typed, command, name):
     said = typed(command, exit_code=2).stderr

@@ -51,6 +51,7 @@ Table(
     Column("selection", Text),
     Column("source_time", BigInteger),
     Column("closing", Text),
+    Column("round", Integer),
     Index("run_of_collection", "tenant", "collection", "created_at"),
     Index("run_awaited", "awaited", "state"),
 )
@@ -75,6 +76,7 @@ Table(
     Column("ended_at", BigInteger),
     Column("error", Text),
     Column("moved", Boolean),
+    Column("failures", Integer),
 )
 
 Table(
@@ -153,6 +155,20 @@ Table(
     Column("size", Integer, nullable=False),
     Column("content", LargeBinary, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+)
+
+Table(
+    "known_page",
+    tables,
+    Column("tenant", String(64), primary_key=True),
+    Column("collection", String(100), primary_key=True),
+    Column("place", String(64), primary_key=True),
+    Column("items_hash", String(64), nullable=False),
+    Column("rows_hash", String(64), nullable=False),
+    Column("ids", Text, nullable=False),
+    Column("cursor", Text, nullable=False),
+    Column("etag", Text),
+    Column("observation", BigInteger, nullable=False),
 )
 
 Table(

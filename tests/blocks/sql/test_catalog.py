@@ -369,7 +369,8 @@ def test_a_run_moves_only_where_the_table_allows(catalog, expired, definition, d
     claim = expired.begin(definition(), ELSEWHERE)
     set_state(alter, database, claim.run_id, state)
     before = dump(database)
-    going_on = state is target is RunState.RUNNING  # a run whose process died is still called so
+    # A run whose process died is still called so; one that rests in its process is PAUSED already.
+    going_on = state is target and state in (RunState.RUNNING, RunState.PAUSED)
 
     def move():
         if target is RunState.RUNNING:

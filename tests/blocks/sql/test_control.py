@@ -187,7 +187,7 @@ def test_what_was_sent_is_not_imported_again(database, cases):
 def test_a_run_whose_process_died_is_to_be_resumed(database, cases, alter):
     claim = Catalog(database).lead(Catalog(database).begin(cases, ME).run_id, ME)
     alter(database, "UPDATE run SET lease_until = 0 WHERE run_id = ?", claim.run_id)
-    with pytest.raises(Refused, match="collect resume"):
+    with pytest.raises(Refused, match="COL-0425"):
         Control(database).retry(claim.run_id)
 
 
@@ -208,7 +208,7 @@ def test_what_cannot_be_done_over_is_refused(database, run, cases):
     with pytest.raises(Refused, match="COL-0402"):
         control.retry(run_id)
     catalog.end(claim, RunState.FAILED)
-    with pytest.raises(Refused, match="COL-0403"):
+    with pytest.raises(Refused, match="COL-0431"):
         control.retry(_cancelled(catalog, cases))
 
 

@@ -94,10 +94,10 @@ def test_what_was_accepted_does_not_give_way_to_a_command(ask, catalog):
         catalog.begin(definition(), ME)
 
 
-def test_what_somebody_has_paused_gives_way_unless_something_was_sent_with_it(ask, catalog, database):
-    paused = ask()
-    catalog.desire(paused.run_id, Desired.PAUSE)
-    assert catalog.begin(definition(), ME).superseded == paused.run_id
+def test_what_was_left_gives_way_unless_something_was_sent_with_it(ask, catalog, database):
+    left = ask()
+    catalog.desire(left.run_id, Desired.LEAVE)
+    assert catalog.begin(definition(), ME).superseded == left.run_id
     sent = ask("sent", sent=True)
     Spool(database).add(sent.run_id, "cases", 0, 1, b"x")
     catalog.desire(sent.run_id, Desired.PAUSE)

@@ -19,7 +19,7 @@ ROUTES = [
     for method in sorted(route.methods)
 ]
 GUARDED = [route for route in ROUTES if route[2] != "health"]
-FILLED = {"{id:anything}": "2", "{kind}": "case", "{name}": "demo", "{run}": "nothing"}
+FILLED = {"{id:anything}": "2", "{kind}": "case", "{name}": "demo", "{run}": "nothing", "{shard}": "s01"}
 DAY = 24 * 3600 * 1_000_000
 
 

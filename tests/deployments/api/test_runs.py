@@ -219,7 +219,7 @@ def test_a_retry_waits_for_the_service(api, ended):
     answer = client.post(f"/api/task/{ended}/retry", json={"scope": "all", "max_retries": 1, "interval": 2})
     assert answer.status_code == 200, answer.text
     assert answer.json() == {
-        "run_id": ended, "state": "PAUSED", "shards": ["s01"], "status": f"/api/task/{ended}/status",
+        "run_id": ended, "state": "RESUMING", "shards": ["s01"], "status": f"/api/task/{ended}/status",
     }  # fmt: skip
     assert api.storage.requests.waiting() == 1
     assert '"attempts":2' in api.storage.catalog.run(ended)["definition"]

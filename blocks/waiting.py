@@ -1,0 +1,71 @@
+"""As people see a run and its shards: their states, and what those wait for that nobody works on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from blocks.process import is_gone
+from blocks.sql.shards import desired_of
+from collectors.language import spoken
+from collectors.states import ENDED_SHARDS, OPEN_RUNS, PAUSING, Desired, RunState, ShardState, shown
+
+MICROSECONDS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    state: str
+    waiting_for: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A run at a moment: its row, the time by the clock of the database, and the stage that is read."""
+
+    run: Mapping[str, Any]
+    now: int
+    stage: str | None
+
+    @property
+    def led(self) -> bool:
+        return self._held(self.run)
+
+    def of_run(self, worked_on: bool) -> Seen:
+        """`worked_on`: whether it or one of its shards is held by a process."""
+        row, wish = self.run, Desired(self.run["desired"])
+        state = shown(RunState(row["state"]), wish, worked_on, self.led or bool(row["awaited"]))
+        if row["state"] not in OPEN_RUNS or worked_on:
+            return Seen(state, None)
+        if wish in (Desired.PAUSE, Desired.STOP):
+            return Seen(state, spoken("whoever resumes it: collect resume {run}", run=row["run_id"]))
+        if row["awaited"] and wish is Desired.RUN:
+            return Seen(state, spoken("the service, which carries it out: collect serve"))
+        return Seen(state, spoken("a process that works on it: collect resume {run}", run=row["run_id"]))
+
+    def of_shard(self, row: Mapping[str, Any]) -> Seen:
+        open_run = self.run["state"] in OPEN_RUNS
+        wish = desired_of(self.run["desired"], row["desired"]) if open_run else Desired.RUN
+        held = self._held(row)
+        state = shown(ShardState(row["state"]), wish, held, self.led and open_run)
+        if row["state"] in ENDED_SHARDS or not open_run or (held and state != PAUSING):
+            return Seen(state, None)
+        return Seen(state, self._what(row, wish, held))
+
+    def _what(self, row: Mapping[str, Any], wish: Desired, held: bool) -> str:
+        name = f"{row['run_id']}/{row['shard_id']}"
+        if held:
+            return spoken("its page that is being read")
+        if (row["desired"] or Desired.RUN) != Desired.RUN:
+            return spoken("whoever resumes it: collect resume {run}", run=name)
+        if wish is not Desired.RUN or not self.led:
+            return spoken("its run, on which nobody works now")
+        if row["state"] == ShardState.RUNNING:
+            return spoken("the end of a lease: its process may be gone")
+        if row["stage"] != self.stage:
+            return spoken("the stage {stage}", stage=self.stage or "-")
+        if row["flow_run_id"]:
+            return spoken("a worker of its work pool")
+        return spoken("its next try") if row["state"] == ShardState.RETRYING else spoken("a free place beside others")
+
+    def _held(self, row: Mapping[str, Any]) -> bool:
+        return row["lease_until"] > self.now and not is_gone(row["owner"])

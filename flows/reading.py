@@ -1,0 +1,102 @@
+"""The shards of a stage, side by side, until none is left that may be read: whichever are paused, resumed or retried
+meanwhile."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from random import random
+from typing import Any
+
+from anyio import to_thread
+from prefect.logging import get_run_logger
+
+from blocks.workspace import Workspace
+from collectors.keeping import until_stopped
+from collectors.states import Desired, ShardState
+
+LOOK_EVERY = 0.25
+SECONDS_IN_PLACE = 900.0  # for which a process stays for what is paused; then it leaves, and the pause stays
+One = Callable[[Workspace, str, asyncio.Event, asyncio.Event], Awaitable[None]]
+
+
+async def read_stage(here: Workspace, stage: str, stop: asyncio.Event, one: One) -> None:
+    """Shards side by side up to the strategy's concurrency, started one after another.
+
+    Ends when all of them have ended, or when the others are held back: by `stop`, or by a pause that frees this process
+    or takes too long. `one` reads a shard, and sets its first event as soon as the next one may start.
+    """
+    reading = _Reading(here, stage, stop)
+    try:
+        async with asyncio.TaskGroup() as group:
+            async for shard_id in reading.due():
+                started = asyncio.Event()
+                task = group.create_task(one(here, shard_id, started, stop))
+                reading.begun(shard_id, task)
+                await started.wait()
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+
+
+class _Reading:
+    """Which shards of a stage are being read, and which is next."""
+
+    def __init__(self, here: Workspace, stage: str, stop: asyncio.Event) -> None:
+        self._here, self._stage, self._stop = here, stage, stop
+        self._read: dict[str, asyncio.Task[None]] = {}
+        self._not_before: dict[tuple[str, int], float] = {}
+        self._ended = asyncio.Event()
+        self._held_back_since: float | None = None
+
+    def begun(self, shard_id: str, task: asyncio.Task[None]) -> None:
+        self._read[shard_id] = task
+
+        def ended(_: asyncio.Task[None]) -> None:
+            del self._read[shard_id]
+            self._ended.set()
+
+        task.add_done_callback(ended)
+
+    async def due(self) -> AsyncIterator[str]:
+        """The next shard, whenever there is one and a place for it."""
+        while not self._stop.is_set():
+            self._ended.clear()
+            room = len(self._read) < self._here.collection.strategy.concurrency
+            if room and (shard_id := await self._next()):
+                self._held_back_since = None
+                yield shard_id
+            elif self._read or not await self._is_over():
+                await self._a_moment()
+            else:
+                return
+
+    async def _next(self) -> str | None:
+        most = self._here.collection.strategy.concurrency + len(self._read) + len(self._not_before)
+        due = await to_thread.run_sync(self._here.storage.catalog.due, self._here.run_id, self._stage, most)
+        return next((each["shard_id"] for each in due if each["shard_id"] not in self._read and self._may(each)), None)
+
+    def _may(self, shard: dict[str, Any]) -> bool:
+        """Those that failed are tried again after a pause."""
+        failures = shard["failures"] or 0
+        if shard["state"] != ShardState.RETRYING or not failures:
+            return True
+        key = shard["shard_id"], failures
+        if key not in self._not_before:
+            pause = self._here.collection.strategy.shard_retry.pause(failures, random())
+            self._not_before[key] = time.monotonic() + pause
+            get_run_logger().info("shard %s is tried again in %.1f s", shard["shard_id"], pause)
+        return time.monotonic() >= self._not_before[key]
+
+    async def _is_over(self) -> bool:
+        """Whether nothing is left, or only what is held back, and this process is not to stay for it."""
+        wishes = await to_thread.run_sync(self._here.storage.catalog.held_back, self._here.run_id, self._stage)
+        if Desired.RUN in wishes:
+            self._held_back_since = None
+            return False
+        self._held_back_since = self._held_back_since or time.monotonic()
+        waits = Desired.PAUSE in wishes and time.monotonic() - self._held_back_since < SECONDS_IN_PLACE
+        return not waits
+
+    async def _a_moment(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(until_stopped(self._stop, self._ended.wait()), LOOK_EVERY)
