@@ -54,6 +54,8 @@ class Report:
     delays: dict[str, float]  # percentiles of the seconds from a page's arrival to all stores; only where asked for
     error: str | None
     flow_run_id: str | None
+    placement: str | None
+    placement_reason: str | None
 
     @property
     def rate(self) -> float:
@@ -122,6 +124,8 @@ def report(catalog: Catalog, run_id: str, with_delays: bool = False) -> Report:
         delays=catalog.delays(run_id) if with_delays else {},
         error=in_a_line(run["error"]),
         flow_run_id=run["flow_run_id"],
+        placement=run["placement"],
+        placement_reason=run["placement_reason"],
     )
 
 
@@ -168,6 +172,8 @@ def status_of(catalog: Catalog, row: dict[str, Any], done: Report) -> dict[str, 
         "created_at": moment(row["created_at"]),
         "ended_at": moment(row["ended_at"]),
         "flow_run_id": done.flow_run_id,
+        "placement": done.placement,
+        "placement_reason": done.placement_reason,
     }
 
 

@@ -636,6 +636,11 @@ TEXTS: dict[str, str] = {
     "waits for {what}": "等待{what}",
     "RATE": "速率",
     "waits for": "等待",
+    "placement": "位置",
+    "there is no deployment {deployment} for the shards of this run": "没有用于此运行分片的部署 {deployment}",
+    "Make it: prefect --no-prompt deploy --all, see docs/operate.md; or say placement: inline": (
+        "请创建：prefect --no-prompt deploy --all，见 docs/operate.md；或写 placement: inline"
+    ),
     "nothing of {name} was there then": "那时 {name} 还没有任何内容",
     "address of the server": "服务器地址",
     "a user who may view plans, cases and tags": "可以查看计划、用例和标签的用户",

@@ -158,6 +158,9 @@ class Collection(Model):
     scope: Scope = Field(EVERYTHING, description="what a range run collects")
     strategy: Strategy = Strategy()
     retention: Retention = Retention()
+    placement: Literal["inline", "pool", "auto"] = Field(
+        "inline", description="where shards are read: in the process of their run, by workers of a pool, or as it pays"
+    )
     tenant: Word = Field("default", max_length=64)
 
     @model_validator(mode="after")

@@ -86,6 +86,7 @@ class Carrier:
 
 async def handing_over(storage: Storage, deployment: str, stop: asyncio.Event) -> None:
     from flows.handing_over import hand_over
+    from flows.reconciling import reconcile_all
 
     look_anyway = time.monotonic()
 
@@ -93,6 +94,7 @@ async def handing_over(storage: Storage, deployment: str, stop: asyncio.Event) -
         nonlocal look_anyway
         if time.monotonic() > look_anyway or await to_thread.run_sync(storage.requests.waiting, True):
             await hand_over(storage, this_process(), deployment)
+            await reconcile_all(storage)
             look_anyway = time.monotonic() + LOOK_AFTER_THEM_EVERY
         return False
 
@@ -115,7 +117,7 @@ async def patiently(stop: asyncio.Event, work: Callable[[], Awaitable[bool]]) ->
 
 async def tidying(storage: Storage, stop: asyncio.Event) -> None:
     while not stop.is_set():
-        for tidy in (storage.spool.tidy, storage.requests.forget):
+        for tidy in (storage.control.settle_all, storage.spool.tidy, storage.requests.forget):
             try:
                 await to_thread.run_sync(tidy)
             except CollectError as error:

@@ -1,7 +1,6 @@
 """A run as a flow: plan, read the stages one after another, close, report."""
 
 import asyncio
-import time
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any
@@ -10,6 +9,7 @@ from anyio import to_thread
 from httpx import TransportError
 from prefect import flow, runtime, tags
 from prefect.context import TagsContext
+from prefect.exceptions import Abort, Pause
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed, State
 
@@ -23,10 +23,16 @@ from collectors.errors import CollectError, Fenced, Misconfigured, Refused, Unre
 from collectors.interfaces import RunClaim
 from collectors.keeping import Stop, kept, until_stopped
 from collectors.models import EVERYTHING, Mode, Scope
+from collectors.placing import POOL
 from collectors.registry import load, of_mode
 from collectors.states import Desired, RunState, ShardState
-from flows.reading import LOOK_EVERY, SECONDS_IN_PLACE, read_stage
-from flows.shard import PAUSED, RENEWALS_PER_LEASE, RETRYING, begun, shard
+from flows.adopting import TOLD_PAUSED
+from flows.placing import place, placed_at
+from flows.prefect_states import is_cancelling
+from flows.reading import read_stage
+from flows.reconciling import IN_PREFECT, mirrored
+from flows.shard import RENEWALS_PER_LEASE, RETRYING, begun, shard
+from flows.staying import called_for, goes_on, leave
 from tasks.closing import close_run
 from tasks.loading import load_stage, recovering
 from tasks.planning import plan_run
@@ -51,17 +57,42 @@ async def collect(
         run_id: a run to go on with; a new one begins when left empty
         scope: what a run of mode range is about; for that alone
     """
-    run_id = run_id or await to_thread.run_sync(_begin, tenant, collection, mode, scope)
+    again = runtime.deployment.id is not None and await to_thread.run_sync(_carried_out_before, runtime.flow_run.id)
+    run_id = run_id or again or await to_thread.run_sync(_begin, tenant, collection, mode, scope)
     async with AsyncExitStack() as stack:
         try:
             here = await stack.enter_async_context(workspace(run_id))
         except Misconfigured as error:
             await to_thread.run_sync(_never_began, run_id, error)
             raise
+        if again and (over := await _refuse_second(here)):
+            return over
+        if runtime.deployment.id and not await called_for(here.storage, run_id):
+            await leave(here.storage, run_id)
         claim = await to_thread.run_sync(here.storage.catalog.lead, run_id, here.owner, runtime.flow_run.id)
         # Tagged tasks cost a call to Prefect's concurrency limits each; only flows carry the tags.
         with TagsContext(current_tags=set()):
             return await _led(here, claim)
+
+
+def _carried_out_before(flow_run_id: str) -> str | None:
+    """The run of a flow run that Prefect starts once more: by its Retry or Resume, or since its process died."""
+    with open_storage(Settings.load()) as storage:
+        row = storage.catalog.of_flow_run(flow_run_id)
+    return row and row["run_id"]
+
+
+async def _refuse_second(here: Workspace) -> State | None:
+    """A process that is alive keeps its run: Prefect may start another one for it. Raises Abort then, which changes
+    nothing that Prefect shows. A run of which nothing is left to do is answered as it ended."""
+    left = await to_thread.run_sync(here.storage.catalog.seconds_held, here.run_id)
+    while left:
+        await asyncio.sleep(min(left, 0.5))
+        before, left = left, await to_thread.run_sync(here.storage.catalog.seconds_held, here.run_id)
+        if left > before:
+            raise Abort(f"another process works on run {here.run_id}")
+    ended = RunState((await to_thread.run_sync(here.storage.catalog.run, here.run_id))["state"])
+    return _mirrored(Outcome(ended)) if ended in (RunState.COMPLETED, RunState.CANCELLED) else None
 
 
 def _never_began(run_id: str, why: Misconfigured) -> None:
@@ -100,11 +131,26 @@ async def _led(here: Workspace, claim: RunClaim) -> State:
     except Fenced as error:
         return Cancelled(name="TakenOver", message=in_a_line(str(error)))
     except BaseException as error:
-        with suppress(Fenced, Unreachable):
-            catalog.end(claim, *_torn(error))
+        with suppress(Fenced, Unreachable, Refused):
+            _adopt(here, error)
+            catalog.end(claim, *_torn(error, catalog.desired(here.run_id)))
         raise
     await report_run(here.run_id)
-    return _mirrored(here.run_id, end)
+    if end.state is RunState.PAUSED:
+        if await to_thread.run_sync(catalog.desired, here.run_id) is Desired.RUN:
+            await to_thread.run_sync(catalog.desire, here.run_id, Desired.LEAVE, "all that is left of it is paused")
+        # Never as cancelled: Prefect would cancel the shards that are read elsewhere.
+        await leave(here.storage, here.run_id)
+    return _mirrored(end)
+
+
+def _adopt(here: Workspace, error: BaseException) -> None:
+    """What Prefect means by ending this process."""
+    if isinstance(error, Pause):
+        here.storage.control.pause(here.run_id, None, f"paused {IN_PREFECT}", hard=True)
+        here.storage.catalog.note_told(here.run_id, None, TOLD_PAUSED)
+    elif not isinstance(error, Exception) and is_cancelling(runtime.flow_run.id):
+        here.storage.control.cancel(here.run_id, None, f"cancelled {IN_PREFECT}")
 
 
 async def _kept(here: Workspace, claim: RunClaim) -> Outcome:
@@ -125,30 +171,26 @@ async def _woken(here: Workspace, claim: RunClaim, stop: Stop) -> bool:
     """Whether a run that was paused goes on while this process waits for it."""
     if stop.desired is not Desired.PAUSE:
         return False
-    catalog, give_up = here.storage.catalog, time.monotonic() + SECONDS_IN_PLACE
-    await to_thread.run_sync(catalog.rest, claim)
-    get_run_logger().info("paused; goes on within a second when it is resumed")
-    while (wish := await to_thread.run_sync(catalog.desired, claim.run_id)) is Desired.PAUSE:
-        if time.monotonic() > give_up:
-            return False
-        await asyncio.sleep(LOOK_EVERY)
-    if wish is Desired.RUN:
-        await to_thread.run_sync(catalog.wake, claim)
-    return wish is Desired.RUN
+    await to_thread.run_sync(here.storage.catalog.rest, claim)
+    if not await goes_on(here.storage, claim.run_id):
+        return False
+    await to_thread.run_sync(here.storage.catalog.wake, claim)
+    return True
 
 
-def _torn(error: BaseException) -> tuple[RunState, str | None]:
+def _torn(error: BaseException, wish: Desired) -> tuple[RunState, str | None]:
     """A run that was stopped from outside, or lost Prefect, can go on; one that met a defect of ours has failed."""
     if isinstance(error, Exception) and not isinstance(error, (Unreachable, TransportError)):
         return RunState.FAILED, str(named(error))
-    return RunState.PAUSED, None
+    return RunState.CANCELLED if wish is Desired.CANCEL else RunState.PAUSED, None
 
 
 async def _stages(here: Workspace, claim: RunClaim, stop: Stop) -> Outcome:
     async with loader_beside(here.storage, stop):
         row = await to_thread.run_sync(here.storage.catalog.run, claim.run_id)
         planned = row["planned"] or await until_stopped(stop, plan_run(claim)) is not None
-        loaded = planned and await _stages_loaded(here, claim, stop)
+        async with mirrored(here.storage, here.run_id):
+            loaded = planned and await _stages_loaded(here, claim, stop)
         if await to_thread.run_sync(here.storage.catalog.desired, claim.run_id) is Desired.CANCEL:
             return Outcome(RunState.CANCELLED)
         return await close_run(claim.run_id, loaded)
@@ -157,13 +199,14 @@ async def _stages(here: Workspace, claim: RunClaim, stop: Stop) -> Outcome:
 async def _stages_loaded(here: Workspace, claim: RunClaim, stop: Stop) -> bool:
     """True when nothing is left to read that may be read, and what was read is in the stores."""
     catalog = here.storage.catalog
+    one = _elsewhere if await placed_at(here, claim) == POOL else _one
     async with progress_shown(here), recovering(here, claim, stop):
         unfinished = partial(to_thread.run_sync, catalog.unfinished_stage, claim.run_id)
         following = await unfinished()
         while True:
             if stage := following:
                 get_run_logger().info("stage %s", stage)
-                await read_stage(here, stage, stop, _one)
+                await read_stage(here, stage, stop, one)
             loaded = not stop.is_set() and await until_stopped(stop, load_stage(claim))
             following = await unfinished()
             # What is held back holds back the stages behind it.
@@ -185,17 +228,25 @@ async def _one(here: Workspace, shard_id: str, started: asyncio.Event, stop: asy
                 await _brought_to_rest(here, reading, stop)
                 return
         await _raise_unusable(state)
-        if state.is_failed() and state.name != RETRYING and await _is_given_up(here):
-            why = f"shard {shard_id} failed"
-            await to_thread.run_sync(here.storage.catalog.desire, here.run_id, Desired.LEAVE, why)
-            stop.set()
+        if state.is_failed() and state.name != RETRYING:
+            await _leave_if_given_up(here, shard_id, stop)
     finally:
         started.set()
 
 
-async def _is_given_up(here: Workspace) -> bool:
+async def _elsewhere(here: Workspace, shard_id: str, started: asyncio.Event, stop: asyncio.Event) -> None:
+    await place(here, shard_id, started, stop)
+    row = await to_thread.run_sync(here.storage.catalog.shard, here.run_id, shard_id)
+    if row["state"] == ShardState.FAILED:
+        await _leave_if_given_up(here, shard_id, stop)
+
+
+async def _leave_if_given_up(here: Workspace, shard_id: str, stop: asyncio.Event) -> None:
     shards = await to_thread.run_sync(here.storage.catalog.shards, here.run_id)
-    return given_up(here.collection.strategy, errors_of(shards))
+    if given_up(here.collection.strategy, errors_of(shards)):
+        why = f"shard {shard_id} failed"
+        await to_thread.run_sync(here.storage.catalog.desire, here.run_id, Desired.LEAVE, why)
+        stop.set()
 
 
 async def _brought_to_rest(here: Workspace, reading: asyncio.Task[ShardState], stop: asyncio.Event) -> None:
@@ -211,14 +262,12 @@ async def _raise_unusable(state: State) -> None:
         raise cause
 
 
-def _mirrored(run_id: str, end: Outcome) -> State:
+def _mirrored(end: Outcome) -> State:
     match end.state:
         case RunState.COMPLETED:
             return Completed()
         case RunState.PARTIALLY_COMPLETED:
             return Completed(name="PartiallyCompleted", message=in_a_line(end.error) or "records were quarantined")
-        case RunState.PAUSED:
-            return Cancelled(name=PAUSED, message=f"go on with: collect resume {run_id}")
         case RunState.CANCELLED:
             return Cancelled(message="cancelled: what was read stays")
         case _:

@@ -1,26 +1,22 @@
 """What waits to be carried out becomes flow runs of a deployment, which workers of its pool pick up."""
 
-from collections.abc import Awaitable, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from anyio import to_thread
-from httpx import HTTPError
 from prefect import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State
-from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.exceptions import ObjectNotFound
 
 from blocks.sql.catalog import Catalog
 from blocks.stores import Storage
-from collectors.errors import CollectError, Fenced, Misconfigured, Refused, Unreachable
+from collectors.errors import CollectError, Fenced, Misconfigured, Refused
 from collectors.states import RunState
+from flows.prefect_states import asked, flow_runs
 from flows.running import mark_crashed
 
-Answer = TypeVar("Answer")
 PAUSE = 5.0
-MOST_ASKED = 200  # flow runs in one question
 
 
 async def hand_over(storage: Storage, owner: str, deployment: str) -> int:
@@ -32,7 +28,7 @@ async def hand_over(storage: Storage, owner: str, deployment: str) -> int:
     while run_id := await to_thread.run_sync(requests.take, owner, True):
         try:
             row = await to_thread.run_sync(storage.catalog.run, run_id)
-            flow_run_id = await _asked(_created(row, deployment))
+            flow_run_id = await asked(_created(row, deployment))
         except BaseException:
             await to_thread.run_sync(requests.give_back, run_id, owner, PAUSE)
             raise
@@ -45,12 +41,10 @@ async def hand_over(storage: Storage, owner: str, deployment: str) -> int:
 async def _look_after(storage: Storage, owner: str) -> None:
     """What was handed over and is held by nobody: it still waits, or failed to begin, or its process is gone."""
     handed = await to_thread.run_sync(storage.requests.handed)
-    flow_runs = list(handed)
-    for start in range(0, len(flow_runs), MOST_ASKED):
-        some = flow_runs[start : start + MOST_ASKED]
-        states = await _asked(_states(some))
-        for flow_run_id in some:
-            await _judge(storage, owner, handed[flow_run_id], flow_run_id, states.get(flow_run_id))
+    known = await asked(flow_runs(handed))
+    for flow_run_id, run_id in handed.items():
+        found = known.get(flow_run_id)
+        await _judge(storage, owner, run_id, flow_run_id, found and found.state)
 
 
 async def _judge(storage: Storage, owner: str, run_id: str, flow_run_id: str, state: State | None) -> None:
@@ -82,25 +76,6 @@ async def _created(row: dict[str, Any], deployment: str) -> UUID:
         # One that had begun gets another flow run when it is handed over again.
         key = row["run_id"] if row["state"] == RunState.CREATED else f"{row['run_id']}:{row['fence']}"
         return (await create(found.id, parameters=given, idempotency_key=key)).id
-
-
-async def _states(flow_run_ids: Sequence[str]) -> dict[str, State | None]:
-    ids = FlowRunFilterId(any_=[UUID(each) for each in flow_run_ids])
-    async with get_client() as client:
-        found = await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=ids))
-    return {str(each.id): each.state for each in found}
-
-
-async def _asked(call: Awaitable[Answer]) -> Answer:
-    try:
-        return await call
-    except (HTTPError, PrefectException) as error:
-        raise Unreachable(
-            "Prefect does not take or tell what waits to be carried out ({why})",
-            "It is tried again as long as the service or upkeep runs.",
-            code="COL-0707",
-            why=f"{error}".partition("\n")[0][:200],
-        ) from None
 
 
 def _given_up(catalog: Catalog, run_id: str, owner: str, flow_run_id: str, state: str) -> None:

@@ -14,17 +14,16 @@ from prefect.logging import get_run_logger
 from blocks.workspace import Workspace
 from collectors.keeping import until_stopped
 from collectors.states import Desired, ShardState
+from flows.staying import LOOK_EVERY, SECONDS_IN_PLACE
 
-LOOK_EVERY = 0.25
-SECONDS_IN_PLACE = 900.0  # for which a process stays for what is paused; then it leaves, and the pause stays
 One = Callable[[Workspace, str, asyncio.Event, asyncio.Event], Awaitable[None]]
 
 
 async def read_stage(here: Workspace, stage: str, stop: asyncio.Event, one: One) -> None:
     """Shards side by side up to the strategy's concurrency, started one after another.
 
-    Ends when all of them have ended, or when the others are held back: by `stop`, or by a pause that frees this process
-    or takes too long. `one` reads a shard, and sets its first event as soon as the next one may start.
+    Ends when all of them have ended, or when the others are held back: by `stop`, or by pauses of their own that take
+    too long. `one` reads a shard, and sets its first event as soon as the next one may start.
     """
     reading = _Reading(here, stage, stop)
     try:
@@ -94,8 +93,7 @@ class _Reading:
             self._held_back_since = None
             return False
         self._held_back_since = self._held_back_since or time.monotonic()
-        waits = Desired.PAUSE in wishes and time.monotonic() - self._held_back_since < SECONDS_IN_PLACE
-        return not waits
+        return not wishes or time.monotonic() - self._held_back_since > SECONDS_IN_PLACE
 
     async def _a_moment(self) -> None:
         with suppress(TimeoutError):

@@ -8,9 +8,9 @@ from httpx import HTTPError, Request, Response
 from prefect import get_client, tags
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 from prefect.context import AsyncClientContext
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, Pause
 from prefect.settings import PREFECT_API_URL
-from prefect.states import Crashed
+from prefect.states import Completed, Crashed
 
 from blocks.settings import Settings
 from blocks.stores import open_storage
@@ -32,7 +32,10 @@ async def run_in_this_process(run_id: str) -> None:
     hooks = _Patience(run_id).hooks
     async with AsyncClientContext(httpx_settings={"event_hooks": hooks}):
         with tags(*labels(row["collection"], row["mode"], row["tenant"])):
-            state = await collect(row["collection"], row["mode"], row["tenant"], run_id, return_state=True)
+            try:
+                state = await collect(row["collection"], row["mode"], row["tenant"], run_id, return_state=True)
+            except Pause:
+                return
     result = await state.aresult(raise_on_failure=False)
     if isinstance(result, Exception):
         raise result
@@ -87,5 +90,8 @@ async def _mark_crashed(flow_run_id: UUID) -> None:
         children = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run_id]))
         runs = [await client.read_flow_run(flow_run_id), *await client.read_flow_runs(flow_run_filter=children)]
         for each in runs:
-            if each.state and not each.state.is_final():
-                await client.set_flow_run_state(each.id, Crashed(message="its process died"), force=True)
+            if each.state is None or each.state.is_final() or (each.deployment_id and each.id != flow_run_id):
+                continue  # a shard that is read elsewhere lives on
+            died = Crashed(message="its process died")
+            gone_on = Completed(name="Continued", message="it goes on in another flow run")
+            await client.set_flow_run_state(each.id, gone_on if each.state.is_paused() else died, force=True)

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from anyio import to_thread
-from prefect import flow
+from prefect import flow, runtime
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed, State
 
@@ -16,9 +16,10 @@ from collectors.errors import Fenced, Refused, in_a_line
 from collectors.reading import Reader
 from collectors.selecting import changed_at, chosen
 from collectors.states import ShardState
+from flows.staying import called_for, done_over, goes_on, leave
 
 RENEWALS_PER_LEASE = 15
-PAUSED, RETRYING = "Paused", "Retrying"
+PAUSED, RETRYING, LEFT = "Paused", "Retrying", "Left"
 
 _begun: ContextVar[asyncio.Task[ShardState] | None] = ContextVar("begun", default=None)
 
@@ -33,10 +34,19 @@ async def shard(run_id: str, shard_id: str) -> State:
     """
     async with workspace(run_id) as here:
         get_run_logger().info("reading")
+        alone = runtime.deployment.id is not None
+        if alone and await to_thread.run_sync(done_over, here.storage, run_id, shard_id):
+            return Cancelled(name=LEFT, message="is done over by its run, which goes on for it")
+        if alone and not await called_for(here.storage, run_id, shard_id):
+            await leave(here.storage, run_id, shard_id)
         try:
             state = await (_begun.get() or read(here, shard_id))
+            while alone and state is ShardState.PAUSED and await goes_on(here.storage, run_id, shard_id):
+                state = await read(here, shard_id)
         except (Fenced, Refused) as error:
             return Cancelled(name="TakenOver", message=in_a_line(str(error)))
+        if alone and state is ShardState.PAUSED:
+            await leave(here.storage, run_id, shard_id)
         return _mirrored(state, await to_thread.run_sync(here.storage.catalog.shard, run_id, shard_id))
 
 

@@ -1,4 +1,4 @@
-"""Upkeep as a flow, on a schedule: what waits is handed over, and what nobody needs any more is dropped."""
+"""Upkeep as a flow, on a schedule: what waits is handed over, what died goes on, what nobody needs is dropped."""
 
 from anyio import to_thread
 from prefect import flow
@@ -8,16 +8,18 @@ from blocks.process import this_process
 from blocks.settings import Settings
 from blocks.stores import open_storage
 from flows.handing_over import hand_over
+from flows.reconciling import reconcile_all
 
 
 @flow(name="upkeep", retries=0, persist_result=False)
 async def upkeep(deployment: str = "collect/local") -> None:
-    """Hand over the runs that wait, such as those asked for while Prefect was away, and tidy up.
+    """Hand over the runs that wait, have others go on whose processes died, and tidy up.
 
     Args:
         deployment: the deployment that carries runs out
     """
     with open_storage(Settings.load()) as storage:
+        await reconcile_all(storage)
         handed = await hand_over(storage, this_process(), deployment)
         get_run_logger().info("%d runs were handed over", handed)
         await to_thread.run_sync(storage.spool.tidy)

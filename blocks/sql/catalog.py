@@ -133,6 +133,7 @@ class Catalog:
                     fence=run.c.fence + 1,
                     lease_until=leases.until(self.lease_seconds),
                     **_goes_on(),
+                    desired=case((run.c.desired == Desired.LEAVE, Desired.RUN), else_=run.c.desired),
                     flow_run_id=flow_run_id,
                     mirrored=None,
                     ended_at=None,
@@ -170,7 +171,7 @@ class Catalog:
     def wake(self, claim: RunClaim) -> None:
         """RUNNING again, after `rest`."""
         with self._database.write() as connection:
-            led(connection, claim, run.c.desired == Desired.RUN, **_goes_on())
+            led(connection, claim, **_goes_on())
 
     @repeatable
     def desired(self, run_id: str) -> Desired:
@@ -213,6 +214,40 @@ class Catalog:
             text = connection.scalar(select(run.c.of_file).where(run.c.run_id == claim.run_id))
             if text:
                 _register(connection, Collection.model_validate_json(text))
+
+    @repeatable
+    def place(self, claim: RunClaim, placement: str, reason: str) -> None:
+        """Where the shards of the run are read, and why."""
+        with self._database.write() as connection:
+            led(connection, claim, placement=placement, placement_reason=reason)
+
+    @repeatable
+    def of_flow_run(self, flow_run_id: str) -> dict[str, Any] | None:
+        """The run that a flow run of Prefect's has carried out so far."""
+        with self._database.read() as connection:
+            found = connection.execute(select(run).where(run.c.flow_run_id == flow_run_id)).mappings().first()
+        return found and dict(found)
+
+    @repeatable
+    def note_flow_run(self, run_id: str, shard_id: str, flow_run_id: str) -> None:
+        """The flow run that reads a placed shard."""
+        mine = shard.c.run_id == run_id, shard.c.shard_id == shard_id
+        with self._database.write() as connection:
+            connection.execute(update(shard).where(*mine).values(flow_run_id=flow_run_id))
+
+    @repeatable
+    def note_told(self, run_id: str, shard_id: str | None, told: str | None) -> None:
+        """What Prefect was told of it last, or said itself."""
+        table, mine = (run, [run.c.run_id == run_id]) if shard_id is None else (shard, [_shard_key(run_id, shard_id)])
+        with self._database.write() as connection:
+            connection.execute(update(table).where(*mine).values(mirrored=told))
+
+    @repeatable
+    def placed(self, run_id: str) -> list[dict[str, Any]]:
+        """The shards of a run that have a flow run of their own and have not ended."""
+        query = _UNFINISHED.where(shard.c.flow_run_id.is_not(None))
+        with self._database.read() as connection:
+            return [dict(row) for row in connection.execute(query, {"run": run_id}).mappings()]
 
     @repeatable
     def desire(self, run_id: str, desired: Desired, reason: str | None = None) -> None:
@@ -455,6 +490,10 @@ def cancel_shards(connection: Connection, run_id: str, *which: Any) -> None:
     left = {"owner": None, "lease_until": 0, "ended_at": func.coalesce(shard.c.ended_at, now())}
     values = {"state": ShardState.CANCELLED, "fence": shard.c.fence + 1, **left}
     connection.execute(update(shard).where(shard.c.run_id == run_id, may, *which).values(values))
+
+
+def _shard_key(run_id: str, shard_id: str) -> Any:
+    return and_(shard.c.run_id == run_id, shard.c.shard_id == shard_id)
 
 
 def no_shards(run_id: str, shards: Sequence[str]) -> Misconfigured:

@@ -130,6 +130,13 @@ class Control:
             leases.one_at_a_time(connection)
             _settled(connection, run_id, None)
 
+    def settle_all(self) -> None:
+        """All runs that have not ended."""
+        with self._database.read() as connection:
+            found = connection.scalars(select(run.c.run_id).where(run.c.state.in_(OPEN_RUNS))).all()
+        for run_id in found:
+            self.settle(run_id)
+
     def _wish(self, verb: Verb, run_id: str, shard_id: str | None, wish: Desired, reason: str | None) -> Subject:
         with self._database.write() as connection:
             leases.one_at_a_time(connection)
@@ -237,7 +244,7 @@ def _held(connection: Connection, each: Any) -> bool:
 def _ask_for_it(connection: Connection, run_id: str) -> None:
     """One that was only left may be gone on with; one that was paused as a whole waits for whoever resumes it."""
     mine = run.c.run_id == run_id
-    connection.execute(update(run).where(mine).values(awaited=True, flow_run_id=None))
+    connection.execute(update(run).where(mine).values(awaited=True))
     connection.execute(update(run).where(mine, run.c.desired == Desired.LEAVE).values(desired=Desired.RUN))
 
 

@@ -14,8 +14,9 @@ from collectors.states import SHARD_MOVES, Desired, RunState, ShardState, source
 
 Scope = Literal["all", "failed", "specific"]
 AGAIN = sources_of(SHARD_MOVES, ShardState.RETRYING)
+RETRIED = "retried"  # Prefect may still call it cancelled
 GIVEN_UP = (ShardState.FAILED, ShardState.CANCELLED)
-FRESH = {"failures": 0, "desired": None, "reason": None}
+FRESH = {"failures": 0, "desired": None, "reason": None, "mirrored": RETRIED}
 # A shard that is read anew, and its batches: what they counted counts no more.
 FROM_THE_START = {
     "cursor": "null", "page": 0, "fetched": 0, "quarantined": 0, "moved": None, "started_at": None, "idle": None,

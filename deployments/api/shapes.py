@@ -249,6 +249,7 @@ class Status(BaseModel):
         progress={"total": 20800, "current": 5000, "success": 4000, "failure": 0, "phase": "cases"},
         shards={"COMPLETED": 1, "RUNNING": 2}, notices=[], quality=[], errors=[], seconds=1.5,
         created_at="2026-01-01T00:00:00+00:00", ended_at=None, flow_run_id=None,
+        placement="inline", placement_reason="the collection says inline",
     )  # fmt: skip
 
     run_id: str
@@ -266,6 +267,8 @@ class Status(BaseModel):
     created_at: str
     ended_at: str | None = None
     flow_run_id: str | None = None
+    placement: str | None = Field(None, description="inline or pool; null until it is planned")
+    placement_reason: str | None = None
 
 
 class ShardProgress(BaseModel):

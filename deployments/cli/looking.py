@@ -11,6 +11,7 @@ from blocks.settings import Settings
 from blocks.sql.catalog import Catalog
 from blocks.stores import open_storage
 from collectors.language import spoken
+from collectors.placing import POOL
 from collectors.states import OPEN_RUNS
 from deployments.cli.choosing import MOST, Limit
 from deployments.cli.output import duration, print_json, print_rows, say, show_field
@@ -98,6 +99,8 @@ def _status_of_one(found: dict[str, Any], done: Report, json: bool) -> int:
         "rate": spoken("{rate:,.0f}/s over {time}", rate=done.rate, time=duration(done.seconds)),
         "began": found["created_at"],
     }
+    if found["placement"] == POOL:
+        lines["placement"] = f"{found['placement']} ({found['placement_reason']})"
     if found["waiting_for"]:
         lines["waits for"] = found["waiting_for"]
     for name, text in lines.items():

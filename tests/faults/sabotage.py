@@ -35,7 +35,44 @@ CONSUMING, RECOVERING = "tests/blocks/queues/test_consuming.py", "tests/collecto
 MODES, SWEEPS = "tests/properties/test_modes.py", "tests/blocks/sql/test_sweeps.py"
 MARKS, SELECTING = "tests/blocks/sql/test_watermarks.py", "tests/collectors/test_selecting.py"
 
+VERBS, ADOPTING = "tests/blocks/sql/test_verbs.py", "tests/flows/test_adopting.py"
+
 SABOTAGES = (
+    Sabotage(
+        "a shard is read although it is paused",
+        "blocks/sql/shards.py",
+        "and_(key, shard.c.state.in_(allowed), MAY_GO_ON),",
+        "and_(key, shard.c.state.in_(allowed)),",
+        VERBS,
+    ),
+    Sabotage(
+        "a shard does not hear of its own pause",
+        "blocks/sql/shards.py",
+        "return stronger(Desired(of_run), Desired(of_shard or Desired.RUN))",
+        "return Desired(of_run)",
+        VERBS,
+    ),
+    Sabotage(
+        "who is shut out still writes",
+        "blocks/sql/control.py",
+        'left = {"owner": None, "lease_until": 0, "fence": table.c.fence + 1}',
+        'left = {"lease_until": 0}',
+        VERBS,
+    ),
+    Sabotage(
+        "a pause is forgotten when its process is interrupted",
+        "blocks/sql/catalog.py",
+        "wish = case((run.c.desired == Desired.PAUSE, Desired.STOP), else_=Desired.LEAVE)",
+        "wish = Desired.LEAVE",
+        VERBS,
+    ),
+    Sabotage(
+        "a pause of Prefect's page keeps its end",
+        "flows/adopting.py",
+        "endless = (Suspended() if reschedules else Paused()) if state.state_details.pause_timeout else None",
+        "endless = None",
+        ADOPTING,
+    ),
     Sabotage(
         "a watermark of now",
         "blocks/concluding.py",

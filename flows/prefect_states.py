@@ -1,0 +1,55 @@
+"""Prefect's states of flow runs: asked for many at once, and told. Prefect is a mirror, which may be away."""
+
+from collections.abc import Awaitable, Iterable
+from typing import TypeVar
+from uuid import UUID
+
+from httpx import HTTPError
+from prefect import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import PrefectException
+
+from collectors.errors import Unreachable
+
+Answer = TypeVar("Answer")
+MOST_ASKED = 200  # flow runs in one question
+
+
+async def asked(call: Awaitable[Answer]) -> Answer:
+    """Raises Unreachable when Prefect does not answer."""
+    try:
+        return await call
+    except (HTTPError, PrefectException) as error:
+        raise Unreachable(
+            "Prefect does not take or tell what waits to be carried out ({why})",
+            "It is tried again as long as the service or upkeep runs.",
+            code="COL-0707",
+            why=f"{error}".partition("\n")[0][:200],
+        ) from None
+
+
+async def flow_runs(ids: Iterable[str]) -> dict[str, FlowRun]:
+    """Those that Prefect knows, by their ids."""
+    wanted, found = [*ids], {}
+    async with get_client() as client:
+        for start in range(0, len(wanted), MOST_ASKED):
+            some = FlowRunFilterId(any_=[UUID(each) for each in wanted[start : start + MOST_ASKED]])
+            for each in await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=some)):
+                found[str(each.id)] = each
+    return found
+
+
+async def tell(flow_run_id: str, state: State) -> None:
+    async with get_client() as client:
+        await client.set_flow_run_state(UUID(flow_run_id), state, force=True)
+
+
+def is_cancelling(flow_run_id: str) -> bool:
+    """Asked where nothing can be awaited any more; False when Prefect does not answer."""
+    try:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(UUID(flow_run_id)).state
+    except (HTTPError, PrefectException):
+        return False
+    return state is not None and (state.is_cancelling() or state.is_cancelled())

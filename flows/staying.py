@@ -1,0 +1,90 @@
+"""How a process waits in place for what is paused, and how it leaves so that Prefect's Resume starts another one."""
+
+import asyncio
+import time
+from typing import NoReturn
+
+from anyio import to_thread
+from httpx import HTTPError
+from prefect import runtime
+from prefect.exceptions import Pause, PrefectException
+from prefect.logging import get_run_logger
+from prefect.states import Paused, Running, State, Suspended
+
+from blocks.sql.shards import desired_of
+from blocks.stores import Storage
+from collectors.states import OPEN_RUNS, Desired
+from flows.adopting import TOLD_PAUSED
+from flows.prefect_states import tell
+
+LOOK_EVERY = 0.25
+TO_REST = (Desired.PAUSE, Desired.STOP)
+SECONDS_IN_PLACE = 900.0  # for which a process stays for what is paused; then it leaves, and the pause stays
+
+
+async def called_for(storage: Storage, run_id: str, shard_id: str | None = None) -> bool:
+    """Whether this process is to work, which Prefect has started.
+
+    What Prefect shows as paused is started by nothing but its Resume or Retry: that is somebody's wish. What was paused
+    while it waited for a worker is not.
+    """
+    wish, told = await to_thread.run_sync(_wish, storage, run_id, shard_id)
+    if wish in TO_REST and told == TOLD_PAUSED:
+        await to_thread.run_sync(storage.control.resume, run_id, shard_id)
+        await to_thread.run_sync(storage.catalog.note_told, run_id, shard_id, None)
+        wish, _ = await to_thread.run_sync(_wish, storage, run_id, shard_id)
+    return wish not in TO_REST
+
+
+def done_over(storage: Storage, run_id: str, shard_id: str) -> bool:
+    """Whether the run had ended and its shard was started all the same, by Prefect's Retry: it is retried then.
+
+    Raises Refused when nothing of it can be.
+    """
+    if storage.catalog.run(run_id)["state"] in OPEN_RUNS:
+        return False
+    storage.control.retry(run_id, "specific", (shard_id,), awaited=True)
+    return True
+
+
+async def goes_on(storage: Storage, run_id: str, shard_id: str | None = None) -> bool:
+    """Whether what was paused goes on while this process waits for it, which Prefect is told."""
+    wish, _ = await to_thread.run_sync(_wish, storage, run_id, shard_id)
+    if wish is not Desired.PAUSE:
+        return False
+    get_run_logger().info("paused; goes on within a second when it is resumed")
+    await _told(storage, run_id, shard_id, Paused(), TOLD_PAUSED)
+    give_up = time.monotonic() + SECONDS_IN_PLACE
+    while wish is Desired.PAUSE and time.monotonic() < give_up:
+        await asyncio.sleep(LOOK_EVERY)
+        wish, _ = await to_thread.run_sync(_wish, storage, run_id, shard_id)
+    if wish is Desired.RUN:
+        await _told(storage, run_id, shard_id, Running(), None)
+    return wish is Desired.RUN
+
+
+async def leave(storage: Storage, run_id: str, shard_id: str | None = None) -> NoReturn:
+    """End this process's part of a flow run that is paused. Raises Pause, as Prefect's own suspending does."""
+    state = Suspended(message="goes on from its last checkpoint when it is resumed")
+    await _told(storage, run_id, shard_id, state, TOLD_PAUSED)
+    raise Pause(state=state)
+
+
+def _wish(storage: Storage, run_id: str, shard_id: str | None) -> tuple[Desired, str | None]:
+    row = storage.catalog.run(run_id)
+    if row["state"] not in OPEN_RUNS:
+        return Desired.RUN, None
+    if shard_id is None:
+        return Desired(row["desired"]), row["mirrored"]
+    shard = storage.catalog.shard(run_id, shard_id)
+    return desired_of(row["desired"], shard["desired"]), shard["mirrored"]
+
+
+async def _told(storage: Storage, run_id: str, shard_id: str | None, state: State, told: str | None) -> None:
+    """Prefect is a mirror: that it does not answer changes nothing."""
+    try:
+        await tell(str(runtime.flow_run.id), state)
+    except (HTTPError, PrefectException) as error:
+        get_run_logger().warning("Prefect could not be told: %s", error)
+        return
+    await to_thread.run_sync(storage.catalog.note_told, run_id, shard_id, told)

@@ -1,0 +1,165 @@
+"""Shards that are read by workers of a work pool; Prefect's buttons, as its page sends them, and its commands.
+
+Those marked as faults take half a minute each: `make faults` runs them. The walk of docs/operate.md is typed always.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from blocks.settings import Settings
+from blocks.stores import open_storage
+from collectors.models import Collection
+from tests.pools import running_pool
+
+# Two shards of cases of twenty pages each; a quarter of a second a page.
+SLOW = ("--cases", "400", "--directories", "3", "--page-size", "10", "--latency", "0.25")
+STRATEGY = "strategy: {shard_size: 200, page_size: 10, concurrency: 2}\n"
+TO_START = 60.0  # a placed shard takes five to fifteen seconds, on a machine that does nothing else
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory, new_collect):
+    with running_pool(tmp_path_factory.mktemp("pool"), new_collect) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory, new_source):
+    with new_source(tmp_path_factory.mktemp("slow"), *SLOW) as source:
+        yield source
+
+
+@pytest.fixture
+def placed(pool, slow, until):
+    """A run of which both shards of cases are read by workers; its process, its id, and what tells of its shards."""
+    process = pool.collect.start("run", slow.collection(extra=f"{STRATEGY}placement: pool\n"), "--json")
+    run = until(lambda: [each for each in pool.collect.json("status") if each["state"] == "RUNNING"])[0]["run_id"]
+
+    def shard(name):
+        return next(each for each in pool.collect.json("shards", run) if each["shard_id"] == name)
+
+    def both_read():
+        found = pool.collect.json("shards", run)
+        return len(found) == 3 and all(each["state"] == "RUNNING" for each in found[1:])
+
+    until(both_read, TO_START)
+    yield process, run, shard
+    process.kill()
+    process.communicate()
+
+
+@pytest.fixture
+def deployed(pool, slow, until):
+    """A run that was started in Prefect; its flow run, and what tells of it."""
+    with open_storage(Settings(pool.collect.home, None)) as storage:
+        file = slow.collection("slow", STRATEGY)
+        storage.catalog.register(Collection.model_validate(yaml.safe_load(Path(file).read_text(encoding="utf-8"))))
+    deployment = pool.call("/deployments/name/collect/local")["id"]
+    flow_run = pool.call(f"/deployments/{deployment}/create_flow_run", {"parameters": {"collection": "slow"}})["id"]
+
+    def run():
+        found = pool.collect.json("status", "--collection", "slow")
+        return next((each for each in found if each["flow_run_id"] == flow_run), None)
+
+    until(lambda: (found := run()) and found["progress"]["current"] > 20 and found["state"] == "RUNNING", TO_START)
+    return flow_run, run
+
+
+def complete(process):
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    return json.loads(out)
+
+
+@pytest.mark.faults
+def test_a_placed_shard_is_paused_and_resumed_in_prefect_while_its_neighbour_is_read(pool, placed, until, slow):
+    process, run, shard = placed
+    flow_run = pool.named(f"{run}/s03")["id"]
+    assert pool.press("Pause", flow_run) == "ACCEPT"
+    until(lambda: shard("s03")["state"] == "PAUSED")
+    at = shard("s03")["progress"]["current"]
+    assert shard("s03")["reason"] == "paused in Prefect"
+    state = until(
+        lambda: (found := pool.named(f"{run}/s03")["state"])["state_details"]["pause_timeout"] is None and found
+    )
+    assert state["name"] == "Suspended"
+    until(lambda: shard("s02")["state"] == "COMPLETED")
+    assert shard("s03")["progress"]["current"] == at
+    assert pool.press("Resume", flow_run) == "ACCEPT"
+    assert complete(process)["state"] == "COMPLETED"
+    assert pool.named(f"{run}/s03")["state"]["type"] == "COMPLETED"
+    pages = sum(shard(name)["progress"]["current"] for name in ("s02", "s03"))
+    assert (pages, len(pool.collect.export("cases"))) == (400, len(slow.expected()))
+
+
+@pytest.mark.faults
+def test_a_placed_shard_is_paused_softly_by_us_shown_so_in_prefect_and_goes_on_in_place(pool, placed, until):
+    process, run, shard = placed
+    pool.collect("pause", f"{run}/s03", "--wait")
+    until(lambda: pool.named(f"{run}/s03")["state"]["name"] == "Paused")
+    pool.collect("resume", f"{run}/s03")
+    until(lambda: shard("s03")["state"] == "RUNNING")
+    assert complete(process)["state"] == "COMPLETED"
+    assert pool.said(f"{run}/s03' submitted to infrastructure") == 1
+
+
+@pytest.mark.faults
+def test_a_placed_shard_whose_worker_is_killed_goes_on_elsewhere(pool, placed, until):
+    process, _, shard = placed
+    at = shard("s03")["progress"]["current"]
+    pool.kill_workers()
+    pool.worker()
+    until(lambda: shard("s03")["attempts"] > 1, TO_START)
+    assert complete(process)["records"]["fetched"] == 403
+    assert shard("s03")["progress"]["current"] >= at
+
+
+def test_a_placed_shard_that_prefect_cancels_is_cancelled_and_can_be_retried(pool, placed, until):
+    process, run, shard = placed
+    pool.prefect("flow-run", "cancel", pool.named(f"{run}/s03")["id"])
+    until(lambda: shard("s03")["state"] == "CANCELLED")
+    out, _ = process.communicate(timeout=120)
+    assert (process.returncode, json.loads(out)["state"]) == (3, "PARTIALLY_COMPLETED")
+    assert pool.collect.json("retry", f"{run}/s03")["state"] == "COMPLETED"
+
+
+def test_a_run_of_prefects_is_paused_and_resumed_there(pool, deployed, until):
+    flow_run, run = deployed
+    assert pool.press("Pause", flow_run) == "ACCEPT"
+    until(lambda: run()["state"] == "PAUSED")
+    assert run()["reason"] == "paused in Prefect"
+    until(lambda: pool.call(f"/flow_runs/{flow_run}")["state"]["state_details"]["pause_timeout"] is None)
+    assert pool.press("Resume", flow_run) == "ACCEPT"
+    until(lambda: run()["state"] == "COMPLETED", TO_START)
+    until(lambda: pool.call(f"/flow_runs/{flow_run}")["state"]["type"] == "COMPLETED")
+
+
+@pytest.mark.faults
+def test_a_run_of_prefects_is_cancelled_there(pool, deployed, until):
+    flow_run, run = deployed
+    assert pool.press("Cancel", flow_run) == "ACCEPT"
+    until(lambda: run()["state"] == "CANCELLED")
+    assert run()["reason"] == "cancelled in Prefect"
+
+
+@pytest.mark.faults
+def test_a_run_that_works_is_not_begun_twice_by_a_retry(pool, deployed, until):
+    flow_run, run = deployed
+    assert pool.press("Retry", flow_run) == "ACCEPT"
+    until(lambda: run()["state"] == "COMPLETED", TO_START)
+    assert sum(each["attempts"] for each in pool.collect.json("shards", run()["run_id"])) == 3
+
+
+@pytest.mark.faults
+def test_a_run_whose_worker_is_killed_is_gone_on_with_by_upkeep(pool, deployed, until):
+    flow_run, run = deployed
+    pool.kill_workers()
+    pool.worker()
+    until(lambda: "collect resume" in (run()["waiting_for"] or ""))
+    pool.prefect("deployment", "run", "upkeep/local")
+    until(lambda: run()["state"] == "COMPLETED", 2 * TO_START)
+    assert run()["flow_run_id"] == flow_run
