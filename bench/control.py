@@ -32,11 +32,11 @@ from blocks.settings import Settings
 from blocks.stores import Storage, open_storage
 from collectors.models import Collection, ShardPlan
 
-RUNS, SHARDS, PAGE, PAGES = 10, 100, 10, 4
+RUNS, SHARDS, PAGE, PAGES = 10, 100, 10, 20
 VERBS = 50  # a second
 LATENCY = 0.5
 MANY = 10_000
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 
 @contextmanager

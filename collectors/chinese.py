@@ -636,6 +636,10 @@ TEXTS: dict[str, str] = {
     "waits for {what}": "等待{what}",
     "RATE": "速率",
     "waits for": "等待",
+    "its flow run was started {count} times and read nothing ({said})": "其 flow run 启动了 {count} 次，什么都没有读到（{said}）",
+    "See why: prefect flow-run logs {flow_run}; then: collect retry {run}/{shard}": (
+        "查看原因：prefect flow-run logs {flow_run}；然后：collect retry {run}/{shard}"
+    ),
     "placement": "位置",
     "there is no deployment {deployment} for the shards of this run": "没有用于此运行分片的部署 {deployment}",
     "Make it: prefect --no-prompt deploy --all, see docs/operate.md; or say placement: inline": (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from prefect.states import AwaitingRetry, Cancelled, Paused, Running, State, Suspended
 
-from blocks.sql.retrying import RETRIED
+from blocks.sql.shards import RETRIED
 from collectors.states import Desired, Verb
 
 TOLD_PAUSED = "paused"

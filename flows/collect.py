@@ -30,7 +30,7 @@ from flows.adopting import TOLD_PAUSED
 from flows.placing import place, placed_at
 from flows.prefect_states import is_cancelling
 from flows.reading import read_stage
-from flows.reconciling import IN_PREFECT, mirrored
+from flows.reconciling import IN_PREFECT, Slots, mirrored
 from flows.shard import RENEWALS_PER_LEASE, RETRYING, begun, shard
 from flows.staying import called_for, goes_on, leave
 from tasks.closing import close_run
@@ -85,10 +85,10 @@ def _carried_out_before(flow_run_id: str) -> str | None:
 async def _refuse_second(here: Workspace) -> State | None:
     """A process that is alive keeps its run: Prefect may start another one for it. Raises Abort then, which changes
     nothing that Prefect shows. A run of which nothing is left to do is answered as it ended."""
-    left = await to_thread.run_sync(here.storage.catalog.seconds_held, here.run_id)
+    left = await to_thread.run_sync(here.storage.catalog.seconds_led, here.run_id)
     while left:
         await asyncio.sleep(min(left, 0.5))
-        before, left = left, await to_thread.run_sync(here.storage.catalog.seconds_held, here.run_id)
+        before, left = left, await to_thread.run_sync(here.storage.catalog.seconds_led, here.run_id)
         if left > before:
             raise Abort(f"another process works on run {here.run_id}")
     ended = RunState((await to_thread.run_sync(here.storage.catalog.run, here.run_id))["state"])
@@ -127,7 +127,8 @@ async def _led(here: Workspace, claim: RunClaim) -> State:
     catalog = here.storage.catalog
     try:
         end = await _kept(here, claim)
-        await to_thread.run_sync(catalog.end, claim, end.state, end.error)
+        while not await to_thread.run_sync(catalog.end, claim, end.state, end.error):
+            end = await _kept(here, claim)
     except Fenced as error:
         return Cancelled(name="TakenOver", message=in_a_line(str(error)))
     except BaseException as error:
@@ -137,8 +138,7 @@ async def _led(here: Workspace, claim: RunClaim) -> State:
         raise
     await report_run(here.run_id)
     if end.state is RunState.PAUSED:
-        if await to_thread.run_sync(catalog.desired, here.run_id) is Desired.RUN:
-            await to_thread.run_sync(catalog.desire, here.run_id, Desired.LEAVE, "all that is left of it is paused")
+        await to_thread.run_sync(catalog.leave_what_rests, here.run_id, "all that is left of it is paused")
         # Never as cancelled: Prefect would cancel the shards that are read elsewhere.
         await leave(here.storage, here.run_id)
     return _mirrored(end)
@@ -189,8 +189,7 @@ async def _stages(here: Workspace, claim: RunClaim, stop: Stop) -> Outcome:
     async with loader_beside(here.storage, stop):
         row = await to_thread.run_sync(here.storage.catalog.run, claim.run_id)
         planned = row["planned"] or await until_stopped(stop, plan_run(claim)) is not None
-        async with mirrored(here.storage, here.run_id):
-            loaded = planned and await _stages_loaded(here, claim, stop)
+        loaded = planned and await _stages_loaded(here, claim, stop)
         if await to_thread.run_sync(here.storage.catalog.desired, claim.run_id) is Desired.CANCEL:
             return Outcome(RunState.CANCELLED)
         return await close_run(claim.run_id, loaded)
@@ -199,8 +198,9 @@ async def _stages(here: Workspace, claim: RunClaim, stop: Stop) -> Outcome:
 async def _stages_loaded(here: Workspace, claim: RunClaim, stop: Stop) -> bool:
     """True when nothing is left to read that may be read, and what was read is in the stores."""
     catalog = here.storage.catalog
-    one = _elsewhere if await placed_at(here, claim) == POOL else _one
-    async with progress_shown(here), recovering(here, claim, stop):
+    slots: Slots = {}
+    one = partial(_elsewhere, slots) if await placed_at(here, claim) == POOL else _one
+    async with progress_shown(here), recovering(here, claim, stop), mirrored(here.storage, here.run_id, slots):
         unfinished = partial(to_thread.run_sync, catalog.unfinished_stage, claim.run_id)
         following = await unfinished()
         while True:
@@ -234,8 +234,8 @@ async def _one(here: Workspace, shard_id: str, started: asyncio.Event, stop: asy
         started.set()
 
 
-async def _elsewhere(here: Workspace, shard_id: str, started: asyncio.Event, stop: asyncio.Event) -> None:
-    await place(here, shard_id, started, stop)
+async def _elsewhere(slots: Slots, here: Workspace, shard_id: str, started: asyncio.Event, stop: asyncio.Event) -> None:
+    await place(here, slots, shard_id, started, stop)
     row = await to_thread.run_sync(here.storage.catalog.shard, here.run_id, shard_id)
     if row["state"] == ShardState.FAILED:
         await _leave_if_given_up(here, shard_id, stop)

@@ -17,6 +17,7 @@ from collectors.states import CANCELLING, PAUSING, RESUMING
 
 LOOK_EVERY = 0.1
 NOT_YET = "COL-0429"
+UNSETTLED = (PAUSING, RESUMING, CANCELLING)
 
 
 def pause(
@@ -45,8 +46,9 @@ def resume(
 
     Raises Refused while whoever was to pause has not let go, for longer than `wait` seconds.
     """
-    asked = _patiently(lambda: storage.control.resume(run_id, shard_id, awaited), wait)
-    return _awaited(storage, asked, (RESUMING,), wait)
+    give_up = time.monotonic() + wait
+    asked = _patiently(lambda: storage.control.resume(run_id, shard_id, awaited), give_up)
+    return _awaited(storage, asked, (RESUMING,), give_up - time.monotonic())
 
 
 def cancel(
@@ -69,8 +71,7 @@ def retry(
     return storage.control.retry(run_id, scope, shards, policy, awaited)
 
 
-def _patiently(ask: Callable[[], Subject], wait: float) -> Subject:
-    give_up = time.monotonic() + wait
+def _patiently(ask: Callable[[], Subject], give_up: float) -> Subject:
     while True:
         try:
             return ask()

@@ -1,6 +1,8 @@
 """Shards that are read elsewhere: each is a run of the deployment `shard`, taken up by any worker of its pool."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 from anyio import to_thread
 from prefect import get_client
@@ -17,6 +19,7 @@ from collectors.interfaces import RunClaim
 from collectors.placing import INLINE, POOL, Placement, placement
 from collectors.states import ENDED_SHARDS, Desired, ShardState
 from flows.prefect_states import asked
+from flows.reconciling import Slot, Slots
 
 LOOK_EVERY = 0.5
 LOCAL = "local"
@@ -48,9 +51,13 @@ async def placed_at(here: Workspace, claim: RunClaim) -> str:
     return found.where
 
 
-async def place(here: Workspace, shard_id: str, started: asyncio.Event, stop: asyncio.Event) -> None:
-    """Have a worker read the shard. Returns when it has ended, or is held back and has been let go."""
+async def place(here: Workspace, slots: Slots, shard_id: str, started: asyncio.Event, stop: asyncio.Event) -> None:
+    """Have a worker read the shard. Returns when it has ended, or is held back and has been let go.
+
+    Meanwhile it has one of the `slots`: nothing else of the run is started in Prefect.
+    """
     catalog = here.storage.catalog
+    before = await to_thread.run_sync(catalog.shard, here.run_id, shard_id)
     run = arun_deployment(
         deployment(),
         parameters={"run_id": here.run_id, "shard_id": shard_id},
@@ -61,15 +68,20 @@ async def place(here: Workspace, shard_id: str, started: asyncio.Event, stop: as
     )
     flow_run = await asked(run)
     await to_thread.run_sync(catalog.note_flow_run, here.run_id, shard_id, str(flow_run.id))
+    slots[shard_id] = Slot()
     started.set()
-    while not await to_thread.run_sync(_is_over, here, shard_id, stop):
-        await asyncio.sleep(LOOK_EVERY)
+    try:
+        while not await to_thread.run_sync(_is_over, here, before, stop):
+            await asyncio.sleep(LOOK_EVERY)
+    finally:
+        del slots[shard_id]
 
 
-def _is_over(here: Workspace, shard_id: str, stop: asyncio.Event) -> bool:
+def _is_over(here: Workspace, before: Mapping[str, Any], stop: asyncio.Event) -> bool:
     catalog = here.storage.catalog
-    row = catalog.shard(here.run_id, shard_id)
-    if row["state"] in (*ENDED_SHARDS, ShardState.RETRYING):
+    row = catalog.shard(here.run_id, before["shard_id"])
+    failed = row["state"] == ShardState.RETRYING and row["attempts"] > before["attempts"]
+    if failed or row["state"] in ENDED_SHARDS or row["flow_run_id"] is None:
         return True
     if row["lease_until"] > catalog.now() and not is_gone(row["owner"]):
         return False

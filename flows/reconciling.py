@@ -7,20 +7,21 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from anyio import to_thread
 from prefect import get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.states import AwaitingRetry
+from prefect.states import AwaitingRetry, Cancelled
 
 from blocks.process import is_gone
 from blocks.sql.shards import desired_of
 from blocks.stores import Storage
 from collectors.errors import CollectError, Refused
 from collectors.models import Collection
-from collectors.states import OPEN_RUNS, Desired, RunState, ShardState, Verb
+from collectors.states import ENDED_SHARDS, OPEN_RUNS, Desired, RunState, ShardState, Verb
 from flows.adopting import Step, decided
 from flows.prefect_states import asked, flow_runs, tell
 
@@ -28,14 +29,28 @@ LOOK_EVERY = 2.0
 TO_BEGIN = timedelta(seconds=20)  # from RUNNING in Prefect to a lease of ours; whoever has none then has died
 TO_START = timedelta(minutes=5)  # from PENDING to RUNNING
 TO_GO_ON = 5_000_000  # microseconds
+MOST_STARTS = 5
+ENDED = frozenset[str](ENDED_SHARDS)
 IN_PREFECT = "in Prefect"
 log = logging.getLogger(__name__)
 
 
+@dataclass
+class Slot:
+    """A placed shard that may be started in Prefect: how often it was, without a page that was read since."""
+
+    page: int = -1
+    starts: int = 0
+
+
+Slots = dict[str, Slot]  # by shard
+NOBODY: Slots = {}
+
+
 @asynccontextmanager
-async def mirrored(storage: Storage, run_id: str) -> AsyncIterator[None]:
+async def mirrored(storage: Storage, run_id: str, slots: Slots) -> AsyncIterator[None]:
     """Meanwhile the run and its placed shards are held beside Prefect, now and again."""
-    looking = asyncio.create_task(_looking(storage, run_id))
+    looking = asyncio.create_task(_looking(storage, run_id, slots))
     try:
         yield
     finally:
@@ -43,11 +58,11 @@ async def mirrored(storage: Storage, run_id: str) -> AsyncIterator[None]:
         await asyncio.wait({looking})
 
 
-async def _looking(storage: Storage, run_id: str) -> None:
+async def _looking(storage: Storage, run_id: str, slots: Slots) -> None:
     while True:
         await asyncio.sleep(LOOK_EVERY)
         try:
-            await reconcile(storage, run_id)
+            await reconcile(storage, run_id, slots)
         except CollectError as error:
             log.debug("%s", error)
 
@@ -57,48 +72,71 @@ async def reconcile_all(storage: Storage) -> None:
     catalog = storage.catalog
     for state in OPEN_RUNS:
         for run_id in await to_thread.run_sync(catalog.with_state, state):
-            if not (await to_thread.run_sync(storage.control.look, run_id)).led:
+            if not await to_thread.run_sync(catalog.seconds_led, run_id):
                 await reconcile(storage, run_id)
 
 
-async def reconcile(storage: Storage, run_id: str) -> None:
-    """Once. Raises Unreachable when Prefect does not answer; our side has settled then."""
+async def reconcile(storage: Storage, run_id: str, slots: Slots = NOBODY) -> None:
+    """Once. Of its shards those are started that have a slot; the run itself, where nobody leads it.
+
+    Raises Unreachable when Prefect does not answer; our side has settled then.
+    """
     catalog = storage.catalog
     await to_thread.run_sync(storage.control.settle, run_id)
     run, shards = await to_thread.run_sync(catalog.run, run_id), await to_thread.run_sync(catalog.placed, run_id)
     if run["state"] not in OPEN_RUNS:
         return
-    rows = {row["flow_run_id"]: row for row in (run, *shards) if row["flow_run_id"]}
-    known = await asked(flow_runs(rows))
+    of = {row["flow_run_id"]: row.get("shard_id") for row in (run, *shards) if row["flow_run_id"]}
+    known = await asked(flow_runs(of))
+    for id, shard_id in of.items():
+        if id in known:
+            await _follow(storage, run_id, shard_id, known[id], slots)
+        elif shard_id in slots:
+            await to_thread.run_sync(catalog.note_flow_run, run_id, shard_id, None)
+
+
+async def _follow(storage: Storage, run_id: str, shard_id: str | None, flow_run: FlowRun, slots: Slots) -> None:
+    # Read after Prefect was asked: what it says of a shard that has ended since is old.
+    catalog = storage.catalog
+    run = await to_thread.run_sync(catalog.run, run_id)
+    row = run if shard_id is None else await to_thread.run_sync(catalog.shard, run_id, shard_id)
+    if run["state"] not in OPEN_RUNS or row["state"] in ENDED:
+        if row["state"] == ShardState.CANCELLED and flow_run.state and not flow_run.state.is_final():
+            await asked(tell(row["flow_run_id"], Cancelled()))
+        return
     now = await to_thread.run_sync(catalog.now)
-    for id, flow_run in known.items():
-        await _follow(storage, run, rows[id], flow_run, now)
+    worked_on = row["lease_until"] > now and not is_gone(row["owner"])
+    wish = desired_of(run["desired"], row["desired"] if shard_id else None)
+    at_rest = row["state"] in (RunState.PAUSED, ShardState.PAUSED)
+    step = decided(flow_run.state, wish, row["mirrored"], worked_on, at_rest) if flow_run.state else Step()
+    if wish is Desired.RUN and not worked_on and not step.verb:
+        await _started_if_due(storage, run, row, flow_run, step, slots, now)
+    elif not step.verb or await to_thread.run_sync(_adopted, storage, run_id, shard_id, step):
+        await _told(storage, row, flow_run, step)
 
 
-async def _follow(
-    storage: Storage, run: Mapping[str, Any], row: Mapping[str, Any], flow_run: FlowRun, now: int
+async def _started_if_due(
+    storage: Storage,
+    run: Mapping[str, Any],
+    row: Mapping[str, Any],
+    flow_run: FlowRun,
+    step: Step,
+    slots: Slots,
+    now: int,
 ) -> None:
     shard_id = row.get("shard_id")
-    worked_on = row["lease_until"] > now and not is_gone(row["owner"])
-    state = flow_run.state
-    if state is None or (not worked_on and not _is_ours_to_start(run, row, flow_run)):
+    if _is_about_to(run, row, now) or not _is_ours_to_start(run, shard_id, flow_run, slots):
         return
-    wish = desired_of(run["desired"], row["desired"] if shard_id else None)
-    if wish is Desired.RUN and not worked_on:
-        if _is_about_to(run, row, now):
-            return
-        if _is_stuck(flow_run):
-            await _start_again(row["flow_run_id"], flow_run)
-            return
-    at_rest = row["state"] in (RunState.PAUSED, ShardState.PAUSED)
-    step = decided(state, wish, row["mirrored"], worked_on, at_rest)
-    if step.verb and not await to_thread.run_sync(_adopted, storage, run["run_id"], shard_id, step):
-        return
+    if _is_stuck(flow_run) or (step.tell and step.tell.is_scheduled()):
+        await _started(storage, row, flow_run, slots.get(shard_id or ""))
+
+
+async def _told(storage: Storage, row: Mapping[str, Any], flow_run: FlowRun, step: Step) -> None:
     if step.tell:
         log.info("Prefect is told that %s is %s", flow_run.name, step.tell.name)
         await asked(tell(row["flow_run_id"], step.tell))
     if step.told != row["mirrored"]:
-        await to_thread.run_sync(storage.catalog.note_told, run["run_id"], shard_id, step.told)
+        await to_thread.run_sync(storage.catalog.note_told, row["run_id"], row.get("shard_id"), step.told)
 
 
 def _adopted(storage: Storage, run_id: str, shard_id: str | None, step: Step) -> bool:
@@ -117,10 +155,10 @@ def _adopted(storage: Storage, run_id: str, shard_id: str | None, step: Step) ->
     return True
 
 
-def _is_ours_to_start(run: Mapping[str, Any], row: Mapping[str, Any], flow_run: FlowRun) -> bool:
+def _is_ours_to_start(run: Mapping[str, Any], shard_id: str | None, flow_run: FlowRun, slots: Slots) -> bool:
     """What the service carries out it hands over itself; what was started by hand is gone on with by hand."""
-    if row.get("shard_id"):
-        return True
+    if shard_id:
+        return shard_id in slots
     return not run["awaited"] and flow_run.deployment_id is not None
 
 
@@ -147,8 +185,27 @@ def _is_stuck(flow_run: FlowRun) -> bool:
     return state.is_scheduled() and in_process  # which no worker takes
 
 
-async def _start_again(flow_run_id: str, flow_run: FlowRun) -> None:
+async def _started(storage: Storage, row: Mapping[str, Any], flow_run: FlowRun, slot: Slot | None) -> None:
+    """Any worker may take it up. A shard that is started again and again and reads nothing has failed."""
+    if slot:
+        slot.starts = slot.starts + 1 if slot.page == row["page"] else 1
+        slot.page = row["page"]
+        if slot.starts > MOST_STARTS:
+            said = flow_run.state and (flow_run.state.message or flow_run.state.name)
+            why = CollectError(
+                "its flow run was started {count} times and read nothing ({said})",
+                "See why: prefect flow-run logs {flow_run}; then: collect retry {run}/{shard}",
+                code="COL-0433",
+                count=MOST_STARTS,
+                said=f"{said:.200}",
+                flow_run=row["flow_run_id"],
+                run=row["run_id"],
+                shard=row["shard_id"],
+            )
+            await to_thread.run_sync(storage.control.fail, row["run_id"], row["shard_id"], str(why))
+            return
     policy = flow_run.empirical_policy.model_copy(update={"retry_type": None})
     async with get_client() as client:
         await asked(client.update_flow_run(flow_run.id, empirical_policy=policy))
-    await asked(tell(flow_run_id, AwaitingRetry()))
+    await asked(tell(row["flow_run_id"], AwaitingRetry()))
+    await to_thread.run_sync(storage.catalog.note_told, row["run_id"], row.get("shard_id"), None)

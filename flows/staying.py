@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 from typing import NoReturn
 
 from anyio import to_thread
@@ -11,14 +12,17 @@ from prefect.exceptions import Pause, PrefectException
 from prefect.logging import get_run_logger
 from prefect.states import Paused, Running, State, Suspended
 
+from blocks.sql.retrying import GIVEN_UP
 from blocks.sql.shards import desired_of
 from blocks.stores import Storage
 from collectors.states import OPEN_RUNS, Desired
 from flows.adopting import TOLD_PAUSED
+from flows.control import resume
 from flows.prefect_states import tell
 
 LOOK_EVERY = 0.25
 TO_REST = (Desired.PAUSE, Desired.STOP)
+SECONDS_TO_LET_GO = 70.0
 SECONDS_IN_PLACE = 900.0  # for which a process stays for what is paused; then it leaves, and the pause stays
 
 
@@ -30,20 +34,23 @@ async def called_for(storage: Storage, run_id: str, shard_id: str | None = None)
     """
     wish, told = await to_thread.run_sync(_wish, storage, run_id, shard_id)
     if wish in TO_REST and told == TOLD_PAUSED:
-        await to_thread.run_sync(storage.control.resume, run_id, shard_id)
+        # Whoever was to pause may not have let go yet.
+        await to_thread.run_sync(partial(resume, storage, run_id, shard_id, wait=SECONDS_TO_LET_GO))
         await to_thread.run_sync(storage.catalog.note_told, run_id, shard_id, None)
         wish, _ = await to_thread.run_sync(_wish, storage, run_id, shard_id)
     return wish not in TO_REST
 
 
 def done_over(storage: Storage, run_id: str, shard_id: str) -> bool:
-    """Whether the run had ended and its shard was started all the same, by Prefect's Retry: it is retried then.
+    """Whether the run had ended and its shard was started all the same: by Prefect's Retry, and it is retried then; or
+    late, since nobody had taken it up before, and it is left.
 
-    Raises Refused when nothing of it can be.
+    Raises Refused when nothing of it can be done over.
     """
     if storage.catalog.run(run_id)["state"] in OPEN_RUNS:
         return False
-    storage.control.retry(run_id, "specific", (shard_id,), awaited=True)
+    if runtime.flow_run.run_count > 1 and storage.catalog.shard(run_id, shard_id)["state"] in GIVEN_UP:
+        storage.control.retry(run_id, "specific", (shard_id,), awaited=True)
     return True
 
 

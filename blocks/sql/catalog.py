@@ -1,7 +1,7 @@
 """Definitions and runs: what is registered, what runs, how far it has come, how it ended."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -12,7 +12,7 @@ from blocks.sql import leases
 from blocks.sql.constructs import execute_bound, now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.ledger import IS_OPEN
-from blocks.sql.shards import MAY_GO_ON, observed
+from blocks.sql.shards import MAY_GO_ON, RETRIED, observed
 from blocks.sql.tables import batch as ledger
 from blocks.sql.tables import collection, quarantine, run, shard, spool, watermark
 from collectors.closing import Closing
@@ -49,6 +49,12 @@ _NOT_READ = or_(
     and_(shard.c.state == ShardState.RUNNING, shard.c.lease_until < now()),
 )
 _DUE = _UNFINISHED.where(shard.c.stage == bindparam("stage"), _NOT_READ, MAY_GO_ON)
+CONCLUDED = (RunState.COMPLETED, RunState.PARTIALLY_COMPLETED, RunState.FAILED)
+_RETRIED = (
+    _UNFINISHED.with_only_columns(func.count())
+    .where(shard.c.state == ShardState.RETRYING, shard.c.mirrored == RETRIED)
+    .order_by(None)
+)
 NOT_LED = (RunState.CREATED, RunState.PAUSED)
 
 
@@ -111,6 +117,12 @@ class Catalog:
         with self._database.read() as connection:
             return seconds_held(connection, run_id)
 
+    @repeatable
+    def seconds_led(self, run_id: str) -> float:
+        """For how long a process that may be alive leads the run; its shards may be read all the same."""
+        with self._database.read() as connection:
+            return seconds_led(connection, run_id)
+
     @contending
     def lead(self, run_id: str, owner: str, flow_run_id: str | None = None) -> RunClaim:
         """Take the run and set it RUNNING: one just begun by `owner`, or one nobody leads any more.
@@ -122,8 +134,10 @@ class Catalog:
             leases.one_at_a_time(connection)
             found = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().one()
             for other in open_runs(connection, found["tenant"], found["collection"], found["mode"]):
-                if other != run_id or found["owner"] != owner or found["state"] not in NOT_LED:
+                if other != run_id:
                     refuse_if_held(connection, found["collection"], other)
+                elif (found["owner"] != owner or found["state"] not in NOT_LED) and seconds_led(connection, run_id):
+                    raise under_way(found["collection"], run_id)
             refuse_if_to_rest(found)
             taken = connection.execute(
                 update(run)
@@ -133,7 +147,7 @@ class Catalog:
                     fence=run.c.fence + 1,
                     lease_until=leases.until(self.lease_seconds),
                     **_goes_on(),
-                    desired=case((run.c.desired == Desired.LEAVE, Desired.RUN), else_=run.c.desired),
+                    desired=Desired.RUN,  # what else there is to wish was refused above, or is over
                     flow_run_id=flow_run_id,
                     mirrored=None,
                     ended_at=None,
@@ -229,8 +243,8 @@ class Catalog:
         return found and dict(found)
 
     @repeatable
-    def note_flow_run(self, run_id: str, shard_id: str, flow_run_id: str) -> None:
-        """The flow run that reads a placed shard."""
+    def note_flow_run(self, run_id: str, shard_id: str, flow_run_id: str | None) -> None:
+        """The flow run that reads a placed shard; None when Prefect has it no more."""
         mine = shard.c.run_id == run_id, shard.c.shard_id == shard_id
         with self._database.write() as connection:
             connection.execute(update(shard).where(*mine).values(flow_run_id=flow_run_id))
@@ -244,8 +258,9 @@ class Catalog:
 
     @repeatable
     def placed(self, run_id: str) -> list[dict[str, Any]]:
-        """The shards of a run that have a flow run of their own and have not ended."""
-        query = _UNFINISHED.where(shard.c.flow_run_id.is_not(None))
+        """The shards of a run that have a flow run of their own, which may not have ended."""
+        may = or_(shard.c.state.not_in(ENDED_SHARDS), shard.c.state == ShardState.CANCELLED)
+        query = select(shard).where(shard.c.run_id == bindparam("run"), shard.c.flow_run_id.is_not(None), may)
         with self._database.read() as connection:
             return [dict(row) for row in connection.execute(query, {"run": run_id}).mappings()]
 
@@ -267,8 +282,20 @@ class Catalog:
             connection.execute(update(run).where(run.c.run_id == run_id, *may).ordered_values(*_columns(values)))
 
     @repeatable
-    def end(self, claim: RunClaim, state: RunState, error: str | None = None) -> None:
-        """Leave the run in `state` and give up its lease."""
+    def leave_what_rests(self, run_id: str, reason: str) -> None:
+        """Nobody goes on with a run of which all that is left is paused, before something of it is resumed."""
+        mine = run.c.run_id == run_id, run.c.desired == Desired.RUN, run.c.state == RunState.PAUSED
+        unfinished = and_(shard.c.run_id == run_id, shard.c.state.not_in(ENDED_SHARDS))
+        resumed = func.coalesce(shard.c.desired, Desired.RUN) == Desired.RUN
+        with self._database.write() as connection:
+            leases.one_at_a_time(connection)
+            if not connection.scalar(select(func.count()).where(unfinished, resumed)):
+                values = {"desired": Desired.LEAVE, "reason": reason, "desired_at": now()}
+                connection.execute(update(run).where(*mine).values(values))
+
+    @repeatable
+    def end(self, claim: RunClaim, state: RunState, error: str | None = None) -> bool:
+        """Leave the run in `state` and give up its lease; False, and it goes on, when a retry came meanwhile."""
         ended = {} if state is RunState.PAUSED else {"ended_at": now()}
         if state not in (RunState.PAUSED, RunState.CANCELLED):
             ended["reason"] = None
@@ -276,6 +303,9 @@ class Catalog:
         allowed = run.c.state.in_(sources_of(RUN_MOVES, state) | ({state} & {RunState.PAUSED}))
         rested = {"rested_at": func.coalesce(run.c.rested_at, now())}
         with self._database.write() as connection:
+            leases.one_at_a_time(connection)
+            if state in CONCLUDED and connection.scalar(_RETRIED, {"run": claim.run_id}):
+                return False
             try:
                 led(connection, claim, allowed, state=state, error=error, lease_until=0, owner=None, **ended, **rested)
                 if state is RunState.CANCELLED:
@@ -283,6 +313,7 @@ class Catalog:
             except Fenced:
                 if not _has_ended(connection, claim, state):
                     raise
+        return True
 
     @repeatable
     def note_closing(self, run_id: str, closing: Closing) -> None:
@@ -610,13 +641,17 @@ def refuse_if_any_held(connection: Connection, tenant: str, name: str) -> None:
 
 def refuse_if_held(connection: Connection, name: str, run_id: str) -> None:
     if seconds_held(connection, run_id):
-        raise Refused(
-            "collection {collection} is being collected by run {run}",
-            "Watch it with: collect status {run}",
-            code="COL-0402",
-            collection=name,
-            run=run_id,
-        )
+        raise under_way(name, run_id)
+
+
+def under_way(name: str, run_id: str) -> Refused:
+    return Refused(
+        "collection {collection} is being collected by run {run}",
+        "Watch it with: collect status {run}",
+        code="COL-0402",
+        collection=name,
+        run=run_id,
+    )
 
 
 def _refuse_if_awaited(connection: Connection, name: str, run_id: str) -> None:
@@ -634,12 +669,14 @@ def _refuse_if_awaited(connection: Connection, name: str, run_id: str) -> None:
 
 
 def seconds_held(connection: Connection, run_id: str) -> float:
-    leased = [
-        *connection.execute(select(run.c.owner, run.c.lease_until - now()).where(run.c.run_id == run_id)),
-        *connection.execute(
-            select(shard.c.owner, shard.c.lease_until - now()).where(
-                shard.c.run_id == run_id, shard.c.lease_until > now()
-            )
-        ),
-    ]
-    return max((left / 1_000_000 for owner, left in leased if left > 0 and not is_gone(owner)), default=0.0)
+    query = select(shard.c.owner, shard.c.lease_until - now())
+    leased = connection.execute(query.where(shard.c.run_id == run_id, shard.c.lease_until > now())).all()
+    return max(seconds_led(connection, run_id), _longest(leased))
+
+
+def seconds_led(connection: Connection, run_id: str) -> float:
+    return _longest(connection.execute(select(run.c.owner, run.c.lease_until - now()).where(run.c.run_id == run_id)))
+
+
+def _longest(leases_left: Iterable[Any]) -> float:
+    return max((left / 1_000_000 for owner, left in leases_left if left > 0 and not is_gone(owner)), default=0.0)

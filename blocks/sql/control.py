@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, select, update
+from sqlalchemy import Connection, and_, func, or_, select, update
 
 from blocks.process import is_gone
 from blocks.sql import leases
-from blocks.sql.catalog import cancel_shards, no_shards, seconds_held
+from blocks.sql.catalog import cancel_shards, no_shards, seconds_held, seconds_led
 from blocks.sql.constructs import now
 from blocks.sql.database import Database, contending
 from blocks.sql.retrying import Scope, retry_ended, retry_meanwhile
@@ -25,16 +25,23 @@ from collectors.states import (
     OPEN_RUNS,
     PAUSING,
     RUN_VERBS,
+    SHARD_MOVES,
     SHARD_VERBS,
     Desired,
     RunState,
     ShardState,
     Verb,
     shown,
+    sources_of,
 )
 
 # Seconds in which who works has to let go; it is shut out then. A run that is being closed is left its time.
 LONGEST_WAIT_OF_SHARD, LONGEST_WAIT_OF_RUN = 60, 600
+# Shards of which something else is desired than how they stand.
+_UNSETTLED = or_(
+    shard.c.desired == Desired.CANCEL,
+    and_(shard.c.desired.in_((Desired.PAUSE, Desired.STOP)), shard.c.state != ShardState.PAUSED),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,7 @@ class Subject:
     state: str
     desired: Desired
     reason: str | None
-    led: bool  # whether a process works on the run
+    led: bool  # whether a process leads the run
 
     @property
     def name(self) -> str:
@@ -89,8 +96,8 @@ class Control:
                 connection.execute(update(run).where(run.c.run_id == run_id).values(again))
             else:
                 connection.execute(update(shard).where(_key(run_id, shard_id)).values(again))
-            if awaited and not found.led:
-                _ask_for_it(connection, run_id)
+            if not found.led:
+                _ask_for_it(connection, run_id, awaited)
             return _subject(connection, run_id, shard_id)
 
     @contending
@@ -119,9 +126,17 @@ class Control:
             if row["state"] not in OPEN_RUNS or (row["state"] == RunState.PAUSED and not found.led):
                 return retry_ended(connection, row, scope, shards, policy, awaited)
             again = retry_meanwhile(connection, row, scope, shards, policy)
-            if awaited and not found.led:
-                _ask_for_it(connection, run_id)
+            if not found.led:
+                _ask_for_it(connection, run_id, awaited)
             return again
+
+    @contending
+    def fail(self, run_id: str, shard_id: str, error: str) -> None:
+        """A shard that nobody could begin to read."""
+        values = {"state": ShardState.FAILED, "error": error, "ended_at": now(), "fence": shard.c.fence + 1}
+        nobody = shard.c.lease_until < now(), shard.c.state.not_in(ENDED_SHARDS)
+        with self._database.write() as connection:
+            connection.execute(update(shard).where(_key(run_id, shard_id), *nobody).values(values))
 
     @contending
     def settle(self, run_id: str) -> None:
@@ -142,7 +157,7 @@ class Control:
             leases.one_at_a_time(connection)
             found = _settled(connection, run_id, shard_id)
             _refuse(verb, found)
-            if wish is not Desired.PAUSE or found.desired is Desired.RUN:
+            if wish is not Desired.PAUSE or found.desired in (Desired.RUN, Desired.LEAVE):
                 _write_wish(connection, found, wish, reason)
             return _settled(connection, run_id, shard_id)
 
@@ -189,22 +204,22 @@ def _settled(connection: Connection, run_id: str, shard_id: str | None) -> Subje
     wish = Desired(row["desired"])
     if row["state"] in OPEN_RUNS and wish is not Desired.RUN and _is_left(connection, row):
         _leave_run(connection, row, wish)
-    wanted = shard.c.desired.is_not(None) & (shard.c.desired != Desired.RUN)
-    open_shards = and_(shard.c.run_id == run_id, shard.c.state.not_in(ENDED_SHARDS))
-    for each in connection.execute(select(shard).where(open_shards, wanted)).mappings().all():
-        if not _held(connection, each) or _late(connection, each, LONGEST_WAIT_OF_SHARD):
+    at = connection.scalar(select(now()))
+    unsettled = and_(shard.c.run_id == run_id, shard.c.state.not_in(ENDED_SHARDS), _UNSETTLED)
+    for each in connection.execute(select(shard).where(unsettled)).mappings().all():
+        if not _held(each, at) or _late(each, at, LONGEST_WAIT_OF_SHARD):
             _leave_shard(connection, each)
     return _subject(connection, run_id, shard_id)
 
 
 def _is_left(connection: Connection, row: Any) -> bool:
     follows_at_once = row["state"] == RunState.PAUSED and row["desired"] != Desired.CANCEL
-    late = not follows_at_once and _late(connection, row, LONGEST_WAIT_OF_RUN)
+    late = not follows_at_once and _late(row, connection.scalar(select(now())), LONGEST_WAIT_OF_RUN)
     return late or not seconds_held(connection, row["run_id"])
 
 
 def _leave_run(connection: Connection, row: Any, wish: Desired) -> None:
-    mine = run.c.run_id == row["run_id"]
+    mine = and_(run.c.run_id == row["run_id"], run.c.state.in_(OPEN_RUNS))
     left = {"owner": None, "lease_until": 0, "fence": run.c.fence + 1}
     if wish is Desired.CANCEL:
         cancel_shards(connection, row["run_id"])
@@ -212,7 +227,7 @@ def _leave_run(connection: Connection, row: Any, wish: Desired) -> None:
         connection.execute(update(run).where(mine).values(**ended, **left))
         return
     resting = and_(shard.c.run_id == row["run_id"], shard.c.state == ShardState.RUNNING)
-    connection.execute(update(shard).where(resting).values(_paused(shard)))
+    connection.execute(update(shard).where(resting).values(_paused()))
     if row["state"] != RunState.PAUSED:
         rested = {"state": RunState.PAUSED, "rested_at": func.coalesce(run.c.rested_at, now())}
         connection.execute(update(run).where(mine).values(**rested, **left))
@@ -221,30 +236,30 @@ def _leave_run(connection: Connection, row: Any, wish: Desired) -> None:
 def _leave_shard(connection: Connection, each: Any) -> None:
     if each["desired"] == Desired.CANCEL:
         cancel_shards(connection, each["run_id"], shard.c.shard_id == each["shard_id"])
-    elif each["state"] != ShardState.PAUSED:
-        connection.execute(update(shard).where(_key(each["run_id"], each["shard_id"])).values(_paused(shard)))
+    else:
+        may = shard.c.state.in_(sources_of(SHARD_MOVES, ShardState.PAUSED))
+        connection.execute(update(shard).where(_key(each["run_id"], each["shard_id"]), may).values(_paused()))
 
 
-def _paused(table: Any) -> dict[str, Any]:
-    left = {"owner": None, "lease_until": 0, "fence": table.c.fence + 1}
-    return left | {"state": ShardState.PAUSED, "ended_at": func.coalesce(table.c.ended_at, now())}
+def _paused() -> dict[str, Any]:
+    left = {"owner": None, "lease_until": 0, "fence": shard.c.fence + 1}
+    return left | {"state": ShardState.PAUSED, "ended_at": func.coalesce(shard.c.ended_at, now())}
 
 
-def _late(connection: Connection, row: Any, seconds: int) -> bool:
+def _late(row: Any, at: int, seconds: int) -> bool:
     """Whether who works on it had all the time to let go: its writes match no row from now on."""
-    if row["desired_at"] is None:
-        return False
-    return connection.scalar(select(now())) - row["desired_at"] > seconds * 1_000_000
+    return row["desired_at"] is not None and at - row["desired_at"] > seconds * 1_000_000
 
 
-def _held(connection: Connection, each: Any) -> bool:
-    return each["lease_until"] > connection.scalar(select(now())) and not is_gone(each["owner"])
+def _held(each: Any, at: int) -> bool:
+    return each["lease_until"] > at and not is_gone(each["owner"])
 
 
-def _ask_for_it(connection: Connection, run_id: str) -> None:
+def _ask_for_it(connection: Connection, run_id: str, awaited: bool) -> None:
     """One that was only left may be gone on with; one that was paused as a whole waits for whoever resumes it."""
     mine = run.c.run_id == run_id
-    connection.execute(update(run).where(mine).values(awaited=True))
+    if awaited:
+        connection.execute(update(run).where(mine).values(awaited=True))
     connection.execute(update(run).where(mine, run.c.desired == Desired.LEAVE).values(desired=Desired.RUN))
 
 
@@ -254,15 +269,17 @@ def _ask_for_it(connection: Connection, run_id: str) -> None:
 def _subject(connection: Connection, run_id: str, shard_id: str | None) -> Subject:
     row = _row(connection, run_id)
     wish, state = Desired(row["desired"]), RunState(row["state"])
-    led = seconds_held(connection, run_id) > 0
+    led = seconds_led(connection, run_id) > 0
     awaited = led or bool(row["awaited"])
     if shard_id is None:
-        return Subject(run_id, None, shown(state, wish, led, awaited), wish, row["reason"], led)
+        worked_on = led or seconds_held(connection, run_id) > 0
+        return Subject(run_id, None, shown(state, wish, worked_on, awaited), wish, row["reason"], led)
     found = connection.execute(select(shard).where(_key(run_id, shard_id))).mappings().first()
     if found is None:
         raise no_shards(run_id, [shard_id])
     both = desired_of(wish, found["desired"]) if state in OPEN_RUNS else Desired.RUN
-    seen = shown(ShardState(found["state"]), both, _held(connection, found), awaited and state in OPEN_RUNS)
+    held = _held(found, connection.scalar(select(now())))
+    seen = shown(ShardState(found["state"]), both, held, awaited and state in OPEN_RUNS)
     own = Desired(found["desired"] or Desired.RUN)
     return Subject(run_id, shard_id, seen, own, found["reason"] or row["reason"], led)
 

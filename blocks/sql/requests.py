@@ -7,7 +7,7 @@ from sqlalchemy import Connection, and_, case, delete, exists, func, insert, lit
 
 from blocks.process import is_gone
 from blocks.sql import leases
-from blocks.sql.catalog import NOT_LED, add_run, give_way, refuse_mixed, seconds_held
+from blocks.sql.catalog import NOT_LED, add_run, give_way, refuse_mixed, seconds_led
 from blocks.sql.constructs import now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.spool import is_whole
@@ -129,7 +129,7 @@ class Requests:
         """It waits to be handed over again; False when somebody has it, or it waits no more."""
         mine = and_(run.c.run_id == run_id, run.c.flow_run_id == flow_run_id, run.c.state.in_(OPEN_RUNS))
         with self._database.write() as connection:
-            if seconds_held(connection, run_id):
+            if seconds_led(connection, run_id):
                 return False
             return connection.execute(update(run).where(mine).values(flow_run_id=None)).rowcount > 0
 
@@ -167,4 +167,4 @@ def _may_begin(connection: Connection, to_hand_over: bool) -> Iterator[str]:
 
 def _held(connection: Connection, tenant: str, collection: str, mode: str) -> bool:
     of = and_(run.c.tenant == tenant, run.c.collection == collection, run.c.mode == mode, run.c.state.in_(OPEN_RUNS))
-    return any(seconds_held(connection, run_id) for run_id in connection.scalars(select(run.c.run_id).where(of)).all())
+    return any(seconds_led(connection, run_id) for run_id in connection.scalars(select(run.c.run_id).where(of)).all())

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Table, and_, delete, func, select, update
 
-from blocks.sql.catalog import no_shards, open_runs, refuse_if_held
-from blocks.sql.shards import observed
+from blocks.sql.catalog import no_shards, open_runs, refuse_if_held, refuse_if_to_rest
+from blocks.sql.shards import RETRIED, observed
 from blocks.sql.tables import batch, quarantine, run, shard, watermark
 from collectors.errors import Refused
 from collectors.models import IMPORT, Collection, ShardRetry
@@ -14,7 +14,6 @@ from collectors.states import SHARD_MOVES, Desired, RunState, ShardState, source
 
 Scope = Literal["all", "failed", "specific"]
 AGAIN = sources_of(SHARD_MOVES, ShardState.RETRYING)
-RETRIED = "retried"  # Prefect may still call it cancelled
 GIVEN_UP = (ShardState.FAILED, ShardState.CANCELLED)
 FRESH = {"failures": 0, "desired": None, "reason": None, "mirrored": RETRIED}
 # A shard that is read anew, and its batches: what they counted counts no more.
@@ -32,6 +31,7 @@ def retry_ended(
     Misconfigured for shards the run does not have.
     """
     _refuse_beside_another(connection, row)
+    refuse_if_to_rest(row)
     again = _meant(connection, row, scope, shards)
     anew = _begin_anew(connection, row["run_id"], again, scope)
     connection.execute(
@@ -124,7 +124,7 @@ def _meant(connection: Connection, row: Any, scope: Scope, shards: Sequence[str]
         meant = [
             each
             for each in known
-            if scope == "all" or each["state"] not in (ShardState.COMPLETED, ShardState.CANCELLED)
+            if scope == "all" or not (each["state"] in (ShardState.COMPLETED, ShardState.CANCELLED) or _rests(each))
         ]
     sent = Collection.model_validate_json(row["definition"]).collector == IMPORT
     if sent and any(scope == "all" or each["state"] == ShardState.COMPLETED for each in meant):
@@ -137,6 +137,11 @@ def _meant(connection: Connection, row: Any, scope: Scope, shards: Sequence[str]
     if not meant and (row["planned"] or scope == "specific"):
         raise _nothing_failed(row)
     return meant
+
+
+def _rests(each: Any) -> bool:
+    """Whether it is paused by itself: nothing but to resume it ends that."""
+    return each["state"] != ShardState.FAILED and each["desired"] not in (None, Desired.RUN)
 
 
 def _nothing_failed(row: Any) -> Refused:

@@ -17,7 +17,7 @@ from collectors.errors import Fenced, Refused
 from collectors.interfaces import Claim, Standing
 from collectors.known_pages import KnownPage
 from collectors.models import Batch, Json, Quarantined
-from collectors.states import SHARD_MOVES, Desired, ShardState, sources_of, stronger
+from collectors.states import OPEN_RUNS, SHARD_MOVES, Desired, ShardState, sources_of, stronger
 
 _OBSERVE = Upsert(counter, [(counter.c.value, counter.c.value + 1)])
 _OBSERVED = select(counter.c.value).where(counter.c.name == OBSERVATION)
@@ -33,8 +33,9 @@ _STANDING = select(
 ).where(_OF_RUN)
 MAY_GO_ON = and_(
     func.coalesce(shard.c.desired, Desired.RUN) == Desired.RUN,
-    exists().where(run.c.run_id == shard.c.run_id, run.c.desired == Desired.RUN),
+    exists().where(run.c.run_id == shard.c.run_id, run.c.desired == Desired.RUN, run.c.state.in_(OPEN_RUNS)),
 )
+RETRIED = "retried"  # people asked for it; Prefect may still call it cancelled
 
 
 class Shards:
@@ -83,6 +84,7 @@ class Shards:
                 idle=idle,
                 ended_at=None,
                 error=None,
+                mirrored=None,
             )
             row = connection.execute(select(shard).where(key)).mappings().one()
             round = connection.scalar(select(run.c.round).where(run.c.run_id == run_id))

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 import orjson
-from anyio import CapacityLimiter
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
@@ -20,7 +19,6 @@ from deployments.api.guard import Guard, Guarded
 from deployments.api.testcases import past_trees
 from deployments.api.watching import Watch
 
-MOST_WAITING = 64  # verbs whose answers are held until they have taken effect
 KEY = HTTPBearer(auto_error=False, description="a key of: collect keys create")
 
 open_router = APIRouter(prefix="/api", tags=["service"], route_class=Guarded)
@@ -57,7 +55,7 @@ def application(settings: Settings, service: Serving, ready: Callable[[], None] 
             app.state.service, app.state.storage = service, storage
             app.state.guard = Guard(storage.keys.caller, service.requests_per_second)
             app.state.watch = Watch(settings, storage)
-            app.state.past_trees, app.state.waiting = past_trees(), CapacityLimiter(MOST_WAITING)
+            app.state.past_trees = past_trees()
             async with app.state.watch.watching():
                 ready()
                 yield

@@ -1,14 +1,16 @@
 """What is asked of runs and their shards: to pause, to go on, to be done over, to be given up."""
 
+import time
 from collections.abc import Callable
 from typing import Annotated, Self
 
-from anyio import to_thread
+from anyio import sleep, to_thread
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from blocks.sql.control import Scope, Subject
 from blocks.stores import Storage
+from collectors.errors import Refused
 from collectors.models import Collection, ShardRetry
 from deployments.api import shapes
 from deployments.api.answers import answer
@@ -18,6 +20,7 @@ from deployments.retries import policy_of
 from flows import control
 
 router = APIRouter(prefix="/api/task/{run}", tags=["runs"], route_class=Guarded)
+LOOK_EVERY = 0.05
 ShardId = Annotated[str, Path(max_length=16)]
 Wait = Annotated[float, Query(ge=0, le=60, description="seconds to hold the answer until it has taken effect")]
 ANSWERS = shapes.one(shapes.Controlled, 409)
@@ -65,19 +68,19 @@ THAT_ONE = RetryOfShard()
 @router.post("/pause", responses=ANSWERS)
 async def pause(request: Request, run: RunId, body: Annotated[Pause, Body()] = NOW, wait: Wait = 0.0) -> Response:
     """Have a run stop at its next checkpoint, until it is resumed. PAUSING until whoever works on it has let go."""
-    return await _told(request, run, lambda it: control.pause(it, run, None, body.reason, body.hard, wait))
+    return await _told(request, run, lambda it: control.pause(it, run, None, body.reason, body.hard), wait)
 
 
 @router.post("/resume", responses=ANSWERS)
 async def resume(request: Request, run: RunId, body: Annotated[Asked, Body()] = ANYWAY, wait: Wait = 0.0) -> Response:
     """Have a run go on from its checkpoints: in the process that waits for it, or carried out by the service."""
-    return await _told(request, run, lambda it: control.resume(it, run, awaited=True, wait=wait))
+    return await _told(request, run, lambda it: control.resume(it, run, awaited=True), wait)
 
 
 @router.post("/cancel", responses=ANSWERS)
 async def cancel(request: Request, run: RunId, body: Annotated[Asked, Body()] = ANYWAY, wait: Wait = 0.0) -> Response:
     """Give up a run for good. What was read stays."""
-    return await _told(request, run, lambda it: control.cancel(it, run, None, body.reason, wait))
+    return await _told(request, run, lambda it: control.cancel(it, run, None, body.reason), wait)
 
 
 @router.post("/retry", responses=shapes.one(shapes.Retried, 409))
@@ -94,7 +97,7 @@ async def pause_shard(
     request: Request, run: RunId, shard: ShardId, body: Annotated[Pause, Body()] = NOW, wait: Wait = 0.0
 ) -> Response:
     """Have one shard stop at its next checkpoint, until it is resumed; the others go on."""
-    return await _told(request, run, lambda it: control.pause(it, run, shard, body.reason, body.hard, wait))
+    return await _told(request, run, lambda it: control.pause(it, run, shard, body.reason, body.hard), wait)
 
 
 @router.post("/shards/{shard}/resume", responses=ANSWERS)
@@ -102,7 +105,7 @@ async def resume_shard(
     request: Request, run: RunId, shard: ShardId, body: Annotated[Asked, Body()] = ANYWAY, wait: Wait = 0.0
 ) -> Response:
     """Have a shard go on from its checkpoint."""
-    return await _told(request, run, lambda it: control.resume(it, run, shard, awaited=True, wait=wait))
+    return await _told(request, run, lambda it: control.resume(it, run, shard, awaited=True), wait)
 
 
 @router.post("/shards/{shard}/cancel", responses=ANSWERS)
@@ -110,7 +113,7 @@ async def cancel_shard(
     request: Request, run: RunId, shard: ShardId, body: Annotated[Asked, Body()] = ANYWAY, wait: Wait = 0.0
 ) -> Response:
     """Give up one shard for good; the run ends PARTIALLY_COMPLETED."""
-    return await _told(request, run, lambda it: control.cancel(it, run, shard, body.reason, wait))
+    return await _told(request, run, lambda it: control.cancel(it, run, shard, body.reason), wait)
 
 
 @router.post("/shards/{shard}/retry", responses=ANSWERS)
@@ -139,9 +142,21 @@ def _policy(storage: Storage, run: str, body: RetryOfShard) -> ShardRetry | None
     return policy_of(own, body.max_retries, body.interval, backoff)
 
 
-async def _told(request: Request, run: str, ask: Callable[[Storage], Subject]) -> Response:
-    """Threads of their own: those that wait for a verb's effect keep nobody else from an answer."""
-    found = await to_thread.run_sync(lambda: ask(_mine(request, run)), limiter=request.app.state.waiting)
+async def _told(request: Request, run: str, ask: Callable[[Storage], Subject], wait: float = 0.0) -> Response:
+    """Held without a thread, until whoever works on it has followed: others are answered meanwhile."""
+    storage, give_up = storage_of(request), time.monotonic() + wait
+    await to_thread.run_sync(_mine, request, run)
+    while True:
+        try:
+            found = await to_thread.run_sync(ask, storage)
+            break
+        except Refused as error:
+            if error.code != control.NOT_YET or time.monotonic() >= give_up:
+                raise
+        await sleep(LOOK_EVERY)
+    while found.state in control.UNSETTLED and time.monotonic() < give_up:
+        await sleep(LOOK_EVERY)
+        found = await to_thread.run_sync(storage.control.look, found.run_id, found.shard_id)
     told = {name: getattr(found, name) for name in ("run_id", "shard_id", "state", "reason")}
     waiting = None if found.led else prefect_missing(request)
     return answer(request, told | {"status": f"/api/task/{found.run_id}/status", "waiting_for": waiting})

@@ -171,8 +171,7 @@ def retry(
         catalog = storage.catalog
         own = Collection.model_validate_json(catalog.run(run_id)["definition"]).strategy.shard_retry
         policy = policy_of(own, max_retries, interval, backoff)
-        if (led := storage.control.look(run_id).led) is False:
-            wait_for_lease(catalog, run_id)
+        led = storage.control.look(run_id).led
         again = control.retry(storage, run_id, scope, named, policy)
         if scope == "all" or not again:
             say("run {run} is planned and read anew", run=run_id)

@@ -115,12 +115,12 @@ def server(settings: Settings) -> str:
 
 def wait_for_lease(catalog: Catalog, run_id: str) -> None:
     """Wait out the lease of a process that may be dead; one that is renewed meanwhile is alive."""
-    left = catalog.seconds_held(run_id)
+    left = catalog.seconds_led(run_id)
     if left:
         say("another process holds run {run}; waiting up to {left:.0f} s for a sign of life …", run=run_id, left=left)
     while left:
         time.sleep(min(left, 0.5))
-        before, left = left, catalog.seconds_held(run_id)
+        before, left = left, catalog.seconds_led(run_id)
         if left > before:
             raise Refused(
                 "run {run} is under way: its process is alive",

@@ -55,7 +55,7 @@ SABOTAGES = (
     Sabotage(
         "who is shut out still writes",
         "blocks/sql/control.py",
-        'left = {"owner": None, "lease_until": 0, "fence": table.c.fence + 1}',
+        'left = {"owner": None, "lease_until": 0, "fence": shard.c.fence + 1}',
         'left = {"lease_until": 0}',
         VERBS,
     ),

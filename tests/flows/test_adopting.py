@@ -15,7 +15,7 @@ from prefect.states import (
     Suspended,
 )
 
-from blocks.sql.retrying import RETRIED
+from blocks.sql.shards import RETRIED
 from collectors.states import Desired, Verb
 from flows.adopting import TOLD_PAUSED, Step, decided
 

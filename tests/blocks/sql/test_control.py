@@ -80,6 +80,8 @@ def test_a_retry_is_carried_out_by_whoever_asked_for_it(database, run):
     Control(database).retry(run_id, awaited=True)
     assert Requests(database).waiting() == 1
     claim = Catalog(database).lead(run_id, ME)
+    for id in ("2", "3"):
+        Shards(database).release(Shards(database).claim(run_id, id, ME), ShardState.FAILED, "again")
     Catalog(database).end(claim, RunState.FAILED, "again")
     Control(database).retry(run_id)
     assert Requests(database).waiting() == 0
@@ -221,10 +223,9 @@ def _cancelled(catalog, cases):
     return claim.run_id
 
 
-def test_where_nothing_failed_nothing_is_done_over(database, run):
+def test_where_nothing_failed_nothing_is_done_over(database, run, alter):
     run_id = run(RunState.COMPLETED, ShardState.COMPLETED)
-    third = Shards(database).claim(run_id, "3", ME)
-    Shards(database).release(third, ShardState.COMPLETED)
+    alter(database, "UPDATE shard SET state = 'COMPLETED'")
     with pytest.raises(Refused, match="COL-0425"):
         Control(database).retry(run_id)
     assert Catalog(database).run(run_id)["state"] == RunState.COMPLETED

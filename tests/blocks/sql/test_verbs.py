@@ -91,6 +91,10 @@ def test_a_run(control, database, dump, run, reads, stands, alter, state, verb):
             do(control, verb, run.run_id)
         assert dump(database) == before
         return
+    if (state, verb) == ("PAUSED", Verb.RETRY):  # nothing but to resume it ends a pause
+        with pytest.raises(Refused, match="COL-0430"):
+            do(control, verb, run.run_id)
+        return
     answered = do(control, verb, run.run_id)
     if verb is Verb.RETRY:
         assert answered == ["s1", "s2"]
@@ -222,6 +226,66 @@ def test_a_failed_shard_is_read_on_while_its_run_goes_on(database, catalog, cont
     assert (shard["state"], shard["failures"], catalog.run(run.run_id)["state"]) == ("RETRYING", 0, "RUNNING")
     with pytest.raises(Refused, match="COL-0425"):
         control.retry(run.run_id)
+
+
+def test_a_retry_that_comes_while_a_run_is_concluded_is_not_lost(database, catalog, control, run, reads):
+    shards = Shards(database)
+    shards.release(reads, ShardState.FAILED, "it broke")
+    control.cancel(run.run_id, "s2")
+    control.retry(run.run_id)
+    assert not catalog.end(run, RunState.PARTIALLY_COMPLETED)
+    shards.release(shards.claim(run.run_id, "s1", ELSEWHERE), ShardState.COMPLETED)
+    assert catalog.end(run, RunState.PARTIALLY_COMPLETED)
+
+
+def test_no_shard_of_a_run_that_has_ended_is_read(database, catalog, run, reads):
+    catalog.end(run, RunState.FAILED)
+    with pytest.raises(Refused, match="COL-0405"):
+        Shards(database).claim(run.run_id, "s2", ELSEWHERE)
+
+
+def test_a_run_whose_process_died_is_led_while_its_shards_are_read(catalog, control, run, reads, alter, database):
+    alter(database, "UPDATE run SET lease_until = 0")
+    assert not control.look(run.run_id).led
+    assert catalog.lead(run.run_id, ME).fence > run.fence
+    assert Shards(database).renew(reads) is Desired.RUN
+
+
+def test_a_pause_after_an_interruption_is_kept(catalog, control, run, alter, database, definition):
+    catalog.desire(run.run_id, Desired.LEAVE, "interrupted")
+    catalog.end(run, RunState.PAUSED)
+    control.pause(run.run_id, reason="not now")
+    with pytest.raises(Refused, match="not now"):
+        catalog.begin(definition(), ME)
+
+
+def test_a_retry_resumes_nothing_that_is_paused(database, catalog, control, run, reads):
+    Shards(database).release(reads, ShardState.FAILED, "it broke")
+    control.pause(run.run_id, "s2")
+    catalog.end(run, RunState.PAUSED)
+    assert control.retry(run.run_id) == ["s1"]
+    assert control.look(run.run_id, "s2").state == "PAUSED"
+
+
+def test_a_wish_ends_with_its_run(catalog, control, run, reads):
+    control.pause(run.run_id)
+    catalog.end(run, RunState.FAILED, "it broke")
+    catalog.lead(run.run_id, ME)
+    assert catalog.desired(run.run_id) is Desired.RUN
+
+
+def test_what_rests_is_left_unless_some_of_it_was_resumed_meanwhile(catalog, control, run):
+    for id in ("s1", "s2"):
+        control.pause(run.run_id, id)
+    catalog.end(run, RunState.PAUSED)
+    control.resume(run.run_id, "s1")
+    catalog.leave_what_rests(run.run_id, "all that is left of it is paused")
+    assert catalog.desired(run.run_id) is Desired.RUN
+    control.pause(run.run_id, "s1")
+    catalog.leave_what_rests(run.run_id, "all that is left of it is paused")
+    assert catalog.desired(run.run_id) is Desired.LEAVE
+    control.resume(run.run_id, "s1")
+    assert catalog.desired(run.run_id) is Desired.RUN
 
 
 def test_what_is_not_there_is_named(control, run):
