@@ -62,9 +62,9 @@ def embedded() -> Iterator[dict[str, str]]:
             collect(environment, "down")
 
 
-def definition(name: str, url: str) -> Collection:
+def definition(name: str, url: str, shards: int = SHARDS, concurrency: int = 2) -> Collection:
     parameters = {"base_url": url, "project_id": 1, "suite_id": 1, "username": "u", "api_key": "k"}
-    strategy = {"shard_size": PAGES * PAGE, "page_size": PAGE, "concurrency": 2}
+    strategy = {"shard_size": PAGES * PAGE * SHARDS // shards, "page_size": PAGE, "concurrency": concurrency}
     return Collection(name=name, collector="testrail", source=parameters, strategy=strategy)
 
 
@@ -104,24 +104,27 @@ def started(service: Service, storage: Storage, url: str, count: int) -> list[st
     return runs
 
 
-def pace(address: str, plain: str, key: str, runs: Sequence[str], seconds: int) -> tuple[Any, Any]:
-    """Pause and resume of shards here and there, half of them on shards that wait; beside a bare server."""
+def pace(address: str, plain: str, key: str, shards: Sequence[str], seconds: int) -> tuple[Any, Any]:
+    """Pause and resume of shards here and there, beside a bare server."""
     random, asked = Random(1), []
     for _ in range(VERBS * seconds // 2):
-        at = f"/api/task/{random.choice(runs)}/shards/s{random.randint(10, SHARDS - 1)}"
+        at = random.choice(shards)
         asked += [("POST", f"{at}/pause", b"{}"), ("POST", f"{at}/resume", b"{}")]
     floor = asyncio.run(offered(plain, key, asked[: VERBS * 5], VERBS))
     return floor, asyncio.run(offered(address, key, asked, VERBS))
 
 
-def effects(service: Service, run: str, times: int) -> tuple[list[float], list[float]]:
-    """Seconds from a pause of a shard that is read until it is PAUSED, and from its resume until it is read again."""
+def effects(service: Service, storage: Storage, url: str, times: int) -> tuple[list[float], list[float]]:
+    """Seconds from a pause of a shard that is read until it is PAUSED, and from its resume until it is read again: of a
+    run with a place for each of its shards, since what is resumed takes the next free one."""
+    storage.catalog.register(definition("effects", url, shards=4, concurrency=4))
+    run = service.post("/api/collections/effects/runs")["run_id"]
     paused, resumed = [], []
     for _ in range(times):
         shard = waited(lambda: service.shards(run, "RUNNING"))[0]
         at, began = f"/api/task/{run}/shards/{shard}", time.perf_counter()
         state = service.post(f"{at}/pause?wait=30")["state"]
-        if state != "PAUSED":
+        if state == "COMPLETED":
             continue
         paused.append(time.perf_counter() - began)
         began = time.perf_counter()
@@ -159,18 +162,18 @@ def measure(seconds: int, times: int) -> dict[str, Any]:
         with serving(environ, "--runs", str(RUNS)) as (address, pid), open_storage(Settings.load()) as storage:
             service = Service(address, key)
             runs = started(service, storage, url, RUNS)
+            shards = [f"/api/task/{run}/shards/{id}" for run in runs for id in service.shards(run, "PENDING")]
             before = cpu(pid)
-            floor, ours = pace(address, plain, key, runs, seconds)
+            floor, ours = pace(address, plain, key, shards, seconds)
             found = {
                 "verbs": len(ours.seconds), "answers": ours.statuses,
                 "p50": milliseconds(ours.seconds, 0.5), "p99": milliseconds(ours.seconds, 0.99),
                 "bare p50": milliseconds(floor.seconds, 0.5), "bare p99": milliseconds(floor.seconds, 0.99),
                 "cpu": cpu(pid) - before,
             }  # fmt: skip
-            for run in runs[1:]:
-                service.post(f"/api/task/{run}/cancel")
-            paused, resumed = effects(service, runs[0], times)
-            service.post(f"/api/task/{runs[0]}/cancel")
+            for run in runs:
+                service.post(f"/api/task/{run}/cancel?wait=30")
+            paused, resumed = effects(service, storage, url, times)
             shown = many(storage, service, url)
     return found | {
         "pauses": len(paused), "pause p95": milliseconds(paused, 0.95), "resume p95": milliseconds(resumed, 0.95),

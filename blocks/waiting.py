@@ -1,7 +1,8 @@
 """As people see a run and its shards: their states, and what those wait for that nobody works on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 from blocks.process import is_gone
@@ -18,7 +19,7 @@ class Seen:
     waiting_for: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scene:
     """A run at a moment: its row, the time by the clock of the database, and the stage that is read."""
 
@@ -26,7 +27,7 @@ class Scene:
     now: int
     stage: str | None
 
-    @property
+    @cached_property
     def led(self) -> bool:
         return self._held(self.run)
 
@@ -43,8 +44,8 @@ class Scene:
         return Seen(state, spoken("a process that works on it: collect resume {run}", run=row["run_id"]))
 
     def of_shard(self, row: Mapping[str, Any]) -> Seen:
-        open_run = self.run["state"] in OPEN_RUNS
-        wish = desired_of(self.run["desired"], row["desired"]) if open_run else Desired.RUN
+        open_run, own = self.run["state"] in OPEN_RUNS, row["desired"]
+        wish = desired_of(self.run["desired"], own) if own and open_run else self._wish
         held = self._held(row)
         state = shown(ShardState(row["state"]), wish, held, self.led and open_run)
         if row["state"] in ENDED_SHARDS or not open_run or (held and state != PAUSING):
@@ -68,4 +69,13 @@ class Scene:
         return spoken("its next try") if row["state"] == ShardState.RETRYING else spoken("a free place beside others")
 
     def _held(self, row: Mapping[str, Any]) -> bool:
-        return row["lease_until"] > self.now and not is_gone(row["owner"])
+        return row["lease_until"] > self.now and not self._is_gone(row["owner"])
+
+    @cached_property
+    def _wish(self) -> Desired:
+        return Desired(self.run["desired"]) if self.run["state"] in OPEN_RUNS else Desired.RUN
+
+    @cached_property
+    def _is_gone(self) -> Callable[[str | None], bool]:
+        """Of ten thousand shards few processes hold the leases."""
+        return cache(is_gone)

@@ -28,7 +28,7 @@ from collectors.registry import load, of_mode
 from collectors.states import Desired, RunState, ShardState
 from flows.adopting import TOLD_PAUSED
 from flows.placing import place, placed_at
-from flows.prefect_states import is_cancelling
+from flows.prefect_states import is_cancelling, is_deployed
 from flows.reading import read_stage
 from flows.reconciling import IN_PREFECT, Slots, mirrored
 from flows.shard import RENEWALS_PER_LEASE, RETRYING, begun, shard
@@ -57,7 +57,7 @@ async def collect(
         run_id: a run to go on with; a new one begins when left empty
         scope: what a run of mode range is about; for that alone
     """
-    again = runtime.deployment.id is not None and await to_thread.run_sync(_carried_out_before, runtime.flow_run.id)
+    again = is_deployed() and await to_thread.run_sync(_carried_out_before, runtime.flow_run.id)
     run_id = run_id or again or await to_thread.run_sync(_begin, tenant, collection, mode, scope)
     async with AsyncExitStack() as stack:
         try:
@@ -67,7 +67,7 @@ async def collect(
             raise
         if again and (over := await _refuse_second(here)):
             return over
-        if runtime.deployment.id and not await called_for(here.storage, run_id):
+        if is_deployed() and not await called_for(here.storage, run_id):
             await leave(here.storage, run_id)
         claim = await to_thread.run_sync(here.storage.catalog.lead, run_id, here.owner, runtime.flow_run.id)
         # Tagged tasks cost a call to Prefect's concurrency limits each; only flows carry the tags.
@@ -149,7 +149,7 @@ def _adopt(here: Workspace, error: BaseException) -> None:
     if isinstance(error, Pause):
         here.storage.control.pause(here.run_id, None, f"paused {IN_PREFECT}", hard=True)
         here.storage.catalog.note_told(here.run_id, None, TOLD_PAUSED)
-    elif not isinstance(error, Exception) and is_cancelling(runtime.flow_run.id):
+    elif not isinstance(error, Exception) and is_deployed() and is_cancelling(runtime.flow_run.id):
         here.storage.control.cancel(here.run_id, None, f"cancelled {IN_PREFECT}")
 
 

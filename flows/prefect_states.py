@@ -8,6 +8,7 @@ from httpx import HTTPError
 from prefect import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 
 from collectors.errors import Unreachable
@@ -43,6 +44,13 @@ async def flow_runs(ids: Iterable[str]) -> dict[str, FlowRun]:
 async def tell(flow_run_id: str, state: State) -> None:
     async with get_client() as client:
         await client.set_flow_run_state(UUID(flow_run_id), state, force=True)
+
+
+def is_deployed() -> bool:
+    """Whether the present flow run is one of a deployment, and not a subflow of one; Prefect's `runtime` takes both for
+    one, and asks its server."""
+    context = FlowRunContext.get()
+    return context is not None and context.flow_run is not None and context.flow_run.deployment_id is not None
 
 
 def is_cancelling(flow_run_id: str) -> bool:

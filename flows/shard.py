@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from anyio import to_thread
-from prefect import flow, runtime
+from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed, State
 
@@ -16,6 +16,7 @@ from collectors.errors import Fenced, Refused, in_a_line
 from collectors.reading import Reader
 from collectors.selecting import changed_at, chosen
 from collectors.states import ShardState
+from flows.prefect_states import is_deployed
 from flows.staying import called_for, done_over, goes_on, leave
 
 RENEWALS_PER_LEASE = 15
@@ -34,7 +35,7 @@ async def shard(run_id: str, shard_id: str) -> State:
     """
     async with workspace(run_id) as here:
         get_run_logger().info("reading")
-        alone = runtime.deployment.id is not None
+        alone = is_deployed()
         if alone and await to_thread.run_sync(done_over, here.storage, run_id, shard_id):
             return Cancelled(name=LEFT, message="is done over by its run, which goes on for it")
         if alone and not await called_for(here.storage, run_id, shard_id):

@@ -138,6 +138,22 @@ def test_a_run_of_prefects_is_paused_and_resumed_there(pool, deployed, until):
     until(lambda: pool.call(f"/flow_runs/{flow_run}")["state"]["type"] == "COMPLETED")
 
 
+def test_a_shard_of_a_run_of_prefects_is_paused_alone(pool, deployed, until):
+    _, run = deployed
+    id = run()["run_id"]
+
+    def states():
+        return [each["state"] for each in pool.collect.json("shards", id)][1:]
+
+    until(lambda: states() == ["RUNNING", "RUNNING"])
+    pool.collect("pause", f"{id}/s03", "--wait")
+    assert (run()["state"], states()) == ("RUNNING", ["RUNNING", "PAUSED"])
+    until(lambda: states() == ["COMPLETED", "PAUSED"])
+    assert run()["state"] == "RUNNING"
+    pool.collect("resume", f"{id}/s03")
+    until(lambda: run()["state"] == "COMPLETED", TO_START)
+
+
 @pytest.mark.faults
 def test_a_run_of_prefects_is_cancelled_there(pool, deployed, until):
     flow_run, run = deployed
