@@ -66,8 +66,7 @@ class Report:
     def total(self) -> int:
         """The estimate, or what was found where that is more already."""
         return sum(
-            shard.fetched if shard.state in ("COMPLETED", "CANCELLED") else max(shard.estimate, shard.fetched)
-            for shard in self.shards
+            shard.fetched if shard.state == "COMPLETED" else max(shard.estimate, shard.fetched) for shard in self.shards
         )
 
     @property

@@ -10,7 +10,7 @@ from blocks.sql.shards import desired_of
 from collectors.language import spoken
 from collectors.states import ENDED_SHARDS, OPEN_RUNS, PAUSING, Desired, RunState, ShardState, shown
 
-MICROSECONDS = 1_000_000
+TO_REST = (Desired.PAUSE, Desired.STOP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class Scene:
         """`worked_on`: whether it or one of its shards is held by a process."""
         row, wish = self.run, Desired(self.run["desired"])
         state = shown(RunState(row["state"]), wish, worked_on, self.led or bool(row["awaited"]))
+        if state == RunState.PAUSED and wish in TO_REST:
+            return Seen(state, spoken("whoever resumes it: collect resume {run}", run=row["run_id"]))
         if row["state"] not in OPEN_RUNS or worked_on:
             return Seen(state, None)
-        if wish in (Desired.PAUSE, Desired.STOP):
-            return Seen(state, spoken("whoever resumes it: collect resume {run}", run=row["run_id"]))
         if row["awaited"] and wish is Desired.RUN:
             return Seen(state, spoken("the service, which carries it out: collect serve"))
         return Seen(state, spoken("a process that works on it: collect resume {run}", run=row["run_id"]))
@@ -58,6 +58,8 @@ class Scene:
             return spoken("its page that is being read")
         if (row["desired"] or Desired.RUN) != Desired.RUN:
             return spoken("whoever resumes it: collect resume {run}", run=name)
+        if self._wish in TO_REST:
+            return spoken("its run, which is paused: collect resume {run}", run=row["run_id"])
         if wish is not Desired.RUN or not self.led:
             return spoken("its run, on which nobody works now")
         if row["state"] == ShardState.RUNNING:

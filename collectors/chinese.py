@@ -241,7 +241,6 @@ TEXTS: dict[str, str] = {
     # beside the data
     "shard by shard: collect shards {run}": "逐个分片：collect shards {run}",
     "there is no such run in {home}; begin one with: collect run demo": "{home} 中没有这样的运行；开始一个：collect run demo",
-    "run {run} has no shards: its source was empty, or could not be asked": "运行 {run} 没有分片：来源是空的，或无法询问",
     "nothing is quarantined": "没有被隔离的记录",
     "{count} refused records. More: {command}": "{count} 条被隔离的记录。更多：{command}",
     "stopping after the last checkpoint; Ctrl-C again stops at once …": "在最近的检查点之后停止；再按 Ctrl-C 立即停止 …",
@@ -636,6 +635,12 @@ TEXTS: dict[str, str] = {
     "waits for {what}": "等待{what}",
     "RATE": "速率",
     "waits for": "等待",
+    "its run, which is paused: collect resume {run}": "所属的运行，它已暂停：collect resume {run}",
+    "its run is paused as a whole; go on with it: collect resume {run}": "其运行整体已暂停；继续：collect resume {run}",
+    "run {run} has no shards: its source was empty": "运行 {run} 没有分片：其来源为空",
+    "run {run} is not planned yet, or its source could not be asked: collect status {run}": (
+        "运行 {run} 尚未规划，或无法询问其来源：collect status {run}"
+    ),
     "its flow run was started {count} times and read nothing ({said})": "其 flow run 启动了 {count} 次，什么都没有读到（{said}）",
     "See why: prefect flow-run logs {flow_run}; then: collect retry {run}/{shard}": (
         "查看原因：prefect flow-run logs {flow_run}；然后：collect retry {run}/{shard}"

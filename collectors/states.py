@@ -121,9 +121,9 @@ def shown(state: RunState | ShardState, desired: Desired, worked_on: bool, await
     `worked_on`: whether a process holds the lease that may be alive; nobody else keeps a wish from being fulfilled.
     `awaited`: whether somebody is about to go on with it.
     """
-    if state == "RUNNING" and desired is Desired.CANCEL:
+    if state in ("CREATED", "RUNNING") and desired is Desired.CANCEL:
         return CANCELLING if worked_on else "CANCELLED"
-    if state == "RUNNING" and desired is not Desired.RUN:
+    if state in ("CREATED", "RUNNING") and desired is not Desired.RUN:
         return PAUSING if worked_on else "PAUSED"
     if state == "PAUSED" and desired is Desired.CANCEL:
         return CANCELLING

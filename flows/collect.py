@@ -38,6 +38,8 @@ from tasks.loading import load_stage, recovering
 from tasks.planning import plan_run
 from tasks.reporting import progress_shown, report_run
 
+TO_REST = "COL-0430"
+
 
 def _called() -> str:
     given = runtime.flow_run.parameters
@@ -69,10 +71,23 @@ async def collect(
             return over
         if is_deployed() and not await called_for(here.storage, run_id):
             await leave(here.storage, run_id)
-        claim = await to_thread.run_sync(here.storage.catalog.lead, run_id, here.owner, runtime.flow_run.id)
+        try:
+            claim = await to_thread.run_sync(here.storage.catalog.lead, run_id, here.owner, runtime.flow_run.id)
+        except Refused as error:
+            return await _not_begun(here, error)
         # Tagged tasks cost a call to Prefect's concurrency limits each; only flows carry the tags.
         with TagsContext(current_tags=set()):
             return await _led(here, claim)
+
+
+async def _not_begun(here: Workspace, why: Refused) -> State:
+    """Paused, interrupted or cancelled before it began, it is left so; raises `why` when there is another reason."""
+    if why.code != TO_REST:
+        raise why
+    found = await to_thread.run_sync(here.storage.control.let_go, here.run_id, here.owner)
+    if found.state != RunState.CANCELLED:
+        await leave(here.storage, here.run_id)
+    return _mirrored(Outcome(RunState.CANCELLED))
 
 
 def _carried_out_before(flow_run_id: str) -> str | None:
@@ -155,10 +170,12 @@ def _adopt(here: Workspace, error: BaseException) -> None:
 
 async def _kept(here: Workspace, claim: RunClaim) -> Outcome:
     every = here.storage.catalog.lease_seconds / RENEWALS_PER_LEASE
+    slots: Slots = {}
     try:
         while True:
-            async with kept(partial(here.storage.catalog.renew, claim), every) as stop:
-                end = await _stages(here, claim, stop)
+            renew = partial(here.storage.catalog.renew, claim)
+            async with kept(renew, every) as stop, mirrored(here.storage, here.run_id, slots):
+                end = await _stages(here, claim, stop, slots)
                 if end.state is not RunState.PAUSED or not await _woken(here, claim, stop):
                     return end
     except (Fenced, Unreachable):
@@ -185,22 +202,21 @@ def _torn(error: BaseException, wish: Desired) -> tuple[RunState, str | None]:
     return RunState.CANCELLED if wish is Desired.CANCEL else RunState.PAUSED, None
 
 
-async def _stages(here: Workspace, claim: RunClaim, stop: Stop) -> Outcome:
+async def _stages(here: Workspace, claim: RunClaim, stop: Stop, slots: Slots) -> Outcome:
     async with loader_beside(here.storage, stop):
         row = await to_thread.run_sync(here.storage.catalog.run, claim.run_id)
         planned = row["planned"] or await until_stopped(stop, plan_run(claim)) is not None
-        loaded = planned and await _stages_loaded(here, claim, stop)
+        loaded = planned and await _stages_loaded(here, claim, stop, slots)
         if await to_thread.run_sync(here.storage.catalog.desired, claim.run_id) is Desired.CANCEL:
             return Outcome(RunState.CANCELLED)
         return await close_run(claim.run_id, loaded)
 
 
-async def _stages_loaded(here: Workspace, claim: RunClaim, stop: Stop) -> bool:
+async def _stages_loaded(here: Workspace, claim: RunClaim, stop: Stop, slots: Slots) -> bool:
     """True when nothing is left to read that may be read, and what was read is in the stores."""
     catalog = here.storage.catalog
-    slots: Slots = {}
     one = partial(_elsewhere, slots) if await placed_at(here, claim) == POOL else _one
-    async with progress_shown(here), recovering(here, claim, stop), mirrored(here.storage, here.run_id, slots):
+    async with progress_shown(here), recovering(here, claim, stop):
         unfinished = partial(to_thread.run_sync, catalog.unfinished_stage, claim.run_id)
         following = await unfinished()
         while True:

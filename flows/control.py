@@ -9,7 +9,8 @@ The command line and the service are skins of these; whoever embeds the platform
 import time
 from collections.abc import Callable, Sequence
 
-from blocks.sql.control import Scope, Subject
+from blocks.sql.control import Subject
+from blocks.sql.retrying import Scope
 from blocks.stores import Storage
 from collectors.errors import Refused
 from collectors.models import ShardRetry

@@ -99,4 +99,4 @@ def running_pool(folder: Path, new_collect: Any) -> Iterator[Pool]:
         yield found
     finally:
         found.kill_workers()
-        collect("down")
+        collect("down", "--force")

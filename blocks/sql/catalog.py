@@ -506,9 +506,9 @@ def give_way(connection: Connection, definition: Collection, successor: str) -> 
     """Cancel what was interrupted of the collection; answers the last of it. Raises Refused while one is under way."""
     run_id = None
     for run_id in open_runs(connection, definition.tenant, definition.name, definition.mode):
+        _refuse_if_paused(connection, run_id)
         refuse_if_held(connection, definition.name, run_id)
         _refuse_if_awaited(connection, definition.name, run_id)
-        _refuse_if_paused(connection, run_id)
         ended = {"state": RunState.CANCELLED, "reason": f"superseded by run {successor}", "ended_at": now()}
         connection.execute(update(run).where(run.c.run_id == run_id).values(ended | {"fence": run.c.fence + 1}))
         cancel_shards(connection, run_id)
@@ -539,7 +539,9 @@ def no_shards(run_id: str, shards: Sequence[str]) -> Misconfigured:
 
 def refuse_if_to_rest(row: Mapping[str, Any]) -> None:
     """Raises Refused for a run that nobody is to go on with before somebody says so."""
-    if row["desired"] in (Desired.PAUSE, Desired.STOP, Desired.CANCEL) and row["state"] in OPEN_RUNS:
+    to_rest = row["desired"] in (Desired.PAUSE, Desired.STOP, Desired.CANCEL)
+    interrupted = row["desired"] == Desired.LEAVE and row["state"] == RunState.CREATED
+    if (to_rest or interrupted) and row["state"] in OPEN_RUNS:
         raise Refused(
             "run {run} is to stay paused ({reason})",
             "Go on with it: collect resume {run}; or give it up: collect cancel {run}",
@@ -550,7 +552,9 @@ def refuse_if_to_rest(row: Mapping[str, Any]) -> None:
 
 
 def _refuse_if_paused(connection: Connection, run_id: str) -> None:
-    refuse_if_to_rest(connection.execute(select(run).where(run.c.run_id == run_id)).mappings().one())
+    row = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().one()
+    if row["desired"] != Desired.LEAVE:
+        refuse_if_to_rest(row)
 
 
 def _goes_on() -> dict[str, Any]:

@@ -90,7 +90,7 @@ class Control:
         with self._database.write() as connection:
             leases.one_at_a_time(connection)
             found = _settled(connection, run_id, shard_id)
-            _refuse(Verb.RESUME, found)
+            refuse(Verb.RESUME, found)
             again = {"desired": Desired.RUN, "reason": None, "desired_at": now()}
             if shard_id is None:
                 connection.execute(update(run).where(run.c.run_id == run_id).values(again))
@@ -121,7 +121,7 @@ class Control:
         with self._database.write() as connection:
             leases.one_at_a_time(connection)
             found = _settled(connection, run_id, None)
-            _refuse(Verb.RETRY, found)
+            refuse(Verb.RETRY, found)
             row = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().one()
             if row["state"] not in OPEN_RUNS or (row["state"] == RunState.PAUSED and not found.led):
                 return retry_ended(connection, row, scope, shards, policy, awaited)
@@ -137,6 +137,15 @@ class Control:
         nobody = shard.c.lease_until < now(), shard.c.state.not_in(ENDED_SHARDS)
         with self._database.write() as connection:
             connection.execute(update(shard).where(_key(run_id, shard_id), *nobody).values(values))
+
+    @contending
+    def let_go(self, run_id: str, owner: str) -> Subject:
+        """By who was to begin the run, and may not any more: it becomes what is desired of it."""
+        mine = and_(run.c.run_id == run_id, run.c.owner == owner, run.c.state == RunState.CREATED)
+        with self._database.write() as connection:
+            leases.one_at_a_time(connection)
+            connection.execute(update(run).where(mine).values(owner=None, lease_until=0))
+            return _settled(connection, run_id, None)
 
     @contending
     def settle(self, run_id: str) -> None:
@@ -156,7 +165,7 @@ class Control:
         with self._database.write() as connection:
             leases.one_at_a_time(connection)
             found = _settled(connection, run_id, shard_id)
-            _refuse(verb, found)
+            refuse(verb, found)
             if wish is not Desired.PAUSE or found.desired in (Desired.RUN, Desired.LEAVE):
                 _write_wish(connection, found, wish, reason)
             return _settled(connection, run_id, shard_id)
@@ -172,7 +181,8 @@ def _write_wish(connection: Connection, of: Subject, wish: Desired, reason: str 
         connection.execute(update(shard).where(_key(of.run_id, of.shard_id)).values(values))
 
 
-def _refuse(verb: Verb, of: Subject) -> None:
+def refuse(verb: Verb, of: Subject) -> None:
+    """Raises Refused where the state of a run or shard does not take the verb."""
     allowed = (RUN_VERBS if of.shard_id is None else SHARD_VERBS)[verb]
     if of.state in allowed:
         return

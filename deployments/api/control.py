@@ -8,7 +8,8 @@ from anyio import sleep, to_thread
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from blocks.sql.control import Scope, Subject
+from blocks.sql.control import Subject
+from blocks.sql.retrying import Scope
 from blocks.stores import Storage
 from collectors.errors import Refused
 from collectors.models import Collection, ShardRetry

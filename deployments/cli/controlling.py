@@ -1,6 +1,7 @@
 """`pause`, `resume`, `retry` and `cancel`: what is asked of runs, and of single shards, while they run or have run."""
 
 import shlex
+from operator import itemgetter
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -8,12 +9,13 @@ from cyclopts.validators import Number
 
 from blocks.reports import report
 from blocks.settings import Settings
-from blocks.sql.control import Scope, Subject
+from blocks.sql.control import Subject, refuse
 from blocks.sql.database import LONGEST_OUTAGE
+from blocks.sql.retrying import Scope
 from blocks.stores import Storage, open_storage
 from collectors.errors import Misconfigured, Refused
 from collectors.models import Collection
-from collectors.states import OPEN_RUNS, PAUSING, RunState, ShardState
+from collectors.states import OPEN_RUNS, PAUSING, Desired, RunState, ShardState, Verb
 from deployments.cli.output import print_json, say
 from deployments.cli.running import finish, follow, server, wait_for_lease
 from deployments.retries import policy_of
@@ -44,7 +46,7 @@ def pause(
     target
         a run, or a shard as RUN/SHARD
     more
-        further ones
+        further ones, each as RUN or RUN/SHARD
     reason
         why; it is shown with the run
     hard
@@ -54,7 +56,8 @@ def pause(
     json
         print an array of objects
     """
-    return _each((target, *more), json, lambda storage, of: control.pause(storage, *of, reason, hard, _seconds(wait)))
+    targets = (target, *more)
+    return _each(Verb.PAUSE, targets, json, lambda it, of: control.pause(it, *of, reason, hard, _seconds(wait)))
 
 
 def cancel(target: str, /, *more: str, reason: str | None = None, wait: Wait = False, json: bool = False) -> int:
@@ -69,7 +72,7 @@ def cancel(target: str, /, *more: str, reason: str | None = None, wait: Wait = F
     target
         a run, or a shard as RUN/SHARD
     more
-        further ones
+        further ones, each as RUN or RUN/SHARD
     reason
         why; it is shown with the run
     wait
@@ -77,7 +80,7 @@ def cancel(target: str, /, *more: str, reason: str | None = None, wait: Wait = F
     json
         print an array of objects
     """
-    return _each((target, *more), json, lambda storage, of: control.cancel(storage, *of, reason, _seconds(wait)))
+    return _each(Verb.CANCEL, (target, *more), json, lambda it, of: control.cancel(it, *of, reason, _seconds(wait)))
 
 
 def resume(target: str, /, *shards: str, wait: Wait = False, json: bool = False) -> int:
@@ -98,8 +101,8 @@ def resume(target: str, /, *shards: str, wait: Wait = False, json: bool = False)
     json
         print the result as one JSON object; an array where another process goes on
     """
-    targets = [_target(each) for each in (target, *shards)]
-    run_id = targets[0][0]
+    run_id, _ = _target(target)
+    targets = [_target(target), *(_target(each if "/" in each else f"{run_id}/{each}") for each in shards)]
     if any(of != run_id for of, _ in targets):
         raise Misconfigured(
             "only shards of one run can be resumed at once", "Name each run in a command of its own.", code="COL-0280"
@@ -108,6 +111,8 @@ def resume(target: str, /, *shards: str, wait: Wait = False, json: bool = False)
     with open_storage(settings, LONGEST_OUTAGE) as storage:
         catalog = storage.catalog
         row, before = catalog.run(run_id), storage.control.look(run_id)
+        for each in filter(itemgetter(1), targets):
+            refuse(Verb.RESUME, storage.control.look(*each))
         if row["state"] not in OPEN_RUNS and (over := _over(storage, row, json)) is not None:
             return over
         whole = targets == [(run_id, None)]
@@ -115,8 +120,9 @@ def resume(target: str, /, *shards: str, wait: Wait = False, json: bool = False)
             wait_for_lease(catalog, run_id)
         if row["state"] in OPEN_RUNS:
             found = [control.resume(storage, *of, wait=_seconds(wait)) for of in targets]
-            if found[0].led or row["awaited"]:
-                return _told(found, json)
+            to_rest = storage.control.look(run_id).desired in (Desired.PAUSE, Desired.STOP)
+            if found[0].led or row["awaited"] or to_rest:
+                return _told(found, json, of_paused=to_rest)
         api = server(settings)
         return follow(catalog, run_id, run_id, api, json)
 
@@ -208,13 +214,16 @@ def _all_read(storage: Storage, run_id: str) -> bool:
     return all(shard["state"] != ShardState.FAILED for shard in storage.catalog.shards(run_id))
 
 
-def _each(targets: tuple[str, ...], json: bool, verb: Any) -> int:
+def _each(verb: Verb, targets: tuple[str, ...], json: bool, do: Any) -> int:
+    """All of them are looked at before the first is touched."""
     of = [_target(each) for each in targets]
     with open_storage(Settings.load()) as storage:
-        return _told([verb(storage, each) for each in of], json)
+        for each in of:
+            refuse(verb, storage.control.look(*each))
+        return _told([do(storage, each) for each in of], json)
 
 
-def _told(found: list[Subject], json: bool) -> int:
+def _told(found: list[Subject], json: bool, of_paused: bool = False) -> int:
     if json:
         print_json(
             [{name: getattr(each, name) for name in ("run_id", "shard_id", "state", "reason")} for each in found]
@@ -225,6 +234,8 @@ def _told(found: list[Subject], json: bool) -> int:
             say("{name} is {state} ({reason})", name=each.name, state=each.state, reason=each.reason)
         else:
             say("{name} is {state}", name=each.name, state=each.state)
+    if of_paused:
+        say("its run is paused as a whole; go on with it: collect resume {run}", run=found[0].run_id)
     return 0
 
 

@@ -131,13 +131,16 @@ def shards(run_id: str, /, *, json: bool = False) -> int:
     """
     with open_storage(Settings.load()) as storage:
         found = [shard_of(each) for each in report(storage.catalog, run_id).shards]
+        planned = storage.catalog.run(run_id)["planned"]
     columns = {
         "SHARD": "shard_id", "STATE": "state", "RANGE": "range", "DONE": _done, "RATE": _rate, "TOOK": _took,
         "TRY": "attempts", "WHY": _why,
     }  # fmt: skip
     print_rows(found, columns, json)
-    if not found and not json:
-        say("run {run} has no shards: its source was empty, or could not be asked", run=run_id)
+    if not found and not json and planned:
+        say("run {run} has no shards: its source was empty", run=run_id)
+    elif not found and not json:
+        say("run {run} is not planned yet, or its source could not be asked: collect status {run}", run=run_id)
     return 0
 
 

@@ -11,8 +11,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from blocks.reports import Report
 from collectors.language import spoken
+from collectors.states import PAUSING
 from deployments.cli.output import duration, say, visible
 
+RESTING = ("PAUSED", "CANCELLED")
 SECONDS_BETWEEN_LOOKS = 0.5
 LOOKS_BETWEEN_LINES = 10
 
@@ -53,6 +55,9 @@ def _lines(look: Callable[[], Report], ended: threading.Event) -> None:
 
 
 def _text(now: Report) -> str:
+    if now.shown in (*RESTING, PAUSING):
+        waits = now.waiting_for and spoken("waits for {what}", what=now.waiting_for)
+        return "  ".join(filter(None, (f"{now.records['fetched']:,}/{now.total:,}", now.shown, waits)))
     if not now.shards:
         return spoken("planning")
     counts = f"{now.percent:3.0f}%  {now.records['fetched']:,}/{now.total:,}"

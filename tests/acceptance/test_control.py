@@ -70,9 +70,9 @@ def test_a_run_that_is_paused_goes_on_in_its_process(collect, running, slow):
         assert collect.json("pause", run, "--wait")[0]["state"] == "PAUSED"
         asked = slow.ask("stats")
         found = collect.json("status", run)
-        assert (found["state"], found["waiting_for"]) == ("PAUSED", None)
+        assert (found["state"], found["waiting_for"]) == ("PAUSED", f"whoever resumes it: collect resume {run}")
         assert process.poll() is None
-        assert "COL-0402" in collect("run", "cases", exit_code=4).stderr
+        assert "COL-0430" in collect("run", "cases", exit_code=4).stderr
         assert slow.ask("stats") == asked
         assert "RESUMING" in collect("resume", run).stderr
         ended(process)
@@ -115,13 +115,25 @@ def test_a_run_that_is_cancelled_ends_and_keeps_what_it_read(collect, running):
 
 def test_a_shard_that_is_cancelled_costs_its_own_records_and_can_be_read_after_all(collect, running, shard, slow):
     with running() as (process, run):
+        assert "COL-0205" in collect("cancel", run, "s03", exit_code=2).stderr  # and nothing is
         collect("cancel", f"{run}/s03", "--wait")
         ended(process, 3)
+        assert "COL-0431" in collect("resume", f"{run}/s03", exit_code=4).stderr
         found = collect.json("status", run)
         assert found["state"] == "PARTIALLY_COMPLETED"
         assert "COL-0432" in found["errors"][0]
         assert collect.json("retry", f"{run}/s03")["state"] == "COMPLETED"
         assert len(collect.export("cases")) == len(slow.expected())
+
+
+@pytest.mark.parametrize(("verb", "state", "exit_code"), [("cancel", "CANCELLED", 1), ("pause", "PAUSED", 130)])
+def test_what_is_asked_for_before_a_run_begins_is_done(collect, slow, until, verb, state, exit_code):
+    process = collect.start("run", slow.collection(extra=STRATEGY), "--json")
+    run = until(lambda: collect.json("status"))[0]["run_id"]
+    options = ["--hard"] if verb == "pause" else []
+    assert collect.json(verb, run, *options, "--wait")[0]["state"] == state
+    ended(process, exit_code)
+    assert collect.json("status", run)["state"] == state
 
 
 def test_what_is_named_wrongly_is_said(collect):

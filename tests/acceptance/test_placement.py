@@ -14,8 +14,8 @@ from blocks.stores import open_storage
 from collectors.models import Collection
 from tests.pools import running_pool
 
-# Two shards of cases of twenty pages each; a quarter of a second a page.
-SLOW = ("--cases", "400", "--directories", "3", "--page-size", "10", "--latency", "0.25")
+# Two shards of cases of twenty pages each; half a second a page.
+SLOW = ("--cases", "400", "--directories", "3", "--page-size", "10", "--latency", "0.5")
 STRATEGY = "strategy: {shard_size: 200, page_size: 10, concurrency: 2}\n"
 TO_START = 60.0  # a placed shard takes five to fifteen seconds, on a machine that does nothing else
 pytestmark = pytest.mark.timeout(300)
@@ -35,18 +35,19 @@ def slow(tmp_path_factory, new_source):
 
 @pytest.fixture
 def placed(pool, slow, until):
-    """A run of which both shards of cases are read by workers; its process, its id, and what tells of its shards."""
+    """A run whose shards are read by workers, the last one now; its process, its id, and what tells of them."""
+    known = {each["run_id"] for each in pool.collect.json("status")}
     process = pool.collect.start("run", slow.collection(extra=f"{STRATEGY}placement: pool\n"), "--json")
-    run = until(lambda: [each for each in pool.collect.json("status") if each["state"] == "RUNNING"])[0]["run_id"]
+    run = until(lambda: [id for each in pool.collect.json("status") if (id := each["run_id"]) not in known])[0]
 
     def shard(name):
         return next(each for each in pool.collect.json("shards", run) if each["shard_id"] == name)
 
-    def both_read():
+    def is_read():
         found = pool.collect.json("shards", run)
-        return len(found) == 3 and all(each["state"] == "RUNNING" for each in found[1:])
+        return len(found) == 3 and found[2]["state"] == "RUNNING"
 
-    until(both_read, TO_START)
+    until(is_read, TO_START)
     yield process, run, shard
     process.kill()
     process.communicate()

@@ -15,6 +15,7 @@ playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 CHROMIUM = "/usr/bin/chromium"
 PATIENCE = 60_000  # milliseconds
+TO_START = 90.0
 DEFINITION = "strategy: {shard_size: 400, page_size: 10, concurrency: 2}\nplacement: pool\n"
 
 
@@ -48,7 +49,7 @@ def test_a_placed_shard_is_paused_and_resumed_on_prefects_page(page, pool, sampl
             found = pool.collect.json("shards", run)
             return next((each for each in found if each["shard_id"] == "s03"), None)
 
-        until(lambda: (found := shard()) and found["progress"]["current"])
+        until(lambda: (found := shard()) and found["progress"]["current"], TO_START)
         flow_run = pool.named(f"{run}/s03")["id"]
         page.goto(f"{pool.api.removesuffix('/api')}/runs/flow-run/{flow_run}")
         page.get_by_role("button", name="Pause", exact=True).click()

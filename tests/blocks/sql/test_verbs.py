@@ -288,6 +288,23 @@ def test_what_rests_is_left_unless_some_of_it_was_resumed_meanwhile(catalog, con
     assert catalog.desired(run.run_id) is Desired.RUN
 
 
+@pytest.mark.parametrize(("verb", "state"), [("pause", "PAUSED"), ("cancel", "CANCELLED")])
+def test_a_run_that_has_not_begun_follows_as_soon_as_its_process_lets_go(catalog, control, definition, verb, state):
+    run_id = catalog.begin(definition(), ELSEWHERE).run_id
+    assert getattr(control, verb)(run_id).state in ("PAUSING", "CANCELLING")
+    with pytest.raises(Refused, match="COL-0430"):
+        catalog.lead(run_id, ELSEWHERE)
+    assert control.let_go(run_id, ELSEWHERE).state == state
+
+
+def test_an_interruption_before_a_run_begins_is_not_overlooked(catalog, control, definition):
+    run_id = catalog.begin(definition(), ELSEWHERE).run_id
+    catalog.desire(run_id, Desired.LEAVE, "interrupted")
+    with pytest.raises(Refused, match="COL-0430"):
+        catalog.lead(run_id, ELSEWHERE)
+    assert control.let_go(run_id, ELSEWHERE).state == "PAUSED"
+
+
 def test_what_is_not_there_is_named(control, run):
     with pytest.raises(Misconfigured, match="COL-0205"):
         control.pause("nothing")
