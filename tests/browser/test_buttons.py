@@ -4,7 +4,6 @@ The pictures of docs/operate.md are taken on the way, when COLLECT_PICTURES name
 """
 
 import os
-import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +39,12 @@ def picture(page, name):
         page.screenshot(path=Path(folder) / f"{name}.png")
 
 
+def choose(page, action):
+    page.get_by_role("button", name="Open menu").click()
+    page.get_by_role("menuitem", name=action, exact=True).click()
+    page.get_by_role("dialog").wait_for()
+
+
 def test_a_placed_shard_is_paused_and_resumed_on_prefects_page(page, pool, sample, until):
     with sample("--cases", "800", "--directories", "3", "--page-size", "10", "--latency", "0.4") as slow:
         process = pool.collect.start("run", slow.collection(extra=DEFINITION), "--json")
@@ -51,18 +56,19 @@ def test_a_placed_shard_is_paused_and_resumed_on_prefects_page(page, pool, sampl
 
         until(lambda: (found := shard()) and found["progress"]["current"], TO_START)
         flow_run = pool.named(f"{run}/s03")["id"]
-        page.goto(f"{pool.api.removesuffix('/api')}/runs/flow-run/{flow_run}")
-        page.get_by_role("button", name="Pause", exact=True).click()
+        page.goto(f"{pool.api.removesuffix('/api')}/v2/runs/flow-run/{flow_run}")
+        choose(page, "Pause")
         picture(page, "prefect-pause")
-        page.get_by_role("dialog").get_by_role("button", name=re.compile("Pause")).click()
+        page.get_by_role("dialog").get_by_role("button", name="Pause Flow Run").click()
         until(lambda: shard()["state"] == "PAUSED")
         assert shard()["reason"] == "paused in Prefect"
-        page.get_by_role("button", name="Resume", exact=True).click()
-        picture(page, "prefect-resume")
-        page.get_by_role("dialog").get_by_role("button", name=re.compile("Resume")).click()
+        page.get_by_text("Suspended").first.wait_for()
+        picture(page, "prefect-paused")
+        choose(page, "Resume")
+        page.get_by_role("dialog").get_by_role("button", name="Resume").click()
         until(lambda: shard()["state"] in ("RUNNING", "COMPLETED"))
         out, err = process.communicate(timeout=180)
         assert process.returncode == 0, out + err
-        page.goto(f"{pool.api.removesuffix('/api')}/runs/flow-run/{pool.collect.json('status', run)['flow_run_id']}")
+        page.goto(f"{pool.api.removesuffix('/api')}/v2/runs/flow-run/{pool.collect.json('status', run)['flow_run_id']}")
         page.get_by_text(f"{run}/s03").first.wait_for()
         picture(page, "prefect-run")

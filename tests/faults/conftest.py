@@ -142,8 +142,8 @@ class Faults:
         with urlopen(Request(url, data=body, headers={"Content-Type": "application/json"}), timeout=30) as answer:
             found = json.load(answer)
         assert found
-        ended = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-        return [each["name"] for each in found if each["state"]["type"] not in ended]
+        at_rest = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED", "PAUSED"}
+        return [each["name"] for each in found if each["state"]["type"] not in at_rest]
 
     def _crashed(self, stdout: str, stderr: str) -> Crash:
         run_id = self.run_id()
