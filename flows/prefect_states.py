@@ -61,3 +61,13 @@ def is_cancelling(flow_run_id: str) -> bool:
     except (HTTPError, PrefectException):
         return False
     return state is not None and (state.is_cancelling() or state.is_cancelled())
+
+
+def unanswered(api: str, run_id: str) -> Unreachable:
+    return Unreachable(
+        "the Prefect server at {api} stopped answering",
+        "Bring it back, then: collect resume {run}",
+        code="COL-0701",
+        api=api,
+        run=run_id,
+    )

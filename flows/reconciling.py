@@ -55,7 +55,7 @@ async def mirrored(storage: Storage, run_id: str, slots: Slots) -> AsyncIterator
         yield
     finally:
         looking.cancel()
-        await asyncio.wait({looking})
+        await asyncio.wait({looking}, timeout=LOOK_EVERY)
 
 
 async def _looking(storage: Storage, run_id: str, slots: Slots) -> None:

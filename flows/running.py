@@ -14,8 +14,8 @@ from prefect.states import Completed, Crashed
 
 from blocks.settings import Settings
 from blocks.stores import open_storage
-from collectors.errors import Unreachable
 from flows.collect import collect, labels
+from flows.prefect_states import unanswered
 
 SECONDS_WITHOUT_PREFECT = 3.0
 
@@ -63,16 +63,6 @@ class _Patience:
     async def _answered(self, response: Response) -> None:
         response.request.extensions["unanswered"] = False
         self._silent_since = None
-
-
-def unanswered(api: str, run_id: str) -> Unreachable:
-    return Unreachable(
-        "the Prefect server at {api} stopped answering",
-        "Bring it back, then: collect resume {run}",
-        code="COL-0701",
-        api=api,
-        run=run_id,
-    )
 
 
 async def mark_crashed(flow_run_id: str | None) -> None:

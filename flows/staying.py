@@ -10,6 +10,7 @@ from httpx import HTTPError
 from prefect import runtime
 from prefect.exceptions import Pause, PrefectException
 from prefect.logging import get_run_logger
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Paused, Running, State, Suspended
 
 from blocks.sql.retrying import GIVEN_UP
@@ -18,11 +19,12 @@ from blocks.stores import Storage
 from collectors.states import OPEN_RUNS, Desired
 from flows.adopting import TOLD_PAUSED
 from flows.control import resume
-from flows.prefect_states import tell
+from flows.prefect_states import tell, unanswered
 
 LOOK_EVERY = 0.25
 TO_REST = (Desired.PAUSE, Desired.STOP)
 SECONDS_TO_LET_GO = 70.0
+SECONDS_TO_TELL = 5.0
 SECONDS_IN_PLACE = 900.0  # for which a process stays for what is paused; then it leaves, and the pause stays
 
 
@@ -71,9 +73,11 @@ async def goes_on(storage: Storage, run_id: str, shard_id: str | None = None) ->
 
 
 async def leave(storage: Storage, run_id: str, shard_id: str | None = None) -> NoReturn:
-    """End this process's part of a flow run that is paused. Raises Pause, as Prefect's own suspending does."""
+    """End this process's part of a flow run that is paused. Raises Pause, as Prefect's own suspending does; Unreachable
+    when Prefect does not answer."""
     state = Suspended(message="goes on from its last checkpoint when it is resumed")
-    await _told(storage, run_id, shard_id, state, TOLD_PAUSED)
+    if not await _told(storage, run_id, shard_id, state, TOLD_PAUSED):
+        raise unanswered(PREFECT_API_URL.value(), run_id)
     raise Pause(state=state)
 
 
@@ -87,11 +91,13 @@ def _wish(storage: Storage, run_id: str, shard_id: str | None) -> tuple[Desired,
     return desired_of(row["desired"], shard["desired"]), shard["mirrored"]
 
 
-async def _told(storage: Storage, run_id: str, shard_id: str | None, state: State, told: str | None) -> None:
+async def _told(storage: Storage, run_id: str, shard_id: str | None, state: State, told: str | None) -> bool:
     """Prefect is a mirror: that it does not answer changes nothing."""
     try:
-        await tell(str(runtime.flow_run.id), state)
-    except (HTTPError, PrefectException) as error:
+        async with asyncio.timeout(SECONDS_TO_TELL):
+            await tell(str(runtime.flow_run.id), state)
+    except (HTTPError, PrefectException, TimeoutError) as error:
         get_run_logger().warning("Prefect could not be told: %s", error)
-        return
+        return False
     await to_thread.run_sync(storage.catalog.note_told, run_id, shard_id, told)
+    return True
