@@ -8,9 +8,7 @@ from typing import Any
 from blocks.process import is_gone
 from blocks.sql.shards import desired_of
 from collectors.language import spoken
-from collectors.states import ENDED_SHARDS, OPEN_RUNS, PAUSING, Desired, RunState, ShardState, shown
-
-TO_REST = (Desired.PAUSE, Desired.STOP)
+from collectors.states import ENDED_SHARDS, OPEN_RUNS, PAUSING, TO_REST, Desired, RunState, ShardState, shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,9 @@ class Desired(StrEnum):
     CANCEL = "cancel"
 
 
+TO_REST = (Desired.PAUSE, Desired.STOP)  # until somebody says otherwise
+
+
 def stronger(one: Desired, other: Desired) -> Desired:
     return max(one, other, key=[*Desired].index)
 

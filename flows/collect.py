@@ -38,7 +38,7 @@ from tasks.loading import load_stage, recovering
 from tasks.planning import plan_run
 from tasks.reporting import progress_shown, report_run
 
-TO_REST = "COL-0430"
+STAYS_PAUSED = "COL-0430"
 
 
 def _called() -> str:
@@ -82,7 +82,7 @@ async def collect(
 
 async def _not_begun(here: Workspace, why: Refused) -> State:
     """Paused, interrupted or cancelled before it began, it is left so; raises `why` when there is another reason."""
-    if why.code != TO_REST:
+    if why.code != STAYS_PAUSED:
         raise why
     found = await to_thread.run_sync(here.storage.control.let_go, here.run_id, here.owner)
     if found.state != RunState.CANCELLED:

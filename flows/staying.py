@@ -16,13 +16,12 @@ from prefect.states import Paused, Running, State, Suspended
 from blocks.sql.retrying import GIVEN_UP
 from blocks.sql.shards import desired_of
 from blocks.stores import Storage
-from collectors.states import OPEN_RUNS, Desired
+from collectors.states import OPEN_RUNS, TO_REST, Desired
 from flows.adopting import TOLD_PAUSED
 from flows.control import resume
 from flows.prefect_states import tell, unanswered
 
 LOOK_EVERY = 0.25
-TO_REST = (Desired.PAUSE, Desired.STOP)
 SECONDS_TO_LET_GO = 70.0
 SECONDS_TO_TELL = 5.0
 SECONDS_IN_PLACE = 900.0  # for which a process stays for what is paused; then it leaves, and the pause stays

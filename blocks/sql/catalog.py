@@ -12,7 +12,7 @@ from blocks.sql import leases
 from blocks.sql.constructs import execute_bound, now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.ledger import IS_OPEN
-from blocks.sql.shards import MAY_GO_ON, RETRIED, observed
+from blocks.sql.shards import MAY_GO_ON, RETRIED, observed, shard_key
 from blocks.sql.tables import batch as ledger
 from blocks.sql.tables import collection, quarantine, run, shard, spool, watermark
 from collectors.closing import Closing
@@ -245,14 +245,13 @@ class Catalog:
     @repeatable
     def note_flow_run(self, run_id: str, shard_id: str, flow_run_id: str | None) -> None:
         """The flow run that reads a placed shard; None when Prefect has it no more."""
-        mine = shard.c.run_id == run_id, shard.c.shard_id == shard_id
         with self._database.write() as connection:
-            connection.execute(update(shard).where(*mine).values(flow_run_id=flow_run_id))
+            connection.execute(update(shard).where(shard_key(run_id, shard_id)).values(flow_run_id=flow_run_id))
 
     @repeatable
     def note_told(self, run_id: str, shard_id: str | None, told: str | None) -> None:
         """What Prefect was told of it last, or said itself."""
-        table, mine = (run, [run.c.run_id == run_id]) if shard_id is None else (shard, [_shard_key(run_id, shard_id)])
+        table, mine = (run, [run.c.run_id == run_id]) if shard_id is None else (shard, [shard_key(run_id, shard_id)])
         with self._database.write() as connection:
             connection.execute(update(table).where(*mine).values(mirrored=told))
 
@@ -328,7 +327,7 @@ class Catalog:
         with self._database.read() as connection:
             row = execute_bound(connection, _RUN, {"run": run_id}).mappings().first()
         if row is None or tenant not in (None, row["tenant"]):
-            raise Misconfigured("there is no run {run}", "List them with: collect status", code="COL-0205", run=run_id)
+            raise no_run(run_id)
         return dict(row)
 
     @repeatable
@@ -523,8 +522,8 @@ def cancel_shards(connection: Connection, run_id: str, *which: Any) -> None:
     connection.execute(update(shard).where(shard.c.run_id == run_id, may, *which).values(values))
 
 
-def _shard_key(run_id: str, shard_id: str) -> Any:
-    return and_(shard.c.run_id == run_id, shard.c.shard_id == shard_id)
+def no_run(run_id: str) -> Misconfigured:
+    return Misconfigured("there is no run {run}", "List them with: collect status", code="COL-0205", run=run_id)
 
 
 def no_shards(run_id: str, shards: Sequence[str]) -> Misconfigured:

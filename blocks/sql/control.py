@@ -12,13 +12,13 @@ from sqlalchemy import Connection, and_, func, or_, select, update
 
 from blocks.process import is_gone
 from blocks.sql import leases
-from blocks.sql.catalog import cancel_shards, no_shards, seconds_held, seconds_led
+from blocks.sql.catalog import cancel_shards, no_run, no_shards, seconds_held, seconds_led
 from blocks.sql.constructs import now
 from blocks.sql.database import Database, contending
 from blocks.sql.retrying import Scope, retry_ended, retry_meanwhile
-from blocks.sql.shards import desired_of
+from blocks.sql.shards import desired_of, shard_key
 from blocks.sql.tables import run, shard
-from collectors.errors import Misconfigured, Refused
+from collectors.errors import Refused
 from collectors.models import ShardRetry
 from collectors.states import (
     ENDED_SHARDS,
@@ -95,7 +95,7 @@ class Control:
             if shard_id is None:
                 connection.execute(update(run).where(run.c.run_id == run_id).values(again))
             else:
-                connection.execute(update(shard).where(_key(run_id, shard_id)).values(again))
+                connection.execute(update(shard).where(shard_key(run_id, shard_id)).values(again))
             if not found.led:
                 _ask_for_it(connection, run_id, awaited)
             return _subject(connection, run_id, shard_id)
@@ -136,7 +136,7 @@ class Control:
         values = {"state": ShardState.FAILED, "error": error, "ended_at": now(), "fence": shard.c.fence + 1}
         nobody = shard.c.lease_until < now(), shard.c.state.not_in(ENDED_SHARDS)
         with self._database.write() as connection:
-            connection.execute(update(shard).where(_key(run_id, shard_id), *nobody).values(values))
+            connection.execute(update(shard).where(shard_key(run_id, shard_id), *nobody).values(values))
 
     @contending
     def let_go(self, run_id: str, owner: str) -> Subject:
@@ -178,7 +178,7 @@ def _write_wish(connection: Connection, of: Subject, wish: Desired, reason: str 
     if of.shard_id is None:
         connection.execute(update(run).where(run.c.run_id == of.run_id).values(values))
     else:
-        connection.execute(update(shard).where(_key(of.run_id, of.shard_id)).values(values))
+        connection.execute(update(shard).where(shard_key(of.run_id, of.shard_id)).values(values))
 
 
 def refuse(verb: Verb, of: Subject) -> None:
@@ -248,7 +248,7 @@ def _leave_shard(connection: Connection, each: Any) -> None:
         cancel_shards(connection, each["run_id"], shard.c.shard_id == each["shard_id"])
     else:
         may = shard.c.state.in_(sources_of(SHARD_MOVES, ShardState.PAUSED))
-        connection.execute(update(shard).where(_key(each["run_id"], each["shard_id"]), may).values(_paused()))
+        connection.execute(update(shard).where(shard_key(each["run_id"], each["shard_id"]), may).values(_paused()))
 
 
 def _paused() -> dict[str, Any]:
@@ -284,7 +284,7 @@ def _subject(connection: Connection, run_id: str, shard_id: str | None) -> Subje
     if shard_id is None:
         worked_on = led or seconds_held(connection, run_id) > 0
         return Subject(run_id, None, shown(state, wish, worked_on, awaited), wish, row["reason"], led)
-    found = connection.execute(select(shard).where(_key(run_id, shard_id))).mappings().first()
+    found = connection.execute(select(shard).where(shard_key(run_id, shard_id))).mappings().first()
     if found is None:
         raise no_shards(run_id, [shard_id])
     both = desired_of(wish, found["desired"]) if state in OPEN_RUNS else Desired.RUN
@@ -297,9 +297,5 @@ def _subject(connection: Connection, run_id: str, shard_id: str | None) -> Subje
 def _row(connection: Connection, run_id: str) -> Any:
     found = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().first()
     if found is None:
-        raise Misconfigured("there is no run {run}", "List them with: collect status", code="COL-0205", run=run_id)
+        raise no_run(run_id)
     return found
-
-
-def _key(run_id: str, shard_id: str) -> Any:
-    return and_(shard.c.run_id == run_id, shard.c.shard_id == shard_id)

@@ -59,12 +59,12 @@ class Shards:
     @repeatable
     def _fence(self, run_id: str, shard_id: str) -> int:
         with self._database.read() as connection:
-            return connection.execute(select(shard.c.fence).where(_key(run_id, shard_id))).scalar_one()
+            return connection.execute(select(shard.c.fence).where(shard_key(run_id, shard_id))).scalar_one()
 
     @repeatable
     def _claim(self, run_id: str, shard_id: str, owner: str, since: int) -> Claim:
         """`since`: the fence before the first try, which tells a try whose answer was lost from another's claim."""
-        key = _key(run_id, shard_id)
+        key = shard_key(run_id, shard_id)
         with self._database.write() as connection:
             connection.execute(
                 update(shard).where(key, shard.c.state == ShardState.FAILED).values(state=ShardState.RETRYING)
@@ -228,12 +228,12 @@ def observed(connection: Connection) -> int:
     return execute_bound(connection, _OBSERVED, {}).scalar_one()
 
 
-def _key(run_id: str, shard_id: str) -> Any:
+def shard_key(run_id: str, shard_id: str) -> Any:
     return and_(shard.c.run_id == run_id, shard.c.shard_id == shard_id)
 
 
 def _fenced(claim: Claim) -> Any:
-    return and_(_key(claim.run_id, claim.shard_id), shard.c.fence == claim.fence)
+    return and_(shard_key(claim.run_id, claim.shard_id), shard.c.fence == claim.fence)
 
 
 def _held(claim: Claim) -> Any:

@@ -15,7 +15,7 @@ from blocks.sql.retrying import Scope
 from blocks.stores import Storage, open_storage
 from collectors.errors import Misconfigured, Refused
 from collectors.models import Collection
-from collectors.states import OPEN_RUNS, PAUSING, Desired, RunState, ShardState, Verb
+from collectors.states import OPEN_RUNS, PAUSING, TO_REST, RunState, ShardState, Verb
 from deployments.cli.output import print_json, say
 from deployments.cli.running import finish, follow, server, wait_for_lease
 from deployments.retries import policy_of
@@ -120,7 +120,7 @@ def resume(target: str, /, *shards: str, wait: Wait = False, json: bool = False)
             wait_for_lease(catalog, run_id)
         if row["state"] in OPEN_RUNS:
             found = [control.resume(storage, *of, wait=_seconds(wait)) for of in targets]
-            to_rest = storage.control.look(run_id).desired in (Desired.PAUSE, Desired.STOP)
+            to_rest = storage.control.look(run_id).desired in TO_REST
             if found[0].led or row["awaited"] or to_rest:
                 return _told(found, json, of_paused=to_rest)
         api = server(settings)

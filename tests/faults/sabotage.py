@@ -170,8 +170,8 @@ SABOTAGES = (
     Sabotage(
         "no fence at the checkpoint",
         "blocks/sql/shards.py",
-        "    return and_(_key(claim.run_id, claim.shard_id), shard.c.fence == claim.fence)",
-        "    return _key(claim.run_id, claim.shard_id)",
+        "    return and_(shard_key(claim.run_id, claim.shard_id), shard.c.fence == claim.fence)",
+        "    return shard_key(claim.run_id, claim.shard_id)",
         SHARDS,
     ),
     Sabotage(
