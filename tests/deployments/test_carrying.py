@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from prefect import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.filters import DeploymentFilter
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed, Running
@@ -220,7 +221,7 @@ async def test_a_schedule_makes_flow_runs(deployment, until):
     made = await client.create_deployment(flow_id, f"scheduled-{uuid4().hex[:8]}", schedules=[schedule])
     try:
         async with asyncio.timeout(60):
-            while made not in [each.deployment_id for each in await client.read_flow_runs()]:
+            while not await client.read_flow_runs(deployment_filter=DeploymentFilter(id={"any_": [made]})):
                 await asyncio.sleep(0.5)
     finally:
         await client.delete_deployment(made)
