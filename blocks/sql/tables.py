@@ -10,7 +10,8 @@ from blocks.documents import search_index
 
 # 2: the index of the documents for search. 3: when the page of a batch had arrived. 4: what the service needs.
 # 5: modes and sweeps. 6: what was: versions that were replaced, trees; pages that are known. 7: control.
-SCHEMA = 7
+# 8: what is registered, when it is due, how it is set, and who did what.
+SCHEMA = 8
 HISTORY_SINCE = 6
 LONG = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
 BYTES = LargeBinary().with_variant(MEDIUMBLOB(), "mysql", "mariadb")
@@ -36,6 +37,49 @@ collection = Table(
     Column("version", Integer, primary_key=True),
     Column("definition", LONG, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("created_by", String(100)),
+)
+
+# Which collections are registered, and what of them Prefect was told.
+registration = Table(
+    "registration",
+    catalog,
+    Column("tenant", String(64), primary_key=True),
+    Column("collection", String(100), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("retired_at", BigInteger),
+    Column("applied", LONG),
+    Column("failed", LONG),
+)
+
+schedule = Table(
+    "schedule",
+    catalog,
+    Column("tenant", String(64), primary_key=True),
+    Column("collection", String(100), primary_key=True),
+    Column("slug", String(64), primary_key=True),
+    Column("rule", LONG, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("reason", LONG),
+    Column("switched_at", BigInteger, nullable=False),
+    Column("told", Boolean),  # whether Prefect has it switched on; None where it does not have it
+    Column("next_at", BigInteger),
+    Index("schedule_due", "active", "next_at"),
+)
+
+# What became of a time at which a schedule was due: one run, whoever noticed it, and however often.
+tick = Table(
+    "tick",
+    catalog,
+    Column("tenant", String(64), primary_key=True),
+    Column("collection", String(100), primary_key=True),
+    Column("slug", String(64), primary_key=True),
+    Column("due_at", BigInteger, primary_key=True),
+    Column("outcome", String(16), nullable=False),
+    Column("reason", LONG),
+    Column("run_id", String(32)),
+    Column("noticed_at", BigInteger, nullable=False),
+    Index("tick_of_run", "run_id"),
 )
 
 run = Table(
@@ -70,6 +114,7 @@ run = Table(
     Column("placement_reason", LONG),
     Column("mirrored", String(16)),  # what Prefect was told last, or said itself
     Column("desired_at", BigInteger),
+    Column("version", Integer),  # of the definition it began with; None where that is none that is kept
     Index("run_of_collection", "tenant", "collection", "created_at"),
     Index("run_awaited", "awaited", "state"),
 )
@@ -209,6 +254,46 @@ api_key = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
+)
+
+# What is set while everything runs, each change a version; of all tenants where `tenant` is empty, and so on.
+setting = Table(
+    "setting",
+    catalog,
+    Column("tenant", String(64), primary_key=True),
+    Column("collection", String(100), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("value", LONG),  # JSON; None: it is not set any more
+    Column("reason", LONG),
+    Column("set_by", String(100), nullable=False),
+    Column("set_at", BigInteger, nullable=False),
+)
+
+# Who did what: each entry is sealed together with the one before it.
+audit = Table(
+    "audit",
+    catalog,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("actor", String(100), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("subject", String(255), nullable=False),
+    Column("details", LONG, nullable=False),
+    Column("key_id", String(64), nullable=False),
+    Column("seal", String(64), nullable=False),
+    Index("audit_of_tenant", "tenant", "number"),
+)
+
+# The last entry, so that it is noticed when the end is cut off.
+audit_end = Table(
+    "audit_end",
+    catalog,
+    Column("name", String(16), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("key_id", String(64), nullable=False),
+    Column("seal", String(64), nullable=False),
 )
 
 

@@ -52,6 +52,12 @@ Table(
     Column("source_time", BigInteger),
     Column("closing", Text),
     Column("round", Integer),
+    Column("idle", BigInteger),
+    Column("rested_at", BigInteger),
+    Column("placement", String(16)),
+    Column("placement_reason", Text),
+    Column("mirrored", String(16)),
+    Column("desired_at", BigInteger),
     Index("run_of_collection", "tenant", "collection", "created_at"),
     Index("run_awaited", "awaited", "state"),
 )
@@ -77,6 +83,12 @@ Table(
     Column("error", Text),
     Column("moved", Boolean),
     Column("failures", Integer),
+    Column("desired", String(16)),
+    Column("reason", Text),
+    Column("idle", BigInteger),
+    Column("flow_run_id", String(36)),
+    Column("mirrored", String(16)),
+    Column("desired_at", BigInteger),
 )
 
 Table(
