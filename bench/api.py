@@ -174,7 +174,7 @@ def triggered(environment: dict[str, str], address: str, key: str, count: int) -
     with open_storage(Settings.load()) as storage:
         for name in names:
             source = {"base_url": "http://127.0.0.1:9", "project_id": 1, "username": "u", "api_key": "k"}
-            storage.catalog.register(Collection(name=name, collector="testrail", source=source))
+            storage.registry.remember(Collection(name=name, collector="testrail", source=source))
     asked = [("POST", f"/api/collections/{name}/runs", b'{"mode":"full"}') for name in names]
     return asyncio.run(offered(address, key, asked, TRIGGERS))
 

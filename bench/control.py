@@ -96,7 +96,7 @@ def waited(condition: Callable[[], Any]) -> Any:
 def started(service: Service, storage: Storage, url: str, count: int) -> list[str]:
     names = [f"run-{number}" for number in range(count)]
     for name in names:
-        storage.catalog.register(definition(name, url))
+        storage.registry.remember(definition(name, url))
     runs = [service.post(f"/api/collections/{name}/runs")["run_id"] for name in names]
     waited(
         lambda: all(service.shards(run, "RUNNING") and len(service.shards(run, "PENDING")) > SHARDS / 2 for run in runs)
@@ -117,7 +117,7 @@ def pace(address: str, plain: str, key: str, shards: Sequence[str], seconds: int
 def effects(service: Service, storage: Storage, url: str, times: int) -> tuple[list[float], list[float]]:
     """Seconds from a pause of a shard that is read until it is PAUSED, and from its resume until it is read again: of a
     run with a place for each of its shards, since what is resumed takes the next free one."""
-    storage.catalog.register(definition("effects", url, shards=4, concurrency=4))
+    storage.registry.remember(definition("effects", url, shards=4, concurrency=4))
     run = service.post("/api/collections/effects/runs")["run_id"]
     paused, resumed = [], []
     for _ in range(times):
@@ -136,7 +136,7 @@ def effects(service: Service, storage: Storage, url: str, times: int) -> tuple[l
 
 def many(storage: Storage, service: Service, url: str) -> list[float]:
     """Seconds for the status of a run of ten thousand shards."""
-    storage.catalog.register(definition("many", url))
+    storage.registry.remember(definition("many", url))
     claim = storage.catalog.begin(definition("many", url), "elsewhere:1:1")
     claim = storage.catalog.lead(claim.run_id, "elsewhere:1:1")
     plans = [

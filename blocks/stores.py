@@ -18,14 +18,17 @@ from blocks.sql.database import Database
 from blocks.sql.keys import Keys
 from blocks.sql.known_pages import KnownPages
 from blocks.sql.quality import Quality
+from blocks.sql.registry import Registry
 from blocks.sql.requests import Requests
 from blocks.sql.rows import Rows
 from blocks.sql.run_ledger import RunLedger
+from blocks.sql.schedules import Schedules
 from blocks.sql.shards import Shards
 from blocks.sql.spool import Spool
 from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.sweeps import Sweeps
 from blocks.sql.tables import HISTORY_SINCE, SCHEMA, catalog, documents, history, snapshot
+from blocks.sql.ticks import Ticks
 from blocks.sql.watermarks import Watermarks
 from collectors.history import Past
 from collectors.interfaces import Cache, Deliveries, Documents, Queue
@@ -34,6 +37,9 @@ from collectors.loading import Loader
 
 @dataclass(frozen=True, slots=True)
 class Storage:
+    registry: Registry
+    schedules: Schedules
+    ticks: Ticks
     catalog: Catalog
     control: Control
     requests: Requests
@@ -110,6 +116,9 @@ def _storage(
     deliveries: Deliveries | None = None,
 ) -> Storage:
     kept = (
+        Registry(main),
+        Schedules(main),
+        Ticks(main),
         Catalog(main),
         Control(main),
         Requests(main),

@@ -11,6 +11,7 @@ import orjson
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from collectors.errors import Rejected
+from collectors.scheduling import Schedule, Schedules, Triggers
 
 Kind = Literal["directory", "case"]
 Mode = Literal["full", "incremental", "range"]
@@ -161,7 +162,26 @@ class Collection(Model):
     placement: Literal["inline", "pool", "auto"] = Field(
         "inline", description="where shards are read: in the process of their run, by workers of a pool, or as it pays"
     )
+    schedule: Schedules = Field((), description="when runs are due by themselves, once it is registered")
+    triggers: Triggers = Field(Triggers(), description="what becomes of a time at which a run is due")
     tenant: Word = Field("default", max_length=64)
+
+    @model_validator(mode="after")
+    def _schedules_can_run(self) -> Self:
+        for each in self.schedule:
+            mode, scope = self.due_by(each)
+            if mode == "range" and scope == EVERYTHING:
+                raise ValueError(f"schedule {each.slug}: mode range needs a scope, under parameters")
+            if mode != "range" and each.parameters.scope is not None:
+                raise ValueError(f"schedule {each.slug}: a scope belongs to mode range, not {mode}")
+        return self
+
+    def due_by(self, schedule: Schedule) -> tuple[Mode, Scope]:
+        """What a run that this schedule begins is about."""
+        mode = schedule.mode or self.mode
+        given = schedule.parameters.scope
+        own = self.scope if mode == "range" else EVERYTHING
+        return mode, own if given is None else Scope.model_validate(given)
 
     @model_validator(mode="after")
     def _scope_belongs_to_range(self) -> Self:

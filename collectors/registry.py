@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import date, datetime
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -214,5 +214,5 @@ def _unknown(path: str, word: str, known: list[str]) -> str:
 def _fields(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
     for part in path:
         found = getattr(model, "model_fields", {}).get(part)
-        model = found and found.annotation
+        model = next(iter(get_args(model)), None) if isinstance(part, int) else found and found.annotation
     return list(getattr(model, "model_fields", ()))

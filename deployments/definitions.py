@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from blocks.settings import Settings, secret
-from blocks.sql.catalog import Catalog
+from blocks.sql.registry import Registry, not_known
 from blocks.stores import open_storage
 from collectors.errors import Misconfigured
 from collectors.models import Collection
@@ -35,7 +35,7 @@ def looked_up(name_or_file: str, overrides: Sequence[str], tenant: str = "defaul
     if names_file(name_or_file) or nothing_yet:
         return resolve(name_or_file, overrides, None, tenant).definition
     with open_storage(settings) as storage:
-        return resolve(name_or_file, overrides, storage.catalog, tenant).definition
+        return resolve(name_or_file, overrides, storage.registry, tenant).definition
 
 
 def names_file(name_or_file: str) -> bool:
@@ -45,44 +45,42 @@ def names_file(name_or_file: str) -> bool:
 def resolve(
     name_or_file: str,
     overrides: Sequence[str],
-    catalog: Catalog | None,
+    registry: Registry | None,
     tenant: str = "default",
     given: Mapping[str, Any] = UNCHANGED,
 ) -> Resolved:
     """The definition in a file, of a collection that was collected before, or shipped; with `key=value` overrides.
 
-    `given` keys are written over what they held. Without a catalog nothing was collected before. Raises Misconfigured.
+    `given` keys are written over what they held. Without a registry nothing was collected before. Raises Misconfigured.
     """
     of_file = None
     if names_file(name_or_file):
         definition = of_file = _checked(_read(Path(name_or_file)), name_or_file)
     else:
-        remembered = catalog.definition(tenant, name_or_file) if catalog else None
+        remembered = registry.definition(tenant, name_or_file) if registry else None
         definition = remembered or _shipped(name_or_file)
         if definition is None:
-            raise _missing(name_or_file, catalog, tenant)
+            raise _missing(name_or_file, registry, tenant)
     changed = _overridden(definition.model_dump(mode="json"), overrides) | given
     return Resolved(_checked(changed, name_or_file), of_file)
 
 
-def known_all(catalog: Catalog, tenant: str) -> list[Collection]:
+def known_all(registry: Registry, tenant: str) -> list[Collection]:
     """Those collected before, and those that are shipped, by name."""
     ours = [each.model_copy(update={"tenant": tenant}) for each in shipped()]
-    found = {each.name: each for each in [*ours, *catalog.definitions(tenant)]}
+    found = {each.name: each for each in [*ours, *registry.definitions(tenant)]}
     return [found[name] for name in sorted(found)]
 
 
-def known(name: str, catalog: Catalog, tenant: str) -> Collection:
+def known(name: str, registry: Registry, tenant: str) -> Collection:
     """By its name alone, never a file. Raises Misconfigured."""
-    if found := looked_for(name, catalog, tenant):
+    if found := looked_for(name, registry, tenant):
         return found
-    raise Misconfigured(
-        "there is no collection {name}", "List them with: collect list", code="COL-0204", name=f"{name:.100}"
-    )
+    raise not_known(name)
 
 
-def looked_for(name: str, catalog: Catalog, tenant: str) -> Collection | None:
-    found = catalog.definition(tenant, name) or _shipped(name)
+def looked_for(name: str, registry: Registry, tenant: str) -> Collection | None:
+    found = registry.definition(tenant, name) or _shipped(name)
     return found and found.model_copy(update={"tenant": tenant})
 
 
@@ -94,13 +92,13 @@ def _shipped(name: str) -> Collection | None:
     return next((each for each in shipped() if each.name == name), None)
 
 
-def _missing(name: str, catalog: Catalog | None, tenant: str) -> Misconfigured:
+def _missing(name: str, registry: Registry | None, tenant: str) -> Misconfigured:
     _refuse_folder(name)
     if not name:
         return Misconfigured("the name of a collection is missing", "List them with: collect list", code="COL-0221")
     names = [
         *(each.name for each in shipped()),
-        *(each.name for each in (catalog.definitions(tenant) if catalog else ())),
+        *(each.name for each in (registry.definitions(tenant) if registry else ())),
     ]
     return Misconfigured(
         "there is no collection {name!r}, and no such file",

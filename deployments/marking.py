@@ -24,7 +24,7 @@ def mark_of(name: str, mark: Mark) -> dict[str, Any]:
 
 def set_to(storage: Storage, tenant: str, name: str, time: str) -> None:
     """Raises Misconfigured for a time without a zone, or in the future; Refused while a run is under way."""
-    known(name, storage.catalog, tenant)
+    known(name, storage.registry, tenant)
     storage.watermarks.set(tenant, name, int(_time(time).timestamp() * 1_000_000))
 
 

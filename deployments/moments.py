@@ -85,7 +85,7 @@ def in_order(before: Moment, after: Moment) -> None:
 
 
 def past_of(storage: Storage, tenant: str, name: str) -> Past:
-    definition = storage.catalog.definition(tenant, name)
+    definition = storage.registry.definition(tenant, name)
     return Past(storage, tenant, name, definition.retention if definition else Retention())
 
 

@@ -124,7 +124,7 @@ def labels(collection: str, mode: str, tenant: str) -> list[str]:
 def _begin(tenant: str, name: str, mode: Mode, scope: Scope) -> str:
     settings = Settings.load()
     with open_storage(settings) as storage:
-        definition = storage.catalog.definition(tenant, name)
+        definition = storage.registry.definition(tenant, name)
         if definition is None:
             raise Misconfigured(
                 "there is no collection {name} in {place}",

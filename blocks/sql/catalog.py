@@ -1,4 +1,4 @@
-"""Definitions and runs: what is registered, what runs, how far it has come, how it ended."""
+"""Runs: what runs, how far it has come, how it ended."""
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,13 +12,15 @@ from blocks.sql import leases
 from blocks.sql.constructs import execute_bound, now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.ledger import IS_OPEN
+from blocks.sql.registry import refuse_mixed, remember, version_of
+from blocks.sql.schedules import switch_off_if_failing
 from blocks.sql.shards import MAY_GO_ON, RETRIED, observed, shard_key
 from blocks.sql.tables import batch as ledger
-from blocks.sql.tables import collection, quarantine, run, shard, spool, watermark
+from blocks.sql.tables import quarantine, run, shard, spool, watermark
 from collectors.closing import Closing
 from collectors.errors import Fenced, Misconfigured, Refused
 from collectors.interfaces import RunClaim
-from collectors.models import IMPORT, Collection, ShardPlan, Verdict
+from collectors.models import Collection, ShardPlan, Verdict
 from collectors.selecting import WHOLE, Selection
 from collectors.states import ENDED_SHARDS, OPEN_RUNS, RUN_MOVES, SHARD_MOVES, Desired, RunState, ShardState, sources_of
 
@@ -56,42 +58,13 @@ _RETRIED = (
     .order_by(None)
 )
 NOT_LED = (RunState.CREATED, RunState.PAUSED)
+UNDER_WAY = "COL-0402"
 
 
 class Catalog:
     def __init__(self, database: Database, lease_seconds: float = leases.LEASE_SECONDS) -> None:
         self._database = database
         self.lease_seconds = lease_seconds
-
-    # ---- definitions -------------------------------------------------------------------------------------
-
-    @repeatable
-    def register(self, definition: Collection) -> None:
-        """Keep the definition; a new version only when it differs from the newest one."""
-        with self._database.write() as connection:
-            leases.one_at_a_time(connection)
-            _register(connection, definition)
-
-    @repeatable
-    def definition(self, tenant: str, name: str) -> Collection | None:
-        with self._database.read() as connection:
-            return _newest(connection, tenant, name)
-
-    @repeatable
-    def definitions(self, tenant: str) -> list[Collection]:
-        """The newest version of each."""
-        c = collection.c
-        newest = (
-            select(c.name, func.max(c.version).label("version")).where(c.tenant == tenant).group_by(c.name).subquery()
-        )
-        query = (
-            select(c.definition)
-            .join(newest, and_(c.name == newest.c.name, c.version == newest.c.version))
-            .where(c.tenant == tenant)
-            .order_by(c.name)
-        )
-        with self._database.read() as connection:
-            return [Collection.model_validate_json(text) for text in connection.scalars(query)]
 
     # ---- the life of a run -------------------------------------------------------------------------------
 
@@ -133,11 +106,11 @@ class Catalog:
         with self._database.write() as connection:
             leases.one_at_a_time(connection)
             found = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().one()
-            for other in open_runs(connection, found["tenant"], found["collection"], found["mode"]):
+            if (found["owner"] != owner or found["state"] not in NOT_LED) and seconds_led(connection, run_id):
+                raise under_way(found["collection"], run_id)
+            for other in in_the_way(connection, Collection.model_validate_json(found["definition"])):
                 if other != run_id:
                     refuse_if_held(connection, found["collection"], other)
-                elif (found["owner"] != owner or found["state"] not in NOT_LED) and seconds_led(connection, run_id):
-                    raise under_way(found["collection"], run_id)
             refuse_if_to_rest(found)
             taken = connection.execute(
                 update(run)
@@ -227,7 +200,7 @@ class Catalog:
                 connection.execute(insert(shard), rows)
             text = connection.scalar(select(run.c.of_file).where(run.c.run_id == claim.run_id))
             if text:
-                _register(connection, Collection.model_validate_json(text))
+                remember(connection, Collection.model_validate_json(text))
 
     @repeatable
     def place(self, claim: RunClaim, placement: str, reason: str) -> None:
@@ -309,6 +282,8 @@ class Catalog:
                 led(connection, claim, allowed, state=state, error=error, lease_until=0, owner=None, **ended, **rested)
                 if state is RunState.CANCELLED:
                     cancel_shards(connection, claim.run_id)
+                if state is RunState.FAILED:
+                    _switch_off_if_failing(connection, claim.run_id)
             except Fenced:
                 if not _has_ended(connection, claim, state):
                     raise
@@ -474,6 +449,12 @@ class Catalog:
             return [dict(row) for row in connection.execute(query).mappings()]
 
 
+def _switch_off_if_failing(connection: Connection, run_id: str) -> None:
+    text = connection.scalar(select(run.c.definition).where(run.c.run_id == run_id))
+    most = Collection.model_validate_json(text).triggers.pause_after_failures
+    switch_off_if_failing(connection, run_id, most)
+
+
 def new_run_id() -> str:
     return secrets.token_hex(4)
 
@@ -495,6 +476,7 @@ def add_run(
             desired=Desired.RUN,
             sweep=observed(connection),  # nobody else has it: what was seen before is older, what is seen later newer
             epoch=func.coalesce(epoch, 0),
+            version=version_of(connection, definition),
             created_at=now(),
             **values,
         )
@@ -504,14 +486,25 @@ def add_run(
 def give_way(connection: Connection, definition: Collection, successor: str) -> str | None:
     """Cancel what was interrupted of the collection; answers the last of it. Raises Refused while one is under way."""
     run_id = None
-    for run_id in open_runs(connection, definition.tenant, definition.name, definition.mode):
-        _refuse_if_paused(connection, run_id)
-        refuse_if_held(connection, definition.name, run_id)
-        _refuse_if_awaited(connection, definition.name, run_id)
-        ended = {"state": RunState.CANCELLED, "reason": f"superseded by run {successor}", "ended_at": now()}
-        connection.execute(update(run).where(run.c.run_id == run_id).values(ended | {"fence": run.c.fence + 1}))
-        cancel_shards(connection, run_id)
+    for run_id in in_the_way(connection, definition):
+        supersede(connection, definition.name, run_id, successor)
     return run_id
+
+
+def in_the_way(connection: Connection, definition: Collection) -> Sequence[str]:
+    """The open runs that a new one has to do with."""
+    beside = definition.triggers.overlap == "allow"
+    return [] if beside else open_runs(connection, definition.tenant, definition.name, definition.mode)
+
+
+def supersede(connection: Connection, name: str, run_id: str, successor: str) -> None:
+    """Cancel a run that was interrupted. Raises Refused when it is not: it is under way, waits, or was paused."""
+    _refuse_if_paused(connection, run_id)
+    refuse_if_held(connection, name, run_id)
+    _refuse_if_awaited(connection, name, run_id)
+    ended = {"state": RunState.CANCELLED, "reason": f"superseded by run {successor}", "ended_at": now()}
+    connection.execute(update(run).where(run.c.run_id == run_id).values(ended | {"fence": run.c.fence + 1}))
+    cancel_shards(connection, run_id)
 
 
 def cancel_shards(connection: Connection, run_id: str, *which: Any) -> None:
@@ -566,31 +559,6 @@ def _columns(values: Mapping[str, Any]) -> list[tuple[Any, Any]]:
     return [(run.c[name], value) for name, value in values.items()]
 
 
-def refuse_mixed(connection: Connection, definition: Collection) -> None:
-    """What was imported would be undone by the next run that reads a source."""
-    known = _newest(connection, definition.tenant, definition.name)
-    if known and IMPORT in (known.collector, definition.collector) and known.collector != definition.collector:
-        raise mixed(known, definition.collector)
-
-
-def mixed(known: Collection, collector: str) -> Refused:
-    return Refused(
-        "collection {collection} is filled by {known}, and cannot be by {collector}, too",
-        "Use another name for one of them; for an import: ?collection=NAME",
-        code="COL-0410",
-        collection=known.name,
-        known=known.collector,
-        collector=collector,
-    )
-
-
-def _newest(connection: Connection, tenant: str, name: str) -> Collection | None:
-    c = collection.c
-    query = select(c.definition).where(_named(tenant, name)).order_by(c.version.desc()).limit(1)
-    text = connection.scalar(query)
-    return Collection.model_validate_json(text) if text else None
-
-
 def led(connection: Connection, claim: RunClaim, *conditions: Any, **values: Any) -> None:
     """Write to the row of a run. Raises Fenced when it was taken over."""
     mine = and_(run.c.run_id == claim.run_id, run.c.fence == claim.fence, run.c.owner == claim.owner, *conditions)
@@ -607,27 +575,6 @@ def _has_ended(connection: Connection, claim: RunClaim, state: RunState) -> bool
     """Whether the answer to this end was lost, and not the end."""
     left = and_(run.c.run_id == claim.run_id, run.c.fence == claim.fence, run.c.owner.is_(None), run.c.state == state)
     return connection.scalar(select(func.count()).where(left)) > 0
-
-
-def _register(connection: Connection, definition: Collection) -> None:
-    c = collection.c
-    mine = _named(definition.tenant, definition.name)
-    newest = connection.execute(select(c.version, c.definition).where(mine).order_by(c.version.desc())).first()
-    text = definition.model_dump_json()
-    if newest is None or newest.definition != text:
-        connection.execute(
-            insert(collection).values(
-                tenant=definition.tenant,
-                name=definition.name,
-                version=newest.version + 1 if newest else 1,
-                definition=text,
-                created_at=now(),
-            )
-        )
-
-
-def _named(tenant: str, name: str) -> Any:
-    return and_(collection.c.tenant == tenant, collection.c.name == name)
 
 
 def open_runs(connection: Connection, tenant: str, name: str, mode: str) -> Sequence[str]:
@@ -651,7 +598,7 @@ def under_way(name: str, run_id: str) -> Refused:
     return Refused(
         "collection {collection} is being collected by run {run}",
         "Watch it with: collect status {run}",
-        code="COL-0402",
+        code=UNDER_WAY,
         collection=name,
         run=run_id,
     )

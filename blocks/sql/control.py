@@ -171,6 +171,12 @@ class Control:
             return _settled(connection, run_id, shard_id)
 
 
+def give_up(connection: Connection, run_id: str, reason: str) -> bool:
+    """Cancel an open run; whether a process has to let go of it first."""
+    _write_wish(connection, _settled(connection, run_id, None), Desired.CANCEL, reason)
+    return _settled(connection, run_id, None).state != RunState.CANCELLED
+
+
 def _write_wish(connection: Connection, of: Subject, wish: Desired, reason: str | None) -> None:
     values: dict[str, Any] = {"desired": wish, "reason": reason or of.reason}
     if of.desired is not wish:

@@ -7,9 +7,11 @@ from sqlalchemy import Connection, and_, case, delete, exists, func, insert, lit
 
 from blocks.process import is_gone
 from blocks.sql import leases
-from blocks.sql.catalog import NOT_LED, add_run, give_way, refuse_mixed, seconds_led
+from blocks.sql.catalog import NOT_LED, UNDER_WAY, add_run, in_the_way, seconds_led, supersede
 from blocks.sql.constructs import now
+from blocks.sql.control import give_up
 from blocks.sql.database import Database, contending, repeatable
+from blocks.sql.registry import refuse_mixed
 from blocks.sql.spool import is_whole
 from blocks.sql.tables import request, run, shard
 from collectors.errors import Refused
@@ -36,8 +38,11 @@ class Once(NamedTuple):
 
 
 class Accepted(NamedTuple):
+    """`held`: by who asked, and to be led at once; else it waits to be carried out."""
+
     run_id: str
     repeated: bool = False
+    held: bool = False
 
 
 class Requests:
@@ -53,11 +58,12 @@ class Requests:
         of_file: Collection | None = None,
         once: Once | None = None,
         sent: bool = False,
+        owner: str | None = None,
     ) -> Accepted:
         """A run that waits to be carried out; `sent`: what it is to import is in the spool, whole. Such runs wait for
-        each other.
+        each other. `owner` holds one that can begin at once.
 
-        Raises Refused while another run of the collection is under way, when the key belongs to another request, or
+        Raises Refused when another run of the collection is in its way, when the key belongs to another request, or
         when what was sent is not there any more.
         """
         with self._database.write() as connection:
@@ -65,15 +71,15 @@ class Requests:
             if once and (known := _known(connection, definition.tenant, once)):
                 return Accepted(known, repeated=True)
             refuse_mixed(connection, definition)
-            if not sent:
-                give_way(connection, definition, run_id)
-            elif not is_whole(connection, run_id):
+            if sent and not is_whole(connection, run_id):
                 raise Refused("what was sent was given up meanwhile", "Send it again.", code="COL-0413")
-            add_run(connection, run_id, definition, of_file, awaited=True)
+            at_once = not sent and admitted(connection, definition, run_id)
+            held = {"owner": owner, "lease_until": leases.until(self._lease_seconds)} if owner and at_once else {}
+            add_run(connection, run_id, definition, of_file, awaited=True, **held)
             if once:
                 values = {"tenant": definition.tenant, "idempotency_key": once.key, "fingerprint": once.fingerprint}
                 connection.execute(insert(request).values(**values, run_id=run_id, created_at=now()))
-        return Accepted(run_id)
+        return Accepted(run_id, held=bool(held))
 
     @repeatable
     def waiting(self, to_hand_over: bool = False) -> int:
@@ -140,6 +146,25 @@ class Requests:
             connection.execute(delete(request).where(request.c.created_at < now() - literal(A_DAY)))
 
 
+def admitted(connection: Connection, definition: Collection, run_id: str) -> bool:
+    """Whether the run can begin at once, or has to wait for others, as the collection's policy has it.
+
+    Raises Refused for one that does not come to be, after that policy.
+    """
+    waits = False
+    for other in in_the_way(connection, definition):
+        if definition.triggers.overlap == "replace":
+            waits |= give_up(connection, other, f"replaced by run {run_id}")
+            continue
+        try:
+            supersede(connection, definition.name, other, run_id)
+        except Refused as error:
+            if definition.triggers.overlap != "queue" or error.code != UNDER_WAY:
+                raise
+            waits = True
+    return not waits
+
+
 def _known(connection: Connection, tenant: str, once: Once) -> str | None:
     mine = and_(request.c.tenant == tenant, request.c.idempotency_key == once.key)
     found = connection.execute(select(request.c.fingerprint, request.c.run_id).where(mine)).first()
@@ -156,15 +181,17 @@ def _known(connection: Connection, tenant: str, once: Once) -> str | None:
 
 def _may_begin(connection: Connection, to_hand_over: bool) -> Iterator[str]:
     """Those nobody holds, one after another in each mode of a collection."""
-    query = select(run.c.run_id, run.c.flow_run_id, run.c.tenant, run.c.collection, run.c.mode).where(_WAITING)
+    query = select(run.c.run_id, run.c.flow_run_id, run.c.definition).where(_WAITING)
     seen: set[Any] = set()
-    for run_id, flow_run_id, *which in connection.execute(query.order_by(run.c.created_at, run.c.run_id)):
-        first = tuple(which) not in seen
-        seen.add(tuple(which))
-        if first and not (to_hand_over and flow_run_id) and not _held(connection, *which):
+    for run_id, flow_run_id, text in connection.execute(query.order_by(run.c.created_at, run.c.run_id)).all():
+        definition = Collection.model_validate_json(text)
+        which = (definition.tenant, definition.name, definition.mode)
+        first = which not in seen or definition.triggers.overlap == "allow"
+        seen.add(which)
+        if first and not (to_hand_over and flow_run_id) and not _held(connection, definition, run_id):
             yield run_id
 
 
-def _held(connection: Connection, tenant: str, collection: str, mode: str) -> bool:
-    of = and_(run.c.tenant == tenant, run.c.collection == collection, run.c.mode == mode, run.c.state.in_(OPEN_RUNS))
-    return any(seconds_led(connection, run_id) for run_id in connection.scalars(select(run.c.run_id).where(of)).all())
+def _held(connection: Connection, definition: Collection, run_id: str) -> bool:
+    """Whether somebody leads it, or another one in its way."""
+    return any(seconds_led(connection, each) for each in {run_id, *in_the_way(connection, definition)})

@@ -27,7 +27,7 @@ class NewMark(BaseModel):
 def watermark(request: Request, name: Name) -> Response:
     """Where the next incremental run of a collection begins."""
     storage, tenant = storage_of(request), request.state.caller.tenant
-    known(name, storage.catalog, tenant)
+    known(name, storage.registry, tenant)
     return answer(request, mark_of(name, storage.watermarks.of(tenant, name)))
 
 
@@ -36,7 +36,7 @@ def set_watermark(request: Request, name: Name, body: Annotated[NewMark, Body()]
     """Set it, also backwards, or take it away. 409 while a run is under way."""
     storage, tenant = storage_of(request), request.state.caller.tenant
     if body.watermark is None:
-        known(name, storage.catalog, tenant)
+        known(name, storage.registry, tenant)
         storage.watermarks.set(tenant, name, None)
     else:
         set_to(storage, tenant, name, body.watermark)
@@ -47,6 +47,6 @@ def set_watermark(request: Request, name: Name, body: Annotated[NewMark, Body()]
 def bump_epoch(request: Request, name: Name) -> Response:
     """Begin anew, after the source was restored from a backup: what is read from now on is newer than all there is."""
     storage, tenant = storage_of(request), request.state.caller.tenant
-    known(name, storage.catalog, tenant)
+    known(name, storage.registry, tenant)
     storage.watermarks.bump(tenant, name)
     return answer(request, mark_of(name, storage.watermarks.of(tenant, name)))

@@ -50,7 +50,7 @@ AS_IT_IS = Start()
 def collections(request: Request, limit: Limit = 100, cursor: Cursor = None) -> Response:
     """The known collections, by name."""
     after = (position_of(cursor, (str,)) or [""])[0]
-    found = known_all(storage_of(request).catalog, request.state.caller.tenant)
+    found = known_all(storage_of(request).registry, request.state.caller.tenant)
     items = [
         {"name": each.name, "collector": each.collector, "mode": each.mode, "source": each.source.get("base_url")}
         for each in found
@@ -71,7 +71,7 @@ def start_run(
     409 names the run that is under way.
     """
     storage, tenant = storage_of(request), request.state.caller.tenant
-    registered = known(name, storage.catalog, tenant)
+    registered = known(name, storage.registry, tenant)
     load(registered.collector)
     definition = _of_this_run(registered, body, request.app.state.service.allowed_sources)
     once = once_of(idempotency_key, "run", name, body.model_dump_json())

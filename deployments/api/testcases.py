@@ -15,7 +15,8 @@ from blocks import views
 from blocks.imported import Parts
 from blocks.past import Moment, Past
 from blocks.past_tree import PastBranches
-from blocks.sql.catalog import mixed, new_run_id
+from blocks.sql.catalog import new_run_id
+from blocks.sql.registry import mixed
 from blocks.stores import Storage
 from blocks.walking import Position, Tree, position
 from collectors.errors import Misconfigured, Refused
@@ -80,7 +81,7 @@ async def import_(
 
 def _importing(storage: Storage, tenant: str, name: str) -> Collection:
     """Raises Refused when the collection is collected from a source, before anything is read of what is sent."""
-    known = looked_for(name, storage.catalog, tenant)
+    known = looked_for(name, storage.registry, tenant)
     if known and known.collector != IMPORT:
         raise mixed(known, IMPORT)
     ours = Collection(name=name, collector=IMPORT, source={}, mode="range", tenant=tenant, strategy=IN_ORDER)

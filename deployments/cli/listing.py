@@ -23,7 +23,7 @@ def list_(*, tenant: str = "default", json: bool = False) -> int:
         print an array of objects
     """
     with open_storage(Settings.load()) as storage:
-        rows = [_collection(storage, each) for each in known_all(storage.catalog, tenant)]
+        rows = [_collection(storage, each) for each in known_all(storage.registry, tenant)]
     columns = {
         "COLLECTION": "name", "COLLECTOR": "collector", "SOURCE": "source", "DIRECTORIES": "directories",
         "CASES": "cases", "LAST RUN": "last_run", "STATE": "state",

@@ -32,7 +32,7 @@ def show_(name: str, /, *, tenant: str = "default", json: bool = False) -> int:
         print one JSON object
     """
     with open_storage(Settings.load()) as storage:
-        known(name, storage.catalog, tenant)
+        known(name, storage.registry, tenant)
         mark = storage.watermarks.of(tenant, name)
     if json:
         print_json(mark_of(name, mark))
@@ -84,7 +84,7 @@ def reset(name: str, /, *, tenant: str = "default") -> int:
         whose it is
     """
     with open_storage(Settings.load()) as storage:
-        known(name, storage.catalog, tenant)
+        known(name, storage.registry, tenant)
         storage.watermarks.set(tenant, name, None)
     return show_(name, tenant=tenant)
 
@@ -117,7 +117,7 @@ def epoch(
         print one JSON object
     """
     with open_storage(Settings.load()) as storage:
-        known(name, storage.catalog, tenant)
+        known(name, storage.registry, tenant)
         number = storage.watermarks.bump(tenant, name) if bump else storage.watermarks.of(tenant, name).epoch
     if json:
         print_json({"collection": name, "epoch": number})

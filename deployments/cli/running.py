@@ -88,7 +88,7 @@ def run(
     with open_storage(settings, LONGEST_OUTAGE) as storage:
         catalog = storage.catalog
         given = _given(mode, {"under": under, "ids": ids, "since": since, "until": until})
-        definition, of_file = resolve(collection, set_, catalog, tenant, given)
+        definition, of_file = resolve(collection, set_, storage.registry, tenant, given)
         api = server(settings)
         begun = catalog.begin(definition, this_process(), of_file)
         if begun.superseded:

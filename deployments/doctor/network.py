@@ -167,11 +167,12 @@ def collections(settings: Settings) -> Iterator[Finding]:
 
 def _definitions(settings: Settings) -> list[Collection]:
     """Those that were collected before, and those that are shipped and were."""
-    with known(settings) as catalog:
-        if catalog is None:
+    with known(settings) as found:
+        if found is None:
             return []
+        catalog, registry = found
         tenants = catalog.tenants()
-        remembered = [each for tenant in tenants for each in catalog.definitions(tenant)]
+        remembered = [each for tenant in tenants for each in registry.definitions(tenant)]
         collected = {name for tenant in tenants for name in catalog.collected(tenant)}
     names = {each.name for each in remembered}
     remembered = [each for each in remembered if each.collector != IMPORT]  # which has no source

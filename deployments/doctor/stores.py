@@ -11,6 +11,7 @@ from sqlalchemy import Connection, StaticPool, create_engine
 from blocks.documents import search_index
 from blocks.settings import Settings
 from blocks.sql.catalog import Catalog
+from blocks.sql.registry import Registry
 from blocks.sql.tables import SCHEMA
 from blocks.sql.tables import catalog as tables
 from blocks.stores import open_storage
@@ -149,8 +150,8 @@ def _damaged(settings: Settings, said: str) -> Finding:
 
 
 def _under_way(settings: Settings) -> str | None:
-    with known(settings) as catalog:
-        return next(iter(catalog.under_way()), None) if catalog else None
+    with known(settings) as found:
+        return next(iter(found[0].under_way()), None) if found else None
 
 
 def _reindex(settings: Settings) -> None:
@@ -171,11 +172,11 @@ class _Looking:
 
 
 @contextmanager
-def known(settings: Settings) -> Iterator[Catalog | None]:
-    """The catalog, where there is one that this version can read; nothing is made, and nothing changed."""
+def known(settings: Settings) -> Iterator[tuple[Catalog, Registry] | None]:
+    """Catalog and registry, where there are any that this version can read; nothing is made, and nothing changed."""
     if settings.addresses:
         with open_storage(settings) as storage:
-            yield storage.catalog
+            yield storage.catalog, storage.registry
         return
     with ExitStack() as stack:
         try:
@@ -183,7 +184,8 @@ def known(settings: Settings) -> Iterator[Catalog | None]:
             readable = _is_catalog(connection)
         except sqlite3.DatabaseError:
             readable = False
-        yield Catalog(_Looking(connection)) if readable else None
+        database = _Looking(connection)
+        yield (Catalog(database), Registry(database)) if readable else None
 
 
 def _is_catalog(connection: sqlite3.Connection) -> bool:
@@ -192,10 +194,11 @@ def _is_catalog(connection: sqlite3.Connection) -> bool:
 
 
 def runs(settings: Settings) -> Iterator[Finding]:
-    with known(settings) as catalog:
-        if catalog is None:
+    with known(settings) as found:
+        if found is None:
             yield Finding("skip", "runs", spoken("runs: no database to look at"))
             return
+        catalog, _ = found
         deserted = [run_id for run_id in catalog.with_state(RunState.RUNNING) if not catalog.seconds_held(run_id)]
     for run_id in deserted:
         what = spoken("run {run_id} says RUNNING, but no process works on it", run_id=run_id)

@@ -58,7 +58,7 @@ def deployed(pool, slow, until):
     """A run that was started in Prefect; its flow run, and what tells of it."""
     with open_storage(Settings(pool.collect.home, None)) as storage:
         file = slow.collection("slow", STRATEGY)
-        storage.catalog.register(Collection.model_validate(yaml.safe_load(Path(file).read_text(encoding="utf-8"))))
+        storage.registry.remember(Collection.model_validate(yaml.safe_load(Path(file).read_text(encoding="utf-8"))))
     deployment = pool.call("/deployments/name/collect/local")["id"]
     flow_run = pool.call(f"/deployments/{deployment}/create_flow_run", {"parameters": {"collection": "slow"}})["id"]
 

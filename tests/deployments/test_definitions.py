@@ -17,18 +17,18 @@ SOURCE = {"base_url": "http://tests.example", "project_id": 1, "username": "read
 VALUES = {"name": "cases", "collector": "testrail", "source": SOURCE}
 
 
-def resolve(name, overrides, catalog):
+def resolve(name, overrides, registry):
     """The definition, remembered as a run does once its source has answered."""
-    found = definitions.resolve(name, overrides, catalog)
+    found = definitions.resolve(name, overrides, registry)
     if found.of_file:
-        catalog.register(found.of_file)
+        registry.remember(found.of_file)
     return found.definition
 
 
 @pytest.fixture
-def catalog(tmp_path):
+def registry(tmp_path):
     with open_storage(Settings(tmp_path / "home", None)) as storage:
-        yield storage.catalog
+        yield storage.registry
 
 
 @pytest.fixture
@@ -59,10 +59,10 @@ def changed(values, changes):
     return values
 
 
-def refused(name, catalog, *overrides):
+def refused(name, registry, *overrides):
     """What is said about it, all of it."""
     with pytest.raises(Misconfigured) as error:
-        resolve(name, overrides, catalog)
+        resolve(name, overrides, registry)
     said = str(error.value)
     assert SECRET not in said
     assert "Traceback" not in said
@@ -73,23 +73,23 @@ def refused(name, catalog, *overrides):
 # ---- files that are understood -----------------------------------------------------------------------------
 
 
-def test_a_file_is_a_definition_with_the_usual_strategy(file, catalog):
-    found = resolve(file(), (), catalog)
+def test_a_file_is_a_definition_with_the_usual_strategy(file, registry):
+    found = resolve(file(), (), registry)
     assert (found.name, found.collector, found.source, found.mode, found.tenant) == (
         "cases", "testrail", SOURCE, "full", "default",
     )  # fmt: skip
     assert (found.strategy.concurrency, found.strategy.retry.attempts) == (4, 6)
 
 
-def test_a_file_says_how_gently_its_source_is_treated(file, catalog):
-    found = resolve(file(**{"strategy.concurrency": 1, "strategy.retry.attempts": 2}), (), catalog)
+def test_a_file_says_how_gently_its_source_is_treated(file, registry):
+    found = resolve(file(**{"strategy.concurrency": 1, "strategy.retry.attempts": 2}), (), registry)
     assert (found.strategy.concurrency, found.strategy.retry.attempts, found.strategy.page_size) == (1, 2, 250)
 
 
 @pytest.mark.parametrize("name", ["用例", "支付-退款_2024", "é", "a.b", "cases"])
-def test_names_are_of_any_language(file, catalog, name):
-    resolve(file_named(file, name), (), catalog)
-    assert resolve(name, (), catalog).name == name
+def test_names_are_of_any_language(file, registry, name):
+    resolve(file_named(file, name), (), registry)
+    assert resolve(name, (), registry).name == name
 
 
 def file_named(file, name):
@@ -97,44 +97,44 @@ def file_named(file, name):
 
 
 @pytest.mark.parametrize("name", ["cases.yml", "cases", "用例.yaml"])
-def test_a_file_may_be_called_anything(file, catalog, name):
-    assert resolve(file(called=name), (), catalog).name == "cases"
+def test_a_file_may_be_called_anything(file, registry, name):
+    assert resolve(file(called=name), (), registry).name == "cases"
 
 
-def test_a_file_may_begin_with_a_byte_order_mark(file, catalog):
-    assert resolve(file(b"\xef\xbb\xbf" + yaml.safe_dump(VALUES).encode()), (), catalog).name == "cases"
+def test_a_file_may_begin_with_a_byte_order_mark(file, registry):
+    assert resolve(file(b"\xef\xbb\xbf" + yaml.safe_dump(VALUES).encode()), (), registry).name == "cases"
 
 
 # ---- names -------------------------------------------------------------------------------------------------
 
 
-def test_a_name_is_remembered_once_its_file_was_used(file, catalog):
-    from_file = resolve(file(), (), catalog)
-    assert resolve("cases", (), catalog) == from_file
+def test_a_name_is_remembered_once_its_file_was_used(file, registry):
+    from_file = resolve(file(), (), registry)
+    assert resolve("cases", (), registry) == from_file
 
 
-def test_the_file_that_was_used_last_is_what_a_name_means(file, catalog):
-    resolve(file(), (), catalog)
-    resolve(file(**{"strategy.concurrency": 9}), (), catalog)
-    assert resolve("cases", (), catalog).strategy.concurrency == 9
+def test_the_file_that_was_used_last_is_what_a_name_means(file, registry):
+    resolve(file(), (), registry)
+    resolve(file(**{"strategy.concurrency": 9}), (), registry)
+    assert resolve("cases", (), registry).strategy.concurrency == 9
 
 
-def test_a_file_that_is_refused_is_not_remembered(file, catalog):
-    refused(file(**{"source.project_id": "many"}), catalog)
-    assert catalog.definitions("default") == []
+def test_a_file_that_is_refused_is_not_remembered(file, registry):
+    refused(file(**{"source.project_id": "many"}), registry)
+    assert registry.definitions("default") == []
 
 
-def test_shipped_collections_are_known_by_name_and_give_way_to_ones_of_that_name(file, catalog):
+def test_shipped_collections_are_known_by_name_and_give_way_to_ones_of_that_name(file, registry):
     assert "demo" in [each.name for each in shipped()]
-    assert resolve("demo", (), catalog).source["base_url"] == "http://127.0.0.1:8765"
-    resolve(file_named(file, "demo"), (), catalog)
-    assert resolve("demo", (), catalog).source["base_url"] == "http://tests.example"
+    assert resolve("demo", (), registry).source["base_url"] == "http://127.0.0.1:8765"
+    resolve(file_named(file, "demo"), (), registry)
+    assert resolve("demo", (), registry).source["base_url"] == "http://tests.example"
 
 
 @pytest.mark.parametrize(("name", "meant"), [("dmo", "demo"), ("casses", "cases"), ("zzz", None)])
-def test_an_unknown_name_is_answered_with_the_nearest_one(file, catalog, name, meant):
-    resolve(file(), (), catalog)
-    said = refused(name, catalog)
+def test_an_unknown_name_is_answered_with_the_nearest_one(file, registry, name, meant):
+    resolve(file(), (), registry)
+    said = refused(name, registry)
     assert repr(name) in said
     assert "collect list" in said
     assert ("Did you mean" in said) == (meant is not None)
@@ -156,9 +156,9 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize(("key", "nearest"), UNKNOWN)
-def test_an_unknown_key_is_named_with_its_place_and_the_nearest_right_one(file, catalog, key, nearest):
+def test_an_unknown_key_is_named_with_its_place_and_the_nearest_right_one(file, registry, key, nearest):
     path = file(**{key: "1"})
-    said = refused(path, catalog)
+    said = refused(path, registry)
     assert path in said
     assert f"unknown key {key!r}" in said
     assert f"Did you mean {nearest}?" in said
@@ -166,14 +166,14 @@ def test_an_unknown_key_is_named_with_its_place_and_the_nearest_right_one(file, 
 
 
 @pytest.mark.parametrize(("key", "nearest"), UNKNOWN)
-def test_an_unknown_key_that_is_set_is_named_the_same_way(file, catalog, key, nearest):
-    said = refused(file(), catalog, f"{key}=1")
+def test_an_unknown_key_that_is_set_is_named_the_same_way(file, registry, key, nearest):
+    said = refused(file(), registry, f"{key}=1")
     assert f"unknown key {key!r}" in said
     assert f"Did you mean {nearest}?" in said
 
 
-def test_every_wrong_key_is_named_at_once(file, catalog):
-    said = refused(file(**{"nmae": "x", "strategy.concurrency": 0, "collector": None}), catalog)
+def test_every_wrong_key_is_named_at_once(file, registry):
+    said = refused(file(**{"nmae": "x", "strategy.concurrency": 0, "collector": None}), registry)
     for key in ("nmae", "strategy.concurrency", "collector is missing"):
         assert key in said
     assert "collect collectors show NAME" in said
@@ -182,8 +182,8 @@ def test_every_wrong_key_is_named_at_once(file, catalog):
 @pytest.mark.parametrize(
     "key", ["name", "collector", "source", "source.base_url", "source.project_id", "source.username", "source.api_key"]
 )
-def test_a_missing_key_is_named(file, catalog, key):
-    assert f"{key} is missing" in refused(file(**{key: None}), catalog)
+def test_a_missing_key_is_named(file, registry, key):
+    assert f"{key} is missing" in refused(file(**{key: None}), registry)
 
 
 @pytest.mark.parametrize(
@@ -218,20 +218,20 @@ def test_a_missing_key_is_named(file, catalog, key):
         ("tenant", "a b"),
     ],
 )
-def test_a_wrong_value_is_named_by_its_key(file, catalog, key, value):
+def test_a_wrong_value_is_named_by_its_key(file, registry, key, value):
     path = file(yaml.safe_dump(changed(VALUES, {key: value}), allow_unicode=True))
-    said = refused(path, catalog)
+    said = refused(path, registry)
     assert path in said
     assert f"{key}: " in said
 
 
-def test_a_mode_that_is_not_supported_says_which_are(file, catalog):
-    assert "'full'" in refused(file(mode="sometimes"), catalog)
+def test_a_mode_that_is_not_supported_says_which_are(file, registry):
+    assert "'full'" in refused(file(mode="sometimes"), registry)
 
 
 @pytest.mark.parametrize("value", [12345, True, ["a"], {"a": SECRET}])
-def test_a_key_that_is_no_text_is_named_and_not_shown(file, catalog, value):
-    said = refused(file(**{"source.api_key": value}), catalog)
+def test_a_key_that_is_no_text_is_named_and_not_shown(file, registry, value):
+    said = refused(file(**{"source.api_key": value}), registry)
     assert "source.api_key: " in said
     assert "12345" not in said
 
@@ -251,13 +251,13 @@ def test_a_key_that_is_no_text_is_named_and_not_shown(file, catalog, value):
         7,
     ],
 )
-def test_an_address_that_cannot_be_asked_is_refused(file, catalog, base_url):
-    assert "source.base_url: " in refused(file(**{"source.base_url": base_url}), catalog)
+def test_an_address_that_cannot_be_asked_is_refused(file, registry, base_url):
+    assert "source.base_url: " in refused(file(**{"source.base_url": base_url}), registry)
 
 
 @pytest.mark.parametrize(("collector", "meant"), [("testrial", "testrail"), ("TestRail", "testrail"), ("zzz", None)])
-def test_an_unknown_collector_is_answered_with_the_nearest_one(file, catalog, collector, meant):
-    said = refused(file(collector=collector), catalog)
+def test_an_unknown_collector_is_answered_with_the_nearest_one(file, registry, collector, meant):
+    said = refused(file(collector=collector), registry)
     assert f"there is no collector {collector!r}" in said
     assert "collect collectors" in said
     assert meant is None or f"Did you mean {meant}?" in said
@@ -275,9 +275,9 @@ def test_an_unknown_collector_is_answered_with_the_nearest_one(file, catalog, co
         "name: cases\x00",
     ],
 )
-def test_what_is_not_yaml_is_refused_with_its_place(file, catalog, text):
+def test_what_is_not_yaml_is_refused_with_its_place(file, registry, text):
     path = file(text)
-    said = refused(path, catalog)
+    said = refused(path, registry)
     assert f"{path} is not valid YAML" in said
     assert "line" in said or "position" in said
 
@@ -292,61 +292,61 @@ def test_what_is_not_yaml_is_refused_with_its_place(file, catalog, text):
         (f"a: !{SECRET}", ")"),
     ],
 )
-def test_yamls_own_reason_is_said_without_what_stands_there(file, catalog, text, reason):
-    assert reason in refused(file(text), catalog)
+def test_yamls_own_reason_is_said_without_what_stands_there(file, registry, text, reason):
+    assert reason in refused(file(text), registry)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "cases", "- name: cases", "7", "---\n...\n"])
-def test_what_is_no_mapping_is_refused_with_an_example(file, catalog, text):
-    said = refused(file(text), catalog)
+def test_what_is_no_mapping_is_refused_with_an_example(file, registry, text):
+    said = refused(file(text), registry)
     assert "does not hold a collection" in said
     assert "name:" in said
 
 
-def test_several_documents_in_one_file_are_refused(file, catalog):
-    refused(file(yaml.safe_dump_all([VALUES, VALUES])), catalog)
+def test_several_documents_in_one_file_are_refused(file, registry):
+    refused(file(yaml.safe_dump_all([VALUES, VALUES])), registry)
 
 
 @pytest.mark.parametrize("key", [1, True, None])
-def test_a_key_that_is_no_text_is_refused(file, catalog, key):
-    refused(file(yaml.safe_dump(VALUES | {key: "x"})), catalog)
+def test_a_key_that_is_no_text_is_refused(file, registry, key):
+    refused(file(yaml.safe_dump(VALUES | {key: "x"})), registry)
 
 
 @pytest.mark.parametrize("content", ["name: 支付".encode("gbk"), "name: 支付".encode("utf-16"), b"\xff\xfe\x00"])
-def test_a_file_that_is_not_utf_8_is_refused(file, catalog, content):
+def test_a_file_that_is_not_utf_8_is_refused(file, registry, content):
     path = file(content)
-    assert f"{path} is not UTF-8" in refused(path, catalog)
+    assert f"{path} is not UTF-8" in refused(path, registry)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path, catalog):
+def test_a_file_that_is_not_there_is_named(tmp_path, registry):
     path = str(tmp_path / "nowhere.yaml")
-    said = refused(path, catalog)
+    said = refused(path, registry)
     assert f"{path} cannot be read" in said and said.endswith(f"collect init {path}")
 
 
-def test_a_folder_is_no_file(tmp_path, catalog):
+def test_a_folder_is_no_file(tmp_path, registry):
     (tmp_path / "folder.yaml").mkdir()
-    assert "is a folder" in refused(str(tmp_path / "folder.yaml"), catalog)
-    assert "is a folder" in refused(str(tmp_path), catalog)
+    assert "is a folder" in refused(str(tmp_path / "folder.yaml"), registry)
+    assert "is a folder" in refused(str(tmp_path), registry)
 
 
-def test_a_known_name_wins_over_a_folder(file, catalog, tmp_path, monkeypatch):
+def test_a_known_name_wins_over_a_folder(file, registry, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("demo", VALUES["name"], "other"):
         (tmp_path / name).mkdir()
-    resolve(file(), (), catalog)
-    assert resolve("demo", (), catalog).name == "demo"
-    assert resolve(VALUES["name"], (), catalog).name == VALUES["name"]
-    assert "is a folder" in refused("other", catalog)
+    resolve(file(), (), registry)
+    assert resolve("demo", (), registry).name == "demo"
+    assert resolve(VALUES["name"], (), registry).name == VALUES["name"]
+    assert "is a folder" in refused("other", registry)
 
 
-def test_an_empty_name_is_told_so(catalog):
-    assert "the name of a collection is missing" in refused("", catalog)
+def test_an_empty_name_is_told_so(registry):
+    assert "the name of a collection is missing" in refused("", registry)
 
 
 @pytest.mark.parametrize("name", ["n" * 5000, "a\0b", "支" * 300], ids=["long", "null", "wide"])
-def test_a_name_no_file_can_have_is_answered_like_any_other(catalog, name):
-    assert "there is no collection" in refused(name, catalog)
+def test_a_name_no_file_can_have_is_answered_like_any_other(registry, name):
+    assert "there is no collection" in refused(name, registry)
 
 
 BOMB = "a: &a [x, x]\n" + "".join(f"{n}: &{n} [*{p}, *{p}, *{p}]\n" for p, n in pairwise("abcdefghijklmnop"))
@@ -371,10 +371,10 @@ BOMB = "a: &a [x, x]\n" + "".join(f"{n}: &{n} [*{p}, *{p}, *{p}]\n" for p, n in 
         ("name: cases\n\tcollector: x", "COL-0213"),
     ],
 )
-def test_what_no_collection_needs_is_refused_at_once_and_named(file, catalog, text, code):
+def test_what_no_collection_needs_is_refused_at_once_and_named(file, registry, text, code):
     path = file(text)
     tracemalloc.start()
-    said = refused(path, catalog)
+    said = refused(path, registry)
     assert tracemalloc.get_traced_memory()[1] < 50_000_000
     tracemalloc.stop()
     assert said.startswith(code)
@@ -392,19 +392,19 @@ def test_what_no_collection_needs_is_refused_at_once_and_named(file, catalog, te
         ("strategy: {{concurrency: 2, concurrency: 64}}\n", "concurrency", (1, 1)),
     ],
 )
-def test_a_key_that_stands_there_twice_is_named_with_its_lines(file, catalog, text, key, lines):
-    said = refused(file(text.format(SECRET)), catalog)
+def test_a_key_that_stands_there_twice_is_named_with_its_lines(file, registry, text, key, lines):
+    said = refused(file(text.format(SECRET)), registry)
     assert f"{key!r} in line {lines[0]} and again in line {lines[1]}" in said
 
 
 @pytest.mark.parametrize("key", ["[a, b]", "{a: b}"])
-def test_a_key_that_is_no_word_is_refused(file, catalog, key):
-    assert refused(file(f"? {key}\n: 1\nname: cases\n"), catalog).startswith("COL-0213")
+def test_a_key_that_is_no_word_is_refused(file, registry, key):
+    assert refused(file(f"? {key}\n: 1\nname: cases\n"), registry).startswith("COL-0213")
 
 
-def test_a_key_may_stand_in_several_maps(file, catalog):
+def test_a_key_may_stand_in_several_maps(file, registry):
     path = file(**{"source.base_url": "http://a.example"})
-    assert resolve(path, (), catalog).source["base_url"] == "http://a.example"
+    assert resolve(path, (), registry).source["base_url"] == "http://a.example"
 
 
 @pytest.mark.parametrize(
@@ -430,8 +430,8 @@ def test_a_key_may_stand_in_several_maps(file, catalog):
         ("source.username", "on", "(found yes or no; quote it)"),
     ],
 )
-def test_a_value_of_a_wrong_kind_is_named_with_what_was_found(file, catalog, key, text, found):
-    said = refused(file(), catalog, f"{key}={text}")
+def test_a_value_of_a_wrong_kind_is_named_with_what_was_found(file, registry, key, text, found):
+    said = refused(file(), registry, f"{key}={text}")
     assert f"{key}: " in said
     assert found in said
     assert "12345" not in said
@@ -456,23 +456,23 @@ def test_a_value_of_a_wrong_kind_is_named_with_what_was_found(file, catalog, key
         ("strategy={concurrency: 3}", lambda found: found.strategy.concurrency, 3),
     ],
 )
-def test_a_key_can_be_set_for_one_time(file, catalog, override, get, value):
+def test_a_key_can_be_set_for_one_time(file, registry, override, get, value):
     path = file()
-    plain = resolve(path, (), catalog)
-    assert get(resolve(path, (override,), catalog)) == value
-    assert get(resolve("cases", (override,), catalog)) == value
-    assert resolve("cases", (), catalog) == plain
-    assert catalog.definitions("default") == [plain]
+    plain = resolve(path, (), registry)
+    assert get(resolve(path, (override,), registry)) == value
+    assert get(resolve("cases", (override,), registry)) == value
+    assert resolve("cases", (), registry) == plain
+    assert registry.definitions("default") == [plain]
 
 
-def test_the_last_of_several_settings_of_a_key_holds(file, catalog):
-    found = resolve(file(), ("strategy.concurrency=2", "strategy.page_size=7", "strategy.concurrency=3"), catalog)
+def test_the_last_of_several_settings_of_a_key_holds(file, registry):
+    found = resolve(file(), ("strategy.concurrency=2", "strategy.page_size=7", "strategy.concurrency=3"), registry)
     assert (found.strategy.concurrency, found.strategy.page_size) == (3, 7)
 
 
 @pytest.mark.parametrize("override", ["strategy.concurrency", "", "=2", "concurrency:2"])
-def test_a_setting_without_a_key_and_a_value_is_answered_with_an_example(file, catalog, override):
-    assert "--set strategy.concurrency=2" in refused(file(), catalog, override)
+def test_a_setting_without_a_key_and_a_value_is_answered_with_an_example(file, registry, override):
+    assert "--set strategy.concurrency=2" in refused(file(), registry, override)
 
 
 @pytest.mark.parametrize(
@@ -494,8 +494,8 @@ def test_a_setting_without_a_key_and_a_value_is_answered_with_an_example(file, c
         ("source.x=2024-01-01", "unknown key 'source.x'"),
     ],
 )
-def test_a_setting_that_does_not_fit_is_named_by_its_key(file, catalog, override, named):
-    assert named in refused(file(), catalog, override)
+def test_a_setting_that_does_not_fit_is_named_by_its_key(file, registry, override, named):
+    assert named in refused(file(), registry, override)
 
 
 @pytest.mark.parametrize(
@@ -521,36 +521,36 @@ def test_a_setting_that_does_not_fit_is_named_by_its_key(file, catalog, override
         "\udcff",
     ],
 )
-def test_a_setting_whose_value_is_not_yaml_is_named_by_its_key(file, catalog, value):
-    assert "source.username" in refused(file(), catalog, f"source.username={value}")
+def test_a_setting_whose_value_is_not_yaml_is_named_by_its_key(file, registry, value):
+    assert "source.username" in refused(file(), registry, f"source.username={value}")
 
 
 # ---- secrets -----------------------------------------------------------------------------------------------
 
 
-def test_a_reference_is_looked_up_but_stays_a_reference(file, catalog, monkeypatch):
+def test_a_reference_is_looked_up_but_stays_a_reference(file, registry, monkeypatch):
     monkeypatch.setenv("THE_KEY", SECRET)
-    found = resolve(file(**{"source.api_key": "env:THE_KEY"}), (), catalog)
+    found = resolve(file(**{"source.api_key": "env:THE_KEY"}), (), registry)
     assert found.source["api_key"] == "env:THE_KEY"
-    assert catalog.definition("default", "cases").source["api_key"] == "env:THE_KEY"
+    assert registry.definition("default", "cases").source["api_key"] == "env:THE_KEY"
 
 
 @pytest.mark.parametrize("when", ["file", "name", "set"])
-def test_a_reference_to_a_variable_that_is_not_set_is_named_whenever_it_is_used(file, catalog, monkeypatch, when):
+def test_a_reference_to_a_variable_that_is_not_set_is_named_whenever_it_is_used(file, registry, monkeypatch, when):
     monkeypatch.setenv("THE_KEY", SECRET)
     path = file(**{"source.api_key": "env:THE_KEY"})
-    resolve(path, (), catalog)
+    resolve(path, (), registry)
     monkeypatch.delenv("THE_KEY")
     if when == "set":
-        said = refused(file(), catalog, "source.api_key=env:THE_KEY")
+        said = refused(file(), registry, "source.api_key=env:THE_KEY")
     else:
-        said = refused(path if when == "file" else "cases", catalog)
+        said = refused(path if when == "file" else "cases", registry)
     assert "source.api_key refers to the environment variable THE_KEY" in said
 
 
-def test_what_a_reference_means_is_checked_like_any_value_and_not_shown(file, catalog, monkeypatch):
+def test_what_a_reference_means_is_checked_like_any_value_and_not_shown(file, registry, monkeypatch):
     monkeypatch.setenv("ADDRESS", f"ftp://{SECRET}")
-    assert "source.base_url: " in refused(file(**{"source.base_url": "env:ADDRESS"}), catalog)
+    assert "source.base_url: " in refused(file(**{"source.base_url": "env:ADDRESS"}), registry)
 
 
 @pytest.mark.parametrize(
@@ -565,9 +565,9 @@ def test_what_a_reference_means_is_checked_like_any_value_and_not_shown(file, ca
         "{}\tx: [",
     ],
 )
-def test_a_file_that_is_not_yaml_is_refused_without_showing_its_secrets(file, catalog, text):
+def test_a_file_that_is_not_yaml_is_refused_without_showing_its_secrets(file, registry, text):
     path = file("name: cases\ncollector: testrail\nsource:\n  " + text.format(SECRET) + "\n  project_id: 1\n")
-    assert f"{path} is not valid YAML" in refused(path, catalog)
+    assert f"{path} is not valid YAML" in refused(path, registry)
 
 
 @pytest.mark.parametrize(
@@ -586,8 +586,8 @@ def test_a_file_that_is_not_yaml_is_refused_without_showing_its_secrets(file, ca
         f"name={SECRET} {SECRET}",
     ],
 )
-def test_a_setting_that_is_refused_does_not_show_its_value(file, catalog, override):
-    assert refused(file(), catalog, override)
+def test_a_setting_that_is_refused_does_not_show_its_value(file, registry, override):
+    assert refused(file(), registry, override)
 
 
 # ---- the command -------------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ def test_a_damaged_file_is_a_definition_or_refused(storage: Storage, tmp_path_fa
     path = tmp_path_factory.getbasetemp() / "damaged.yaml"
     Path(path).write_bytes(content)
     try:
-        definition = resolve(str(path), (), storage.catalog).definition
+        definition = resolve(str(path), (), storage.registry).definition
         assert definition.model_dump_json()
     except Misconfigured as error:
         assert str(path) in error.what
@@ -132,6 +132,6 @@ def test_any_setting_is_a_definition_or_refused(storage: Storage, tmp_path_facto
     path = tmp_path_factory.getbasetemp() / "whole.yaml"
     Path(path).write_bytes(FILE)
     try:
-        assert resolve(str(path), (f"{key}={value}",), storage.catalog).definition.model_dump_json()
+        assert resolve(str(path), (f"{key}={value}",), storage.registry).definition.model_dump_json()
     except Misconfigured as error:
         assert error.what

@@ -72,35 +72,11 @@ def set_state(alter, database, run_id, state):
     assert alter(database, "UPDATE run SET state = ? WHERE run_id = ?", state, run_id) == 1
 
 
-# ---- definitions -------------------------------------------------------------------------------------------
-
-
-def test_a_definition_gets_a_new_version_only_when_it_changed(catalog, database, dump, definition):
-    for each in (definition(), definition(), definition(mode="full"), definition(strategy={"concurrency": 2})):
-        catalog.register(each)
-    catalog.register(definition(strategy={"concurrency": 2}))
-    catalog.register(definition())
-    assert [row[:3] for row in dump(database)["collection"]] == [("default", "cases", n) for n in (1, 2, 3)]
-    assert catalog.definition("default", "cases") == definition()
-
-
-def test_the_newest_version_of_each_definition_is_known_by_name_and_tenant(catalog, definition):
-    newest = [definition("用例-2"), definition("b", strategy={"concurrency": 9}), definition("a")]
-    catalog.register(definition("b"))
-    for each in newest:
-        catalog.register(each)
-    catalog.register(definition("a", tenant="other", strategy={"concurrency": 3}))
-    assert catalog.definitions("default") == sorted(newest, key=lambda each: each.name)
-    assert catalog.definition("default", "b") == newest[1]
-    assert catalog.definition("default", "c") is None
-    assert catalog.definition("third", "a") is None
-
-
 def test_definitions_and_runs_hold_references_and_not_what_they_refer_to(tmp_path, monkeypatch, definition):
     monkeypatch.setenv("KEY", "the-real-s3cret")
     settings = Settings(tmp_path / "home", None)
     with open_storage(settings) as storage:
-        storage.catalog.register(definition())
+        storage.registry.remember(definition())
         claim = storage.catalog.begin(definition(), this_process())
         storage.catalog.save_plan(claim, plans("s01"), 1.0)
         assert '"env:KEY"' in storage.catalog.run(claim.run_id)["definition"]

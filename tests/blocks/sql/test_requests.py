@@ -6,6 +6,7 @@ import pytest
 
 from blocks.process import identity, this_process
 from blocks.sql.catalog import Catalog, new_run_id
+from blocks.sql.registry import Registry
 from blocks.sql.requests import Once, Requests
 from blocks.sql.spool import ALL, Spool
 from collectors.errors import Refused
@@ -72,7 +73,7 @@ def test_a_hundred_at_once_with_one_key_are_one_run(ask, catalog):
 def test_a_key_may_be_used_anew_after_a_day(ask, requests, database, alter):
     first = ask("a", once=Once("key", "print"))
     requests.forget()
-    assert ask("a", once=Once("key", "print")) == (first.run_id, True)
+    assert ask("a", once=Once("key", "print")) == (first.run_id, True, False)
     alter(database, "UPDATE request SET created_at = created_at - ?", 25 * 3600 * 1_000_000)
     requests.forget()
     assert ask("b", once=Once("key", "print")).repeated is False
@@ -108,10 +109,10 @@ def test_what_was_left_gives_way_unless_something_was_sent_with_it(ask, catalog,
 def test_imports_and_a_source_do_not_fill_one_collection(ask, requests, catalog, database):
     source = {"base_url": "http://source", "project_id": 1, "username": "u", "api_key": "k"}
     of_source = Collection(name="sourced", collector="testrail", source=source)
-    catalog.register(of_source)
+    Registry(database).remember(of_source)
     with pytest.raises(Refused, match="COL-0410"):
         ask("sourced", sent=True)
-    catalog.register(definition("imported"))
+    Registry(database).remember(definition("imported"))
     with pytest.raises(Refused, match="COL-0410"):
         catalog.begin(of_source.model_copy(update={"name": "imported"}), ME)
     assert catalog.runs("default") == []

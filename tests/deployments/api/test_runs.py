@@ -14,7 +14,7 @@ SOURCE = {"base_url": "http://127.0.0.1:9", "project_id": 1, "username": "u", "a
 
 @pytest.fixture
 def known(api):
-    api.storage.catalog.register(Collection(name="cases", collector="testrail", source=SOURCE))
+    api.storage.registry.remember(Collection(name="cases", collector="testrail", source=SOURCE))
     return api
 
 
@@ -80,7 +80,7 @@ def test_a_body_that_is_wrong_is_named(known, body):
 
 def test_another_address_has_to_be_on_the_operators_list(serve):
     api = serve(allowed_sources=("http://allowed:8000",))
-    api.storage.catalog.register(Collection(name="cases", collector="testrail", source=SOURCE))
+    api.storage.registry.remember(Collection(name="cases", collector="testrail", source=SOURCE))
     for address in (
         "http://allowed:8001",
         "https://allowed:8000",
@@ -91,7 +91,7 @@ def test_another_address_has_to_be_on_the_operators_list(serve):
         assert (answer.status_code, answer.json()["code"]) == (422, "COL-0807")
     run_id = start(api, body={"mode": "full", "base_url": "http://allowed:8000/x"}).json()["run_id"]
     assert "http://allowed:8000/x" in api.storage.catalog.run(run_id)["definition"]
-    assert api.storage.catalog.definition("default", "cases").source == SOURCE
+    assert api.storage.registry.definition("default", "cases").source == SOURCE
 
 
 def test_runs_are_listed_newest_first_by_pages(api, tree):
