@@ -48,16 +48,6 @@ class Schedules:
         return meant
 
     @repeatable
-    def due(self, late: float) -> list[dict[str, Any]]:
-        """Those that have been due for so many seconds, of all tenants, longest first."""
-        waits = and_(schedule.c.active.is_(True), schedule.c.next_at <= now() - int(late * 1_000_000))
-        with self._database.read() as connection:
-            return [
-                dict(row)
-                for row in connection.execute(select(schedule).where(waits).order_by(schedule.c.next_at)).mappings()
-            ]
-
-    @repeatable
     def note_told(self, tenant: str, collection: str, slug: str, told: bool | None) -> None:
         """Whether Prefect has it switched on."""
         with self._database.write() as connection:
