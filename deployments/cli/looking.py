@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from blocks.reports import Report, refused_of, report, shard_of, status_of
+from blocks.reports import Report, refused_of, report, shards_of, status_of
 from blocks.settings import Settings
 from blocks.sql.catalog import Catalog
 from blocks.stores import open_storage
@@ -130,7 +130,7 @@ def shards(run_id: str, /, *, json: bool = False) -> int:
         print an array of objects
     """
     with open_storage(Settings.load()) as storage:
-        found = [shard_of(each) for each in report(storage.catalog, run_id).shards]
+        found = shards_of(storage.catalog, run_id)
         planned = storage.catalog.run(run_id)["planned"]
     columns = {
         "SHARD": "shard_id", "STATE": "state", "RANGE": "range", "DONE": _done, "RATE": _rate, "TOOK": _took,

@@ -222,14 +222,14 @@ def _summarise(done: Report) -> None:
 
 
 def _show_troubles(done: Report) -> None:
-    for shard in done.shards:
-        if shard.error:
-            show(spoken("  shard     {shard}: {why}", shard=f"{shard.shard_id} {shard.label}", why=shard.error))
+    for shard in done.troubles:
+        name = f"{shard['shard_id']} {shard['label']}"
+        show(spoken("  shard     {shard}: {why}", shard=name, why=shard["error"]))
     for reason, count in done.reasons.items():
         show(spoken("  refused   {count:,} {reason}", count=count, reason=reason))
     for notice in filter(lambda notice: notice != done.error, done.notices):
         show(spoken("  note      {notice}", notice=notice))
-    if done.error and done.error not in [shard.error for shard in done.shards]:
+    if done.error and done.error not in [shard["error"] for shard in done.troubles]:
         show(spoken("  error     {why}", why=done.error))
 
 
@@ -250,7 +250,7 @@ def _next(done: Report) -> list[str]:
         return [resume, f"collect shards {done.run_id}"]
     if done.state == RunState.FAILED:
         return [spoken("{command} (when the cause is gone)", command=resume), "collect errors " + done.run_id]
-    failed = [resume] if any(shard.error for shard in done.shards) else []
+    failed = [resume] if done.troubles else []
     refused = [f"collect quarantine {done.run_id}"] if done.records["quarantined"] else []
     collection = shlex.quote(done.collection)
     return [
