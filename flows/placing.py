@@ -80,7 +80,7 @@ async def place(here: Workspace, slots: Slots, shard_id: str, started: asyncio.E
 def _is_over(here: Workspace, before: Mapping[str, Any], stop: asyncio.Event) -> bool:
     catalog = here.storage.catalog
     row = catalog.shard(here.run_id, before["shard_id"])
-    failed = row["state"] == ShardState.RETRYING and row["attempts"] > before["attempts"]
+    failed = row["state"] == ShardState.RETRYING and row["fence"] > before["fence"]
     if failed or row["state"] in ENDED_SHARDS or row["flow_run_id"] is None:
         return True
     if row["lease_until"] > catalog.now() and not is_gone(row["owner"]):

@@ -289,7 +289,7 @@ class Shard(BaseModel):
     range: str
     progress: ShardProgress
     quarantined: int
-    attempts: int
+    attempts: int = Field(description="tries; to go on after a pause is none")
     seconds: float
     rate: float = Field(description="records a second while it was read")
     error: str | None = None
