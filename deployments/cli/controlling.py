@@ -17,7 +17,7 @@ from collectors.errors import Misconfigured, Refused
 from collectors.models import Collection
 from collectors.states import OPEN_RUNS, PAUSING, TO_REST, RunState, ShardState, Verb
 from deployments.cli.output import print_json, say
-from deployments.cli.running import finish, follow, server, wait_for_lease
+from deployments.cli.running import finish, follow, is_alive, server
 from deployments.retries import policy_of
 from flows import control
 
@@ -116,8 +116,9 @@ def resume(target: str, /, *shards: str, wait: Wait = False, json: bool = False)
         if row["state"] not in OPEN_RUNS and (over := _over(storage, row, json)) is not None:
             return over
         whole = targets == [(run_id, None)]
-        if whole and not (before.led and before.state in (RunState.PAUSED, PAUSING)):
-            wait_for_lease(catalog, run_id)
+        rests = before.led and before.state in (RunState.PAUSED, PAUSING)
+        if whole and not rests and is_alive(catalog, run_id):
+            return _told([storage.control.look(run_id)], json)
         if row["state"] in OPEN_RUNS:
             found = [control.resume(storage, *of, wait=_seconds(wait)) for of in targets]
             to_rest = storage.control.look(run_id).desired in TO_REST

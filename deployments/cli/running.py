@@ -113,8 +113,8 @@ def server(settings: Settings) -> str:
     return prefect_server.use(settings)
 
 
-def wait_for_lease(catalog: Catalog, run_id: str) -> None:
-    """Wait out the lease of a process that may be dead; one that is renewed meanwhile is alive."""
+def is_alive(catalog: Catalog, run_id: str) -> bool:
+    """Whether the process that leads the run renews its lease; one that does not may be dead, and is waited for."""
     left = catalog.seconds_led(run_id)
     if left:
         say("another process holds run {run}; waiting up to {left:.0f} s for a sign of life …", run=run_id, left=left)
@@ -122,12 +122,9 @@ def wait_for_lease(catalog: Catalog, run_id: str) -> None:
         time.sleep(min(left, 0.5))
         before, left = left, catalog.seconds_led(run_id)
         if left > before:
-            raise Refused(
-                "run {run} is under way: its process is alive",
-                "Watch it with: collect status {run}",
-                code="COL-0404",
-                run=run_id,
-            )
+            say("run {run} is under way already; watch it with: collect status {run} --watch", run=run_id)
+            return True
+    return False
 
 
 def follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: bool) -> int:
