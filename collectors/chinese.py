@@ -624,6 +624,8 @@ TEXTS: dict[str, str] = {
     "Read it after all: collect shards {run} names them, collect retry {run} SHARD goes on.": (
         "仍要读取：collect shards {run} 列出它们，collect retry {run} SHARD 继续。"
     ),
+    "say which run is to be watched": "请指明要观察哪个运行",
+    "collect status lists them; then: collect status RUN --watch": "用 collect status 列出运行，然后：collect status RUN --watch",
     "only shards of one run can be resumed at once": "一次只能恢复同一个运行的分片",
     "Name each run in a command of its own.": "每个运行请用单独的命令。",
     "{text} is neither a run nor a shard": "{text} 既不是运行也不是分片",

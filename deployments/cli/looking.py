@@ -10,6 +10,7 @@ from blocks.reports import Report, refused_of, report, shards_of, status_of
 from blocks.settings import Settings
 from blocks.sql.catalog import Catalog
 from blocks.stores import open_storage
+from collectors.errors import Misconfigured
 from collectors.language import spoken
 from collectors.placing import POOL
 from collectors.states import OPEN_RUNS
@@ -46,6 +47,12 @@ def status(
     json
         print an array of objects; one object with RUN_ID
     """
+    if watch and not run_id:
+        raise Misconfigured(
+            "say which run is to be watched",
+            "collect status lists them; then: collect status RUN --watch",
+            code="COL-0290",
+        )
     settings = Settings.load()
     with open_storage(settings) as storage:
         catalog = storage.catalog
