@@ -164,6 +164,12 @@ def run_of(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def shard_of(catalog: Catalog, run_id: str, shard_id: str) -> dict[str, Any]:
+    """One of `shards_of`. Raises Misconfigured when it is not there."""
+    scene = _scene(catalog, catalog.run(run_id))
+    return _shard(catalog.shard(run_id, shard_id), scene)
+
+
 def shards_of(catalog: Catalog, run_id: str) -> list[dict[str, Any]]:
     """The shape of `collect shards RUN --json`, and of the service; in the order of the plan."""
     scene = _scene(catalog, catalog.run(run_id))

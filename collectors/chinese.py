@@ -523,6 +523,10 @@ TEXTS: dict[str, str] = {
     "REQUESTS": "请求",
     # names of fields
     "run": "运行",
+    "shard": "分片",
+    "range": "范围",
+    "attempts": "尝试次数",
+    "why": "原因",
     "collection": "采集任务",
     "state": "状态",
     "mode": "模式",

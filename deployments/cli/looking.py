@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from blocks.reports import Report, refused_of, report, shards_of, status_of
+from blocks.reports import Report, refused_of, report, shard_of, shards_of, status_of
 from blocks.settings import Settings
 from blocks.sql.catalog import Catalog
 from blocks.stores import open_storage
@@ -14,12 +14,12 @@ from collectors.errors import Misconfigured
 from collectors.language import spoken
 from collectors.placing import POOL
 from collectors.states import OPEN_RUNS
-from deployments.cli.choosing import MOST, Limit
+from deployments.cli.choosing import MOST, Limit, parted
 from deployments.cli.output import duration, print_json, print_rows, say, show_field
 
 
 def status(
-    run_id: str | None = None,
+    target: str | None = None,
     /,
     *,
     collection: str | None = None,
@@ -27,27 +27,27 @@ def status(
     tenant: str = "default",
     json: bool = False,
 ) -> int:
-    """Show runs, newest first, or one run.
+    """Show runs, newest first, or one run or shard.
 
     Examples
         $ collect status
         $ collect status RUN --watch
-        $ collect status --collection demo --json
+        $ collect status RUN/s02
 
     Parameters
     ----------
-    run_id
-        show this run only
+    target
+        show this run only, or this shard, as RUN/SHARD
     collection
         only runs of this collection
     watch
-        show how far RUN_ID is until it has ended
+        show how far that run is until it has ended
     tenant
         whose runs
     json
-        print an array of objects; one object with RUN_ID
+        print an array of objects; one object with TARGET
     """
-    if watch and not run_id:
+    if watch and not target:
         raise Misconfigured(
             "say which run is to be watched",
             "collect status lists them; then: collect status RUN --watch",
@@ -56,9 +56,12 @@ def status(
     settings = Settings.load()
     with open_storage(settings) as storage:
         catalog = storage.catalog
-        if run_id:
+        if target:
+            run_id, shard_id = parted(target)
             if watch:
                 _watched(catalog, run_id)
+            if shard_id:
+                return _status_of_shard(run_id, shard_of(catalog, run_id, shard_id), json)
             row = catalog.run(run_id)
             done = report(catalog, run_id)
             return _status_of_one(status_of(catalog, row, done), done, json)
@@ -119,6 +122,25 @@ def _status_of_one(found: dict[str, Any], done: Report, json: bool) -> int:
     for error in found["errors"]:
         show_field("error", error, "")
     say("shard by shard: collect shards {run}", run=found["run_id"])
+    return 0
+
+
+def _status_of_shard(run_id: str, found: dict[str, Any], json: bool) -> int:
+    if json:
+        print_json(found)
+        return 0
+    lines = {
+        "shard": f"{run_id}/{found['shard_id']}",
+        "state": found["state"],
+        "range": found["range"],
+        "progress": _done(found),
+        "rate": spoken("{rate:,.0f}/s over {time}", rate=found["rate"], time=_took(found)),
+        "attempts": str(found["attempts"]),
+    }
+    if why := _why(found):
+        lines["why"] = why
+    for name, text in lines.items():
+        show_field(name, text, "")
     return 0
 
 
