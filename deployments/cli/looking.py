@@ -29,6 +29,9 @@ def status(
 ) -> int:
     """Show runs, newest first, or one run or shard.
 
+    The columns: run, collection, state, mode, records read of those there are,
+    when it started, how long it took.
+
     Examples
         $ collect status
         $ collect status RUN --watch
@@ -146,6 +149,10 @@ def _status_of_shard(run_id: str, found: dict[str, Any], json: bool) -> int:
 
 def shards(run_id: str, /, *, json: bool = False) -> int:
     """Show the shards of a run.
+
+    The columns: shard, state, range, records read of those estimated, how fast,
+    how long it took, how often it was tried (to go on after a pause is no try),
+    and why it stands so, or what it waits for.
 
     Examples
         $ collect shards RUN
