@@ -108,12 +108,13 @@ class Control:
         shards: Sequence[str] = (),
         policy: ShardRetry | None = None,
         awaited: bool = False,
+        reason: str | None = None,
     ) -> list[str]:
         """Do over what failed, these shards, or all; answers which shards those are, which are RETRYING then.
 
         Failed shards go on from their checkpoints, those that were complete are read anew; for `all` the run is planned
         anew. A run that has ended is PAUSED then. `policy` takes the place of its own; `awaited`: the service is to
-        carry it out, and else the caller.
+        carry it out, and else the caller. `reason` is shown with what is done over.
 
         Raises Refused also when nothing is to be done over, and while another run of the collection and mode has not
         ended.
@@ -124,8 +125,8 @@ class Control:
             refuse(Verb.RETRY, found)
             row = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().one()
             if row["state"] not in OPEN_RUNS or (row["state"] == RunState.PAUSED and not found.led):
-                return retry_ended(connection, row, scope, shards, policy, awaited)
-            again = retry_meanwhile(connection, row, scope, shards, policy)
+                return retry_ended(connection, row, scope, shards, policy, awaited, reason)
+            again = retry_meanwhile(connection, row, scope, shards, policy, reason)
             if not found.led:
                 _ask_for_it(connection, run_id, awaited)
             return again
@@ -172,7 +173,8 @@ class Control:
 
 
 def _write_wish(connection: Connection, of: Subject, wish: Desired, reason: str | None) -> None:
-    values: dict[str, Any] = {"desired": wish, "reason": reason or of.reason}
+    # What it was retried for is no reason to pause it.
+    values: dict[str, Any] = {"desired": wish, "reason": reason or (None if of.desired is Desired.RUN else of.reason)}
     if of.desired is not wish:
         values["desired_at"] = now()
     if of.shard_id is None:

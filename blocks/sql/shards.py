@@ -165,6 +165,8 @@ class Shards:
             left = and_(shard.c.owner.is_(None), shard.c.state == state, shard.c.error.is_not_distinct_from(error))
             mine = and_(_fenced(claim), or_(shard.c.owner == claim.owner, left))
             values = {"state": state, "error": error, "ended_at": now(), "lease_until": 0, "owner": None}
+            if state is ShardState.COMPLETED:
+                values["reason"] = None
             if state in (ShardState.FAILED, ShardState.RETRYING):
                 values["failures"] = claim.failures + 1
             if not _changed(connection, mine, **values):

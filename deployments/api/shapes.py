@@ -256,7 +256,7 @@ class Status(BaseModel):
     collection: str
     state: str = Field(description="a state, or PAUSING, RESUMING, CANCELLING while it does not follow a wish yet")
     mode: str
-    reason: str | None = Field(None, description="what was said when it was paused or cancelled")
+    reason: str | None = Field(None, description="what was said when it was paused, cancelled or retried")
     waiting_for: str | None = Field(None, description="what it waits for when nobody works on it")
     progress: Progress
     shards: dict[str, int] = Field(description="how many are in each state")

@@ -137,6 +137,7 @@ def retry(
     max_retries: Annotated[int | None, Parameter(validator=Number(gte=0, lte=99))] = None,
     interval: Annotated[float | None, Parameter(validator=Number(gt=0, lte=3600))] = None,
     backoff: Literal["fixed", "exponential"] | None = None,
+    reason: str | None = None,
     json: bool = False,
 ) -> int:
     """Do over what failed in a run, some of its shards, or all of it. Failed shards go on from their checkpoints.
@@ -160,6 +161,8 @@ def retry(
         seconds before it is
     backoff
         whether that pause stays or is doubled each time
+    reason
+        why; it is shown with what is done over
     json
         print the result as one JSON object
     """
@@ -180,7 +183,7 @@ def retry(
         own = Collection.model_validate_json(catalog.run(run_id)["definition"]).strategy.shard_retry
         policy = policy_of(own, max_retries, interval, backoff)
         led = storage.control.look(run_id).led
-        again = control.retry(storage, run_id, scope, named, policy)
+        again = storage.control.retry(run_id, scope, named, policy, reason=reason)
         if scope == "all" or not again:
             say("run {run} is planned and read anew", run=run_id)
         else:
