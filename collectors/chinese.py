@@ -859,7 +859,7 @@ TEXTS: dict[str, str] = {
     "run {run} has no shard {shards}": "运行 {run} 没有分片 {shards}",
     "List them with: collect shards {run}": "列出分片：collect shards {run}",
     "nothing of run {run} has failed: no shard is to be done over": "运行 {run} 没有失败的分片：没有可重做的内容",
-    "Name shards (collect shards {run}), or do all over: collect retry {run} --scope all": "请指明分片（collect shards {run}），或全部重做：collect retry {run} --scope all",
+    "When it has ended, name shards (collect shards {run}), or do all over: collect retry {run} --scope all": "等它结束后，请指明分片（collect shards {run}），或全部重做：collect retry {run} --scope all",
     "{count} shards of run {run} are done over": "运行 {run} 的 {count} 个分片将重做",
     "shards are named for the scope specific, and only for that": "仅当范围为 specific 时指明分片，且必须指明",
     "has to be a number of records, or a share of them such as 5%": "必须是记录数，或其比例，如 5%",

@@ -158,7 +158,7 @@ def _rests(each: Any) -> bool:
 def _nothing_failed(row: Any) -> Refused:
     return Refused(
         "nothing of run {run} has failed: no shard is to be done over",
-        "Name shards (collect shards {run}), or do all over: collect retry {run} --scope all",
+        "When it has ended, name shards (collect shards {run}), or do all over: collect retry {run} --scope all",
         code="COL-0425",
         run=row["run_id"],
     )

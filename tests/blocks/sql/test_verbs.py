@@ -224,8 +224,10 @@ def test_a_failed_shard_is_read_on_while_its_run_goes_on(database, catalog, cont
     assert control.retry(run.run_id) == ["s1"]
     shard = catalog.shard(run.run_id, "s1")
     assert (shard["state"], shard["failures"], catalog.run(run.run_id)["state"]) == ("RETRYING", 0, "RUNNING")
-    with pytest.raises(Refused, match="COL-0425"):
+    with pytest.raises(Refused, match=r"(?s)COL-0425: .*When it has ended"):
         control.retry(run.run_id)
+    with pytest.raises(Refused, match="COL-0424"):
+        control.retry(run.run_id, "all")
 
 
 def test_what_it_is_retried_for_is_shown_until_it_is_done(database, catalog, control, run, reads):
