@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select, update
 
-from blocks.process import is_gone
 from blocks.sql import leases
 from blocks.sql.catalog import cancel_shards, no_run, no_shards, seconds_held, seconds_led
 from blocks.sql.constructs import now
@@ -219,7 +218,7 @@ def _settled(connection: Connection, run_id: str, shard_id: str | None) -> Subje
     at = connection.scalar(select(now()))
     unsettled = and_(shard.c.run_id == run_id, shard.c.state.not_in(ENDED_SHARDS), _UNSETTLED)
     for each in connection.execute(select(shard).where(unsettled)).mappings().all():
-        if not _held(each, at) or _late(each, at, LONGEST_WAIT_OF_SHARD):
+        if not leases.is_held(each, at) or _late(each, at, LONGEST_WAIT_OF_SHARD):
             _leave_shard(connection, each)
     return _subject(connection, run_id, shard_id)
 
@@ -263,10 +262,6 @@ def _late(row: Any, at: int, seconds: int) -> bool:
     return row["desired_at"] is not None and at - row["desired_at"] > seconds * 1_000_000
 
 
-def _held(each: Any, at: int) -> bool:
-    return each["lease_until"] > at and not is_gone(each["owner"])
-
-
 def _ask_for_it(connection: Connection, run_id: str, awaited: bool) -> None:
     """One that was only left may be gone on with; one that was paused as a whole waits for whoever resumes it."""
     mine = run.c.run_id == run_id
@@ -290,7 +285,7 @@ def _subject(connection: Connection, run_id: str, shard_id: str | None) -> Subje
     if found is None:
         raise no_shards(run_id, [shard_id])
     both = desired_of(wish, found["desired"]) if state in OPEN_RUNS else Desired.RUN
-    held = _held(found, connection.scalar(select(now())))
+    held = leases.is_held(found, connection.scalar(select(now())))
     seen = shown(ShardState(found["state"]), both, held, awaited and state in OPEN_RUNS)
     own = Desired(found["desired"] or Desired.RUN)
     return Subject(run_id, shard_id, seen, own, found["reason"] or row["reason"], led)
