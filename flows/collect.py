@@ -28,7 +28,7 @@ from collectors.states import Desired, RunState, ShardState
 from flows.adopting import TOLD_PAUSED
 from flows.beginning import begin, carried_out_before
 from flows.placing import place, placed_at
-from flows.prefect_states import is_cancelling, is_deployed
+from flows.prefect_states import TAKEN_OVER, is_cancelling, is_deployed
 from flows.reading import read_stage
 from flows.reconciling import IN_PREFECT, Slots, mirrored
 from flows.shard import RENEWALS_PER_LEASE, RETRYING, begun, shard
@@ -131,7 +131,7 @@ async def _led(here: Workspace, claim: RunClaim) -> State:
         while not await to_thread.run_sync(catalog.end, claim, end.state, end.error):
             end = await _kept(here, claim)
     except Fenced as error:
-        return Cancelled(name="TakenOver", message=in_a_line(str(error)))
+        return Cancelled(name=TAKEN_OVER, message=in_a_line(str(error)))
     except BaseException as error:
         with suppress(Fenced, Unreachable, Refused):
             _adopt(here, error)

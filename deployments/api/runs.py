@@ -8,7 +8,7 @@ import orjson
 from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from blocks.reports import refused_of, report, run_of, shard_of, status_of
+from blocks.reports import refused_of, report, run_of, shards_of, status_of
 from blocks.sql.catalog import new_run_id
 from blocks.sql.requests import Accepted, Once
 from blocks.stores import Storage
@@ -128,8 +128,7 @@ def shards(request: Request, run: RunId) -> Response:
     """The shards of a run, in the order of its plan."""
     catalog = storage_of(request).catalog
     catalog.run(run, request.state.caller.tenant)
-    found = report(catalog, run).shards
-    return answer(request, {"run_id": run, "shards": [shard_of(each) for each in found]})
+    return answer(request, {"run_id": run, "shards": shards_of(catalog, run)})
 
 
 @router.get("/quarantine", responses=shapes.listing(shapes.Refusal))

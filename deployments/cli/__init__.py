@@ -21,7 +21,7 @@ COMMANDS = {
     "retry": ("controlling:retry", "Do over what failed in a run, some of its shards, or all of it."),
     "cancel": ("controlling:cancel", "Give up a run, or some of its shards, for good."),
     "load": ("loading:load", "Load what runs publish into the stores; for the full stack."),
-    "status": ("looking:status", "Show runs, newest first, or one run."),
+    "status": ("looking:status", "Show runs, newest first, or one run or shard."),
     "shards": ("looking:shards", "Show the shards of a run."),
     "quarantine": ("looking:quarantine", "Show the records that were refused, and why."),
     "errors": ("explaining:errors", "Show what went wrong, a line for each cause, and what to do."),
