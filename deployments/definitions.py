@@ -10,7 +10,8 @@ from blocks.sql.registry import Registry, not_known
 from blocks.stores import open_storage
 from collectors.errors import Misconfigured
 from collectors.models import Collection
-from collectors.registry import checked_source, nearest, validated
+from collectors.registry import checked_source
+from collectors.validating import nearest, validated
 from deployments.plain_yaml import loaded
 
 SHIPPED = Path(__file__).parent / "collections"

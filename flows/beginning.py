@@ -12,7 +12,8 @@ from blocks.sql.ticks import Outcome
 from blocks.stores import Storage, open_storage
 from collectors.errors import Misconfigured
 from collectors.models import Collection, Mode, Scope
-from collectors.registry import load, of_mode
+from collectors.registry import load
+from collectors.validating import of_mode
 
 
 class Begun(NamedTuple):

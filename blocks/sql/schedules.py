@@ -12,9 +12,9 @@ from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.tables import run, schedule, tick
 from collectors.errors import Misconfigured
 from collectors.models import Collection
-from collectors.registry import nearest
 from collectors.scheduling import Schedule
 from collectors.states import RunState
+from collectors.validating import nearest
 
 FAILING = "its last {count} runs have failed"
 

@@ -15,8 +15,8 @@ from blocks.sql.requests import admitted
 from blocks.sql.tables import schedule, tick
 from collectors.errors import Misconfigured, Refused
 from collectors.models import Collection
-from collectors.registry import of_mode
 from collectors.scheduling import Schedule
+from collectors.validating import of_mode
 
 PUNCTUAL = 300.0  # seconds by which a run may begin late although nothing is made up for
 

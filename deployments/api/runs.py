@@ -15,8 +15,9 @@ from blocks.stores import Storage
 from collectors.language import spoken
 from collectors.models import EVERYTHING, LONGEST_NAME, Collection, Mode, Scope
 from collectors.outbound import BaseUrl
-from collectors.registry import load, of_mode
+from collectors.registry import load
 from collectors.states import RunState
+from collectors.validating import of_mode
 from deployments.api import shapes
 from deployments.api.answers import Cursor, Limit, answer, listed, position_of
 from deployments.api.guard import Guarded

@@ -18,7 +18,7 @@ from collectors.models import Collection, Json, Page, Quarantined, Record, Shard
 from collectors.outbound import Http
 from collectors.planning import plan
 from collectors.reading import sift
-from collectors.registry import nearest
+from collectors.validating import nearest
 from deployments.asking import source_of
 from deployments.cli.asking import command
 from deployments.cli.choosing import MOST

@@ -20,9 +20,10 @@ import pytest
 import yaml
 
 from collectors.models import Collection
-from collectors.registry import checked_source, names, validated
+from collectors.registry import checked_source, names
 from collectors.testing.sample import Settings, application
 from collectors.testing.serving import served
+from collectors.validating import validated
 from deployments.cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
