@@ -55,7 +55,7 @@ def checked(definition: Collection) -> None:
             raise Misconfigured(
                 "schedule {slug} of {name} never comes again ({rule})",
                 "Correct its rule, or leave the schedule out.",
-                code="COL-0283",
+                code="COL-0299",
                 slug=each.slug,
                 name=definition.name,
                 rule=each.rule,
