@@ -132,6 +132,24 @@ def applied_to_prefect(storage: Storage, settings: Settings, tenant: str, name: 
     return not failed, failed
 
 
+def version_among(rows: Sequence[dict[str, Any]], name: str, version: int) -> Collection:
+    """One of the versions that are kept. Raises Misconfigured."""
+    for row in rows:
+        if row["version"] == version:
+            return row["definition"]
+    raise Misconfigured(
+        "{name} has no version {version}",
+        "List its versions: collect versions {name}",
+        code="COL-0297",
+        name=name,
+        version=version,
+    )
+
+
+def difference(each: Difference) -> dict[str, Any]:
+    return dict(zip(("key", "before", "after"), each, strict=True))
+
+
 def differences_of(before: Collection | None, after: Collection | None) -> Iterator[Difference]:
     """By keys, as they stand in a file: (key, before, after); what is a secret is not told."""
     old, new = _flat(before), _flat(after)
