@@ -156,6 +156,7 @@ def as_prefect_has_it(rule: Schedule) -> SCHEDULE_TYPES:
 def _changed(definition: Collection, theirs: DeploymentResponse) -> bool:
     """Whether somebody has changed rules in Prefect, where they are shown and not kept."""
     ours = {each.slug: as_prefect_has_it(each) for each in definition.schedule}
+    print({each.slug: each.schedule for each in theirs.schedules}, ours)
     return ours != {each.slug: each.schedule for each in theirs.schedules}
 
 

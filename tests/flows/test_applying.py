@@ -1,5 +1,6 @@
 """What is registered, as Prefect shows it: deployments, schedules, and switches that agree from both sides."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -183,7 +184,7 @@ async def test_prefects_scheduler_and_ours_begin_one_run_of_a_time(storage, clie
         return sorted(await client.read_flow_runs(deployment_filter=only), key=lambda each: each.expected_start_time)
 
     while not (runs := await scheduled()):
-        await anyio.sleep(0.2)
+        await asyncio.sleep(0.2)
     due = datetime.fromtimestamp(storage.schedules.of("default", name)[0]["next_at"] / 1_000_000, UTC)
     assert {each.parameters["schedule"] for each in runs} == {"often"}
     assert timedelta(0) <= runs[0].expected_start_time - due < timedelta(seconds=61)
