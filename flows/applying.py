@@ -149,14 +149,14 @@ def as_prefect_has_it(rule: Schedule) -> SCHEDULE_TYPES:
         beginning = BEGINNING.replace(tzinfo=UTC)
         return IntervalSchedule(interval=timedelta(seconds=rule.interval), anchor_date=beginning, timezone="UTC")
     if rule.rrule is not None:
-        return RRuleSchedule(rrule=rule.rrule, timezone=rule.timezone)
+        began = "" if "DTSTART" in rule.rrule else f"DTSTART:{BEGINNING:%Y%m%dT%H%M%S}\n"  # it would write that itself
+        return RRuleSchedule(rrule=began + rule.rrule, timezone=rule.timezone)
     return CronSchedule(cron=rule.cron, timezone=rule.timezone)
 
 
 def _changed(definition: Collection, theirs: DeploymentResponse) -> bool:
     """Whether somebody has changed rules in Prefect, where they are shown and not kept."""
     ours = {each.slug: as_prefect_has_it(each) for each in definition.schedule}
-    print({each.slug: each.schedule for each in theirs.schedules}, ours)
     return ours != {each.slug: each.schedule for each in theirs.schedules}
 
 

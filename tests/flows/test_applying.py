@@ -4,7 +4,6 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-import anyio
 import pytest
 from prefect import get_client
 from prefect.client.schemas.schedules import CronSchedule
