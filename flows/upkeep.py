@@ -4,6 +4,7 @@ from anyio import to_thread
 from prefect import flow
 from prefect.logging import get_run_logger
 
+from blocks.acting import SERVICE, acting
 from blocks.process import this_process
 from blocks.settings import Settings
 from blocks.stores import open_storage
@@ -18,7 +19,7 @@ async def upkeep(deployment: str = "collect/local") -> None:
     Args:
         deployment: the deployment that carries runs out
     """
-    with open_storage(Settings.load()) as storage:
+    with acting(SERVICE), open_storage(Settings.load()) as storage:
         await reconcile_all(storage)
         handed = await hand_over(storage, this_process(), deployment)
         get_run_logger().info("%d runs were handed over", handed)

@@ -7,14 +7,14 @@ import pytest
 
 from blocks.sql.keys import Role
 from collectors.errors import Unreachable
-from deployments.api import control, marks, past, runs, testcases
+from deployments.api import audit, control, marks, past, runs, testcases
 from deployments.api.application import open_router
 from deployments.api.guard import NEEDED, SECONDS_KNOWN, Guard, Guarded
 from deployments.api.problems import HttpError
 
 ROUTES = [
     (method, route.path, route.name)
-    for router in (testcases.router, runs.router, control.router, marks.router, past.router, open_router)
+    for router in (testcases.router, runs.router, control.router, marks.router, past.router, audit.router, open_router)
     for route in router.routes
     for method in sorted(route.methods)
 ]
@@ -37,7 +37,7 @@ def test_every_route_stands_in_the_table_and_none_is_open_but_the_health():
 
 
 def test_every_route_looks_at_the_key_first():
-    routers = (testcases.router, runs.router, control.router, marks.router, past.router, open_router)
+    routers = (testcases.router, runs.router, control.router, marks.router, past.router, audit.router, open_router)
     assert all(type(each) is Guarded for router in routers for each in router.routes)
 
 
