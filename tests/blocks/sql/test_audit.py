@@ -243,6 +243,20 @@ def test_what_is_accepted_is_written_once(database, trail, definition):
     assert done(trail) == [(PERSON, "start", first, {"collection": "cases", "mode": "full"})]
 
 
+def test_a_run_that_gives_way_is_written_too(database, trail, definition):
+    catalog = Catalog(database)
+    stopped = begun(database, definition())
+    successor = catalog.begin(definition(), ME).run_id
+    replacing = definition(triggers={"overlap": "replace"})
+    last = Requests(database).accept(replacing, new_run_id()).run_id
+    assert done(trail)[1:] == [
+        (PERSON, "cancel", stopped, {"reason": f"superseded by run {successor}"}),
+        (PERSON, "start", successor, {"collection": "cases", "mode": "full"}),
+        (PERSON, "cancel", successor, {"reason": f"replaced by run {last}"}),
+        (PERSON, "start", last, {"collection": "cases", "mode": "full"}),
+    ]
+
+
 def test_marks_are_written_with_what_they_were(database, trail):
     marks = Watermarks(database)
     marks.set("acme", "cases", 5)
