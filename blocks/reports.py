@@ -11,28 +11,7 @@ from collectors.closing import Closing
 from collectors.errors import in_a_line
 from collectors.quality import Finding
 from collectors.selecting import Selection
-from collectors.states import ENDED_SHARDS, OPEN_RUNS, PAUSING, RunState
-
-
-@dataclass(frozen=True, slots=True)
-class ShardReport:
-    shard_id: str
-    state: str
-    stage: str
-    label: str
-    estimate: int
-    fetched: int
-    quarantined: int
-    attempts: int
-    seconds: float
-    error: str | None
-    reason: str | None
-    waiting_for: str | None
-
-    @property
-    def rate(self) -> float:
-        """Records a second while it was read."""
-        return self.fetched / self.seconds if self.seconds else 0.0
+from collectors.states import OPEN_RUNS, PAUSING, RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +27,10 @@ class Report:
     notices: tuple[str, ...]
     findings: tuple[Finding, ...]
     superseded: int  # of those that count as unchanged: older than, or in one batch with, a newer one of the same id
-    shards: tuple[ShardReport, ...]
+    total: int  # the estimates, or what was found where that is more already
+    stage: str | None  # the first one that has not ended
+    shards: dict[str, int]  # how many are in each state, as it is shown
+    troubles: tuple[dict[str, Any], ...]  # shards with an error
     reasons: dict[str, int]
     seconds: float
     delays: dict[str, float]  # percentiles of the seconds from a page's arrival to all stores; only where asked for
@@ -63,13 +45,6 @@ class Report:
         return self.records["fetched"] / self.seconds if self.seconds else 0.0
 
     @property
-    def total(self) -> int:
-        """The estimate, or what was found where that is more already."""
-        return sum(
-            shard.fetched if shard.state == "COMPLETED" else max(shard.estimate, shard.fetched) for shard in self.shards
-        )
-
-    @property
     def percent(self) -> float:
         return 100.0 * self.records["fetched"] / self.total if self.total else 0.0
 
@@ -80,8 +55,7 @@ class Report:
             return "ended"
         if not self.shards:
             return "planning"
-        reading = next((shard.stage for shard in self.shards if shard.state not in ENDED_SHARDS), None)
-        return reading or ("loading" if self.open_batches else "closing")
+        return self.stage or ("loading" if self.open_batches else "closing")
 
     @property
     def loaded(self) -> int:
@@ -92,12 +66,10 @@ class Report:
 def report(catalog: Catalog, run_id: str, with_delays: bool = False) -> Report:
     run, applied = catalog.run(run_id), catalog.applied(run_id)
     closing = Closing.model_validate_json(run["closing"] or "{}")
-    rows = catalog.shards(run_id)
-    stage = next((row["stage"] for row in rows if row["state"] not in ENDED_SHARDS), None)
-    scene = Scene(run, catalog.now(), stage)
-    shards = tuple(_shard(row, scene) for row in rows)
+    scene = _scene(catalog, run)
+    standings = catalog.standings(run_id, scene.now)
     seen = scene.of_run(catalog.seconds_held(run_id) > 0)
-    quarantined = sum(shard.quarantined for shard in shards)
+    quarantined = sum(each["quarantined"] for each in standings)
     return Report(
         run_id=run_id,
         collection=run["collection"],
@@ -106,7 +78,7 @@ def report(catalog: Catalog, run_id: str, with_delays: bool = False) -> Report:
         waiting_for=seen.waiting_for,
         mode=run["mode"],
         records={
-            "fetched": sum(shard.fetched for shard in shards),
+            "fetched": sum(each["fetched"] for each in standings),
             "new": applied["new"],
             "changed": applied["changed"],
             "unchanged": applied["unchanged"] + applied["superseded"] + applied["regressed"],
@@ -117,7 +89,10 @@ def report(catalog: Catalog, run_id: str, with_delays: bool = False) -> Report:
         notices=tuple(filter(None, (_note(run["selection"]), *map(in_a_line, closing.notices)))),
         findings=closing.findings,
         superseded=applied["superseded"],
-        shards=shards,
+        total=sum(each["total"] for each in standings),
+        stage=scene.stage,
+        shards=_counted(standings, scene),
+        troubles=tuple(each | {"error": in_a_line(each["error"])} for each in catalog.troubles(run_id)),
         reasons={each["reason"]: each["count"] for each in catalog.refusals(run_id)} if quarantined else {},
         seconds=_took(run, applied["done_at"]),
         delays=catalog.delays(run_id) if with_delays else {},
@@ -136,7 +111,7 @@ def as_json(done: Report) -> dict[str, Any]:
         "state": done.state,
         "mode": done.mode,
         "records": done.records,
-        "shards": dict(Counter(shard.state for shard in done.shards)),
+        "shards": done.shards,
         "seconds": round(done.seconds, 3),
         "rate": round(done.rate, 1),
         "delays": {name: round(seconds, 3) for name, seconds in done.delays.items()},
@@ -163,10 +138,10 @@ def status_of(catalog: Catalog, row: dict[str, Any], done: Report) -> dict[str, 
             "failure": records["quarantined"],
             "phase": done.phase,
         },
-        "shards": dict(Counter(shard.state for shard in done.shards)),
+        "shards": done.shards,
         "notices": list(done.notices),
         "quality": [finding.model_dump() for finding in done.findings],
-        "errors": [error for error in (done.error, *(shard.error for shard in done.shards)) if error],
+        "errors": [error for error in (done.error, *(shard["error"] for shard in done.troubles)) if error],
         "seconds": round(done.seconds, 3),
         "created_at": moment(row["created_at"]),
         "ended_at": moment(row["ended_at"]),
@@ -189,24 +164,16 @@ def run_of(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def shard_of(each: ShardReport) -> dict[str, Any]:
-    """The shape of `collect shards RUN --json`, and of the service."""
-    return {
-        "shard_id": each.shard_id,
-        "state": each.state,
-        "stage": each.stage,
-        "range": each.label,
-        "progress": {"current": each.fetched, "total": each.estimate},
-        "quarantined": each.quarantined,
-        "attempts": each.attempts,
-        "seconds": round(each.seconds, 3),
-        "rate": round(each.rate, 1),
-        "error": each.error,
-        "errors": [each.error] if each.error else [],
-        "retry_count": max(0, each.attempts - 1),
-        "reason": each.reason,
-        "waiting_for": each.waiting_for,
-    }
+def shard_of(catalog: Catalog, run_id: str, shard_id: str) -> dict[str, Any]:
+    """One of `shards_of`. Raises Misconfigured when it is not there."""
+    scene = _scene(catalog, catalog.run(run_id))
+    return _shard(catalog.shard(run_id, shard_id), scene)
+
+
+def shards_of(catalog: Catalog, run_id: str) -> list[dict[str, Any]]:
+    """The shape of `collect shards RUN --json`, and of the service; in the order of the plan."""
+    scene = _scene(catalog, catalog.run(run_id))
+    return [_shard(row, scene) for row in catalog.shards(run_id)]
 
 
 def refused_of(each: dict[str, Any]) -> dict[str, Any]:
@@ -230,23 +197,37 @@ def _note(selection: str | None) -> str | None:
     return in_a_line(Selection.model_validate_json(selection).note) if selection else None
 
 
-def _shard(row: dict[str, Any], scene: Scene) -> ShardReport:
-    seen = scene.of_shard(row)
+def _scene(catalog: Catalog, run: dict[str, Any]) -> Scene:
+    return Scene(run, catalog.now(), catalog.unfinished_stage(run["run_id"]))
+
+
+def _counted(standings: list[dict[str, Any]], scene: Scene) -> dict[str, int]:
+    counts = Counter[str]()
+    for each in standings:
+        counts[scene.state_of(each)] += each["shards"]
+    return dict(counts)
+
+
+def _shard(row: dict[str, Any], scene: Scene) -> dict[str, Any]:
+    seen, error = scene.of_shard(row), in_a_line(row["error"])
     resting = None if seen.state in ("RUNNING", PAUSING) else row["ended_at"]
-    return ShardReport(
-        shard_id=row["shard_id"],
-        state=seen.state,
-        stage=row["stage"],
-        label=row["label"],
-        estimate=row["estimate"],
-        fetched=row["fetched"],
-        quarantined=row["quarantined"],
-        attempts=row["attempts"],
-        seconds=_seconds(row["started_at"], resting or scene.now, row["idle"]),
-        error=in_a_line(row["error"]),
-        reason=row["reason"],
-        waiting_for=seen.waiting_for,
-    )
+    seconds = _seconds(row["started_at"], resting or scene.now, row["idle"])
+    return {
+        "shard_id": row["shard_id"],
+        "state": seen.state,
+        "stage": row["stage"],
+        "range": row["label"],
+        "progress": {"current": row["fetched"], "total": row["estimate"]},
+        "quarantined": row["quarantined"],
+        "attempts": row["attempts"],
+        "seconds": round(seconds, 3),
+        "rate": round(row["fetched"] / seconds, 1) if seconds else 0.0,  # while it was read
+        "error": error,
+        "errors": [error] if error else [],
+        "retry_count": max(0, row["attempts"] - 1),
+        "reason": row["reason"],
+        "waiting_for": seen.waiting_for,
+    }
 
 
 def _took(run: dict[str, Any], done_at: int | None) -> float:

@@ -1,11 +1,11 @@
 """As people see a run and its shards: their states, and what those wait for that nobody works on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
-from blocks.process import is_gone
+from blocks.sql.leases import is_held
 from blocks.sql.shards import desired_of
 from collectors.language import spoken
 from collectors.states import ENDED_SHARDS, OPEN_RUNS, PAUSING, TO_REST, Desired, RunState, ShardState, shown
@@ -27,7 +27,7 @@ class Scene:
 
     @cached_property
     def led(self) -> bool:
-        return self._held(self.run)
+        return is_held(self.run, self.now)
 
     def of_run(self, worked_on: bool) -> Seen:
         """`worked_on`: whether it or one of its shards is held by a process."""
@@ -35,22 +35,25 @@ class Scene:
         state = shown(RunState(row["state"]), wish, worked_on, self.led or bool(row["awaited"]))
         if state == RunState.PAUSED and wish in TO_REST:
             return Seen(state, spoken("whoever resumes it: collect resume {run}", run=row["run_id"]))
-        if row["state"] not in OPEN_RUNS or worked_on:
+        if not self._is_open or worked_on:
             return Seen(state, None)
         if row["awaited"] and wish is Desired.RUN:
             return Seen(state, spoken("the service, which carries it out: collect serve"))
         return Seen(state, spoken("a process that works on it: collect resume {run}", run=row["run_id"]))
 
     def of_shard(self, row: Mapping[str, Any]) -> Seen:
-        open_run, own = self.run["state"] in OPEN_RUNS, row["desired"]
-        wish = desired_of(self.run["desired"], own) if own and open_run else self._wish
-        held = self._held(row)
-        state = shown(ShardState(row["state"]), wish, held, self.led and open_run)
-        if row["state"] in ENDED_SHARDS or not open_run or (held and state != PAUSING):
+        state, held = self.state_of(row), is_held(row, self.now)
+        if row["state"] in ENDED_SHARDS or not self._is_open or (held and state != PAUSING):
             return Seen(state, None)
-        return Seen(state, self._what(row, wish, held))
+        return Seen(state, self._what(row, held))
 
-    def _what(self, row: Mapping[str, Any], wish: Desired, held: bool) -> str:
+    def state_of(self, row: Mapping[str, Any]) -> str:
+        """Of a shard, or of many that stand alike."""
+        own = row["desired"]
+        wish = desired_of(self.run["desired"], own) if own and self._is_open else self._wish
+        return shown(ShardState(row["state"]), wish, is_held(row, self.now), self.led and self._is_open)
+
+    def _what(self, row: Mapping[str, Any], held: bool) -> str:
         name = f"{row['run_id']}/{row['shard_id']}"
         if held:
             return spoken("its page that is being read")
@@ -58,7 +61,7 @@ class Scene:
             return spoken("whoever resumes it: collect resume {run}", run=name)
         if self._wish in TO_REST:
             return spoken("its run, which is paused: collect resume {run}", run=row["run_id"])
-        if wish is not Desired.RUN or not self.led:
+        if self._wish is not Desired.RUN or not self.led:
             return spoken("its run, on which nobody works now")
         if row["state"] == ShardState.RUNNING:
             return spoken("the end of a lease: its process may be gone")
@@ -68,14 +71,10 @@ class Scene:
             return spoken("a worker of its work pool")
         return spoken("its next try") if row["state"] == ShardState.RETRYING else spoken("a free place beside others")
 
-    def _held(self, row: Mapping[str, Any]) -> bool:
-        return row["lease_until"] > self.now and not self._is_gone(row["owner"])
+    @cached_property
+    def _is_open(self) -> bool:
+        return self.run["state"] in OPEN_RUNS
 
     @cached_property
     def _wish(self) -> Desired:
-        return Desired(self.run["desired"]) if self.run["state"] in OPEN_RUNS else Desired.RUN
-
-    @cached_property
-    def _is_gone(self) -> Callable[[str | None], bool]:
-        """Of ten thousand shards few processes hold the leases."""
-        return cache(is_gone)
+        return Desired(self.run["desired"]) if self._is_open else Desired.RUN

@@ -29,6 +29,7 @@ from deployments.cli.output import show_warnings
 
 LOOK_EVERY = 0.25
 LOOK_AFTER_THEM_EVERY = 5.0  # what was handed over may fail before it begins
+LOOK_FOR_WHAT_IS_DUE_EVERY = 1.0
 TIDY_EVERY = 60.0
 PREFECT_GONE = 3
 LONGEST_PAUSE = 60.0
@@ -85,7 +86,8 @@ class Carrier:
             self._storage.requests.give_back(run_id, self._owner)
 
 
-async def handing_over(storage: Storage, deployment: str, stop: asyncio.Event) -> None:
+async def handing_over(storage: Storage, pool: str, stop: asyncio.Event) -> None:
+    from flows.applying import PREFECTS_TURN, apply
     from flows.handing_over import hand_over
     from flows.reconciling import reconcile_all
 
@@ -94,21 +96,33 @@ async def handing_over(storage: Storage, deployment: str, stop: asyncio.Event) -
     async def all_that_wait() -> bool:
         nonlocal look_anyway
         if time.monotonic() > look_anyway or await to_thread.run_sync(storage.requests.waiting, True):
-            await hand_over(storage, this_process(), deployment)
+            await hand_over(storage, this_process(), f"collect/{pool}")
             await reconcile_all(storage)
+            await apply(storage, pool)
+            await to_thread.run_sync(storage.ticks.begin_due, PREFECTS_TURN)
             look_anyway = time.monotonic() + LOOK_AFTER_THEM_EVERY
         return False
 
     await patiently(stop, all_that_wait)
 
 
-async def patiently(stop: asyncio.Event, work: Callable[[], Awaitable[bool]]) -> None:
+async def beginning(storage: Storage, stop: asyncio.Event) -> None:
+    """What is due begins by itself: without a work pool, no scheduler but this one has to do with it."""
+
+    async def what_is_due() -> bool:
+        await to_thread.run_sync(storage.ticks.begin_due)
+        return False
+
+    await patiently(stop, what_is_due, LOOK_FOR_WHAT_IS_DUE_EVERY)
+
+
+async def patiently(stop: asyncio.Event, work: Callable[[], Awaitable[bool]], every: float = LOOK_EVERY) -> None:
     """`work` again and again: at once while it says that there may be more, and later each time while it fails."""
-    waits = pauses(LOOK_EVERY, LONGEST_PAUSE)
+    waits = pauses(every, LONGEST_PAUSE)
     while not stop.is_set():
         try:
             more = await work()
-            waits = pauses(LOOK_EVERY, LONGEST_PAUSE)
+            waits = pauses(every, LONGEST_PAUSE)
         except CollectError as error:
             log.warning("%s", error)
             more = False
@@ -146,11 +160,12 @@ async def _carry_until_told(settings: Settings, runs: int) -> int:
     with open_storage(settings) as storage:
         beside = [asyncio.create_task(each) for each in (tidying(storage, stop), prefect_gone(settings, stop))]
         if pool:
-            await handing_over(storage, f"collect/{pool}", stop)
+            await handing_over(storage, pool, stop)
         else:
+            beside.append(asyncio.create_task(beginning(storage, stop)))
             async with loader_staying(storage, stop):
                 await Carrier(storage, runs, stop).carry()
-        _, gone = await asyncio.gather(*beside)
+        _, gone, *_ = await asyncio.gather(*beside)
     return PREFECT_GONE if gone else 0
 
 

@@ -10,10 +10,12 @@ from blocks.sql.registry import Registry, not_known
 from blocks.stores import open_storage
 from collectors.errors import Misconfigured
 from collectors.models import Collection
-from collectors.registry import checked_source, nearest, validated
+from collectors.registry import checked_source
+from collectors.validating import nearest, validated
 from deployments.plain_yaml import loaded
 
 SHIPPED = Path(__file__).parent / "collections"
+ENDINGS = (".yaml", ".yml")
 LARGEST = 256 * 1024
 UNCHANGED: Mapping[str, Any] = {}
 
@@ -39,7 +41,7 @@ def looked_up(name_or_file: str, overrides: Sequence[str], tenant: str = "defaul
 
 
 def names_file(name_or_file: str) -> bool:
-    return name_or_file.endswith((".yaml", ".yml")) or _is(Path.is_file, name_or_file)
+    return name_or_file.endswith(ENDINGS) or _is(Path.is_file, name_or_file)
 
 
 def resolve(
@@ -63,6 +65,21 @@ def resolve(
             raise _missing(name_or_file, registry, tenant)
     changed = _overridden(definition.model_dump(mode="json"), overrides) | given
     return Resolved(_checked(changed, name_or_file), of_file)
+
+
+def of_file(path: str) -> Collection:
+    """What a collection file holds. Raises Misconfigured."""
+    return _parsed(_read(Path(path)), path)
+
+
+def of_folder(folder: Path) -> list[tuple[Path, Collection]]:
+    """The collection files of a folder and its folders, by their paths. Raises Misconfigured."""
+    if not _is(Path.is_dir, str(folder)):
+        raise Misconfigured(
+            "{path} is no folder", "Name the folder that holds the collection files.", code="COL-0298", path=folder
+        )
+    found = sorted(path for ending in ENDINGS for path in folder.rglob(f"*{ending}"))
+    return [(path, of_file(str(path))) for path in found]
 
 
 def known_all(registry: Registry, tenant: str) -> list[Collection]:

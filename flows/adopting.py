@@ -11,10 +11,9 @@ from prefect.states import AwaitingRetry, Cancelled, Paused, Running, State, Sus
 
 from blocks.sql.shards import RETRIED
 from collectors.states import Desired, Verb
+from flows.prefect_states import OURS
 
 TOLD_PAUSED = "paused"
-# States that are ours: the process left, and nobody gave the run up.
-LEFT = ("Paused", "TakenOver", "Left")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ def decided(state: State, wish: Desired, told: str | None, worked_on: bool, at_r
     """`worked_on`: a process holds its lease; `at_rest`: it is PAUSED in our tables."""
     if wish is Desired.CANCEL:
         return Step(tell=None if state.is_cancelled() or state.is_cancelling() else Cancelled(), told=told)
-    if (state.is_cancelled() or state.is_cancelling()) and state.name not in LEFT and told != RETRIED:
+    if (state.is_cancelled() or state.is_cancelling()) and state.name not in OURS and told != RETRIED:
         return Step(Verb.CANCEL, told=told)
     rests = wish is not Desired.RUN
     if state.is_paused():

@@ -25,11 +25,11 @@ from collectors.interfaces import RunClaim
 from collectors.keeping import Stop, kept, until_stopped
 from collectors.models import EVERYTHING, Mode, Scope
 from collectors.placing import POOL
-from collectors.registry import load, of_mode
 from collectors.states import Desired, RunState, ShardState
 from flows.adopting import TOLD_PAUSED
+from flows.beginning import begin, carried_out_before
 from flows.placing import place, placed_at
-from flows.prefect_states import is_cancelling, is_deployed
+from flows.prefect_states import TAKEN_OVER, is_cancelling, is_deployed
 from flows.reading import read_stage
 from flows.reconciling import IN_PREFECT, Slots, mirrored
 from flows.shard import RENEWALS_PER_LEASE, RETRYING, begun, shard
@@ -49,7 +49,12 @@ def _called() -> str:
 
 @flow(name="collect", flow_run_name=_called, retries=0, persist_result=False)
 async def collect(
-    collection: str, mode: Mode = "full", tenant: str = "default", run_id: str | None = None, scope: Scope = EVERYTHING
+    collection: str,
+    mode: Mode = "full",
+    tenant: str = "default",
+    run_id: str | None = None,
+    scope: Scope = EVERYTHING,
+    schedule: str | None = None,
 ) -> State:
     """Collect a registered collection.
 
@@ -59,9 +64,14 @@ async def collect(
         tenant: owner of the collection
         run_id: a run to go on with; a new one begins when left empty
         scope: what a run of mode range is about; for that alone
+        schedule: the schedule that is due; filled in by that
     """
-    again = is_deployed() and await to_thread.run_sync(_carried_out_before, runtime.flow_run.id)
-    run_id = run_id or again or await to_thread.run_sync(_begin, tenant, collection, mode, scope)
+    again = is_deployed() and await to_thread.run_sync(carried_out_before, runtime.flow_run.id)
+    if not (run_id := run_id or again):
+        begun = await to_thread.run_sync(begin, tenant, collection, mode, scope, schedule)
+        if not begun.here:
+            return Completed(name=begun.name, message=begun.why)
+        run_id = begun.run_id
     async with AsyncExitStack() as stack:
         try:
             here = await stack.enter_async_context(workspace(run_id))
@@ -91,13 +101,6 @@ async def _not_begun(here: Workspace, why: Refused) -> State:
     return _mirrored(Outcome(RunState.CANCELLED))
 
 
-def _carried_out_before(flow_run_id: str) -> str | None:
-    """The run of a flow run that Prefect starts once more: by its Retry or Resume, or since its process died."""
-    with open_storage(Settings.load()) as storage:
-        row = storage.catalog.of_flow_run(flow_run_id)
-    return row and row["run_id"]
-
-
 async def _refuse_second(here: Workspace) -> State | None:
     """A process that is alive keeps its run: Prefect may start another one for it. Raises Abort then, which changes
     nothing that Prefect shows. A run of which nothing is left to do is answered as it ended."""
@@ -122,24 +125,6 @@ def labels(collection: str, mode: str, tenant: str) -> list[str]:
     return [f"collection:{collection}", f"mode:{mode}", f"tenant:{tenant}"]
 
 
-def _begin(tenant: str, name: str, mode: Mode, scope: Scope) -> str:
-    settings = Settings.load()
-    with open_storage(settings) as storage:
-        definition = storage.registry.definition(tenant, name)
-        if definition is None:
-            raise Misconfigured(
-                "there is no collection {name} in {place}",
-                "Collect it once: collect run FILE; or let this process find the right stores, by COLLECT_HOME or "
-                "collect storage mirror",
-                code="COL-0268",
-                name=name,
-                place=settings.home if settings.origin == "embedded" else settings.origin,
-            )
-        load(definition.collector)
-        with acting(PREFECT):
-            return storage.catalog.begin(of_mode(definition, mode, scope), this_process()).run_id
-
-
 async def _led(here: Workspace, claim: RunClaim) -> State:
     catalog = here.storage.catalog
     try:
@@ -147,7 +132,7 @@ async def _led(here: Workspace, claim: RunClaim) -> State:
         while not await to_thread.run_sync(catalog.end, claim, end.state, end.error):
             end = await _kept(here, claim)
     except Fenced as error:
-        return Cancelled(name="TakenOver", message=in_a_line(str(error)))
+        return Cancelled(name=TAKEN_OVER, message=in_a_line(str(error)))
     except BaseException as error:
         with suppress(Fenced, Unreachable, Refused):
             _adopt(here, error)

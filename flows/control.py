@@ -1,4 +1,4 @@
-"""The verbs, for runs and for single shards: pause, resume, retry, cancel; and waiting until they have taken effect.
+"""The verbs that take a while, for runs and shards: pause, resume, cancel; `storage.control.retry` takes none.
 
 The command line and the service are skins of these; whoever embeds the platform calls them with an open storage:
 
@@ -10,10 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from blocks.sql.control import Subject
-from blocks.sql.retrying import Scope
 from blocks.stores import Storage
 from collectors.errors import Refused
-from collectors.models import ShardRetry
 from collectors.states import CANCELLING, PAUSING, RESUMING
 
 LOOK_EVERY = 0.1
@@ -58,18 +56,6 @@ def cancel(
     """Give it up for good; what was read stays."""
     asked = storage.control.cancel(run_id, shard_id, reason)
     return _awaited(storage, asked, (CANCELLING,), wait)
-
-
-def retry(
-    storage: Storage,
-    run_id: str,
-    scope: Scope = "failed",
-    shards: Sequence[str] = (),
-    policy: ShardRetry | None = None,
-    awaited: bool = False,
-) -> list[str]:
-    """Do over what failed, these shards, or all of it; answers which shards those are. See `Control.retry`."""
-    return storage.control.retry(run_id, scope, shards, policy, awaited)
 
 
 def _patiently(ask: Callable[[], Subject], give_up: float) -> Subject:

@@ -10,8 +10,8 @@ from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 
-from blocks.process import is_gone
 from blocks.settings import Serving
+from blocks.sql.leases import is_held
 from blocks.sql.shards import desired_of
 from blocks.workspace import Workspace
 from collectors.errors import Misconfigured
@@ -80,10 +80,10 @@ async def place(here: Workspace, slots: Slots, shard_id: str, started: asyncio.E
 def _is_over(here: Workspace, before: Mapping[str, Any], stop: asyncio.Event) -> bool:
     catalog = here.storage.catalog
     row = catalog.shard(here.run_id, before["shard_id"])
-    failed = row["state"] == ShardState.RETRYING and row["attempts"] > before["attempts"]
+    failed = row["state"] == ShardState.RETRYING and row["fence"] > before["fence"]
     if failed or row["state"] in ENDED_SHARDS or row["flow_run_id"] is None:
         return True
-    if row["lease_until"] > catalog.now() and not is_gone(row["owner"]):
+    if is_held(row, catalog.now()):
         return False
     return stop.is_set() or desired_of(catalog.desired(here.run_id), row["desired"]) is not Desired.RUN
 

@@ -14,6 +14,8 @@ from prefect.exceptions import PrefectException
 from collectors.errors import Unreachable
 
 Answer = TypeVar("Answer")
+# Names of states that are ours: the process left, and nobody gave the run or shard up.
+PAUSED, TAKEN_OVER, LEFT = OURS = ("Paused", "TakenOver", "Left")
 MOST_ASKED = 200  # flow runs in one question
 
 

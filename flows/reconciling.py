@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import AwaitingRetry, Cancelled
 
 from blocks.acting import PREFECT, acting
-from blocks.process import is_gone
+from blocks.sql.leases import is_held
 from blocks.sql.shards import desired_of
 from blocks.stores import Storage
 from collectors.errors import CollectError, Refused
@@ -106,7 +106,7 @@ async def _follow(storage: Storage, run_id: str, shard_id: str | None, flow_run:
             await asked(tell(row["flow_run_id"], Cancelled()))
         return
     now = await to_thread.run_sync(catalog.now)
-    worked_on = row["lease_until"] > now and not is_gone(row["owner"])
+    worked_on = is_held(row, now)
     wish = desired_of(run["desired"], row["desired"] if shard_id else None)
     at_rest = row["state"] in (RunState.PAUSED, ShardState.PAUSED)
     step = decided(flow_run.state, wish, row["mirrored"], worked_on, at_rest) if flow_run.state else Step()

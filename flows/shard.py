@@ -16,11 +16,11 @@ from collectors.errors import Fenced, Refused, in_a_line
 from collectors.reading import Reader
 from collectors.selecting import changed_at, chosen
 from collectors.states import ShardState
-from flows.prefect_states import is_deployed
+from flows.prefect_states import LEFT, PAUSED, TAKEN_OVER, is_deployed
 from flows.staying import called_for, done_over, goes_on, leave
 
 RENEWALS_PER_LEASE = 15
-PAUSED, RETRYING, LEFT = "Paused", "Retrying", "Left"
+RETRYING = "Retrying"
 
 _begun: ContextVar[asyncio.Task[ShardState] | None] = ContextVar("begun", default=None)
 
@@ -45,7 +45,7 @@ async def shard(run_id: str, shard_id: str) -> State:
             while alone and state is ShardState.PAUSED and await goes_on(here.storage, run_id, shard_id):
                 state = await read(here, shard_id)
         except (Fenced, Refused) as error:
-            return Cancelled(name="TakenOver", message=in_a_line(str(error)))
+            return Cancelled(name=TAKEN_OVER, message=in_a_line(str(error)))
         if alone and state is ShardState.PAUSED:
             await leave(here.storage, run_id, shard_id)
         return _mirrored(state, await to_thread.run_sync(here.storage.catalog.shard, run_id, shard_id))

@@ -8,19 +8,22 @@ from blocks.acting import SERVICE, acting
 from blocks.process import this_process
 from blocks.settings import Settings
 from blocks.stores import open_storage
+from flows.applying import PREFECTS_TURN, apply
 from flows.handing_over import hand_over
 from flows.reconciling import reconcile_all
 
 
 @flow(name="upkeep", retries=0, persist_result=False)
 async def upkeep(deployment: str = "collect/local") -> None:
-    """Hand over the runs that wait, have others go on whose processes died, and tidy up.
+    """Hand over the runs that wait, have others go on whose processes died, apply what is registered, and tidy up.
 
     Args:
         deployment: the deployment that carries runs out
     """
     with acting(SERVICE), open_storage(Settings.load()) as storage:
         await reconcile_all(storage)
+        await apply(storage, deployment.partition("/")[2])
+        await to_thread.run_sync(storage.ticks.begin_due, PREFECTS_TURN)
         handed = await hand_over(storage, this_process(), deployment)
         get_run_logger().info("%d runs were handed over", handed)
         await to_thread.run_sync(storage.spool.tidy)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import UUID
 
 from anyio import to_thread
@@ -12,7 +13,7 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifa
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from blocks.reports import Report, in_words, report
+from blocks.reports import Report, in_words, report, shards_of
 from blocks.workspace import Workspace, workspace
 from collectors.errors import Unreachable
 
@@ -50,7 +51,8 @@ async def _update(here: Workspace, artifact: UUID | None) -> None:
 async def report_run(run_id: str) -> None:
     """Leave a summary artifact: counts, rate, slowest shards, quarantine by reason."""
     async with workspace(run_id) as here:
-        text = summary(await to_thread.run_sync(report, here.storage.catalog, run_id, True))
+        done = await to_thread.run_sync(report, here.storage.catalog, run_id, True)
+        text = summary(done, await to_thread.run_sync(shards_of, here.storage.catalog, run_id))
     await _tried(acreate_markdown_artifact(text, key=f"summary-{run_id}", description=f"What run {run_id} did"))
 
 
@@ -63,9 +65,9 @@ async def _tried(call: Awaitable[UUID]) -> UUID | None:
         return None
 
 
-def summary(done: Report) -> str:
+def summary(done: Report, shards: list[dict[str, Any]]) -> str:
     counts = " | ".join(f"{count:,}" for count in done.records.values())
-    slowest = sorted(done.shards, key=lambda shard: shard.seconds, reverse=True)[:5]
+    slowest = sorted(shards, key=lambda shard: shard["seconds"], reverse=True)[:5]
     return "\n".join(
         [
             f"# {done.collection}: {done.state}",
@@ -80,7 +82,10 @@ def summary(done: Report) -> str:
             f"| {counts} |",
             "",
             "## Slowest shards",
-            *(f"- {shard.label}: {shard.seconds:.1f} s, {shard.fetched:,} records" for shard in slowest),
+            *(
+                f"- {each['range']}: {each['seconds']:.1f} s, {each['progress']['current']:,} records"
+                for each in slowest
+            ),
             *(["", "## Quarantine"] if done.reasons else []),
             *(f"- {reason}: {count:,}" for reason, count in done.reasons.items()),
         ]

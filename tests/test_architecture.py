@@ -25,7 +25,7 @@ BROAD_EXCEPTS = {
     ("deployments/cli/running.py", "run"),
     ("deployments/cli/doctoring.py", "_guarded"),
     ("deployments/cli/doctoring.py", "_repaired"),
-    ("deployments/cli/asking.py", "source_of"),
+    ("deployments/asking.py", "source_of"),
     ("collectors/consuming.py", "_tried"),
     ("blocks/checking.py", "_ask"),
     ("blocks/loader.py", "_enter_words"),

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, bindparam, case, exists, func, insert, 
 from blocks.process import is_gone
 from blocks.sql import leases
 from blocks.sql.audit import audited
-from blocks.sql.constructs import execute_bound, now
+from blocks.sql.constructs import execute_bound, greatest, now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.ledger import IS_OPEN
 from blocks.sql.registry import refuse_mixed, remember, version_of
@@ -33,6 +33,27 @@ _RUN = select(run).where(run.c.run_id == bindparam("run"))
 _SHARDS = (
     select(shard).where(shard.c.run_id == bindparam("run")).order_by(func.length(shard.c.shard_id), shard.c.shard_id)
 )
+_STANDINGS = (
+    select(
+        shard.c.state,
+        shard.c.desired,
+        shard.c.owner,
+        func.max(shard.c.lease_until).label("lease_until"),
+        func.count().label("shards"),
+        func.sum(shard.c.fetched).label("fetched"),
+        func.sum(shard.c.quarantined).label("quarantined"),
+        # The estimate, or what was found where that is more already.
+        func.sum(
+            case(
+                (shard.c.state == ShardState.COMPLETED, shard.c.fetched),
+                else_=greatest(shard.c.estimate, shard.c.fetched),
+            )
+        ).label("total"),
+    )
+    .where(shard.c.run_id == bindparam("run"))
+    .group_by(shard.c.state, shard.c.desired, shard.c.owner, shard.c.lease_until > bindparam("at"))
+)
+_TROUBLES = _SHARDS.with_only_columns(shard.c.shard_id, shard.c.label, shard.c.error).where(shard.c.error.is_not(None))
 _COLLECTED = (
     select(run.c.collection).distinct().where(run.c.tenant == bindparam("of_tenant")).order_by(run.c.collection)
 )
@@ -386,6 +407,20 @@ class Catalog:
         """In the order of the plan."""
         with self._database.read() as connection:
             return [dict(row) for row in execute_bound(connection, _SHARDS, {"run": run_id}).mappings()]
+
+    @repeatable
+    def standings(self, run_id: str, at: int) -> list[dict[str, Any]]:
+        """The shards of a run, those added up that are shown alike at the moment `at`: there may be ten thousand."""
+        with self._database.read() as connection:
+            found = execute_bound(connection, _STANDINGS, {"run": run_id, "at": at}).mappings()
+            # MySQL adds integers up to decimals.
+            return [dict(row) | {name: int(row[name]) for name in ("fetched", "quarantined", "total")} for row in found]
+
+    @repeatable
+    def troubles(self, run_id: str) -> list[dict[str, Any]]:
+        """The shards of which an error is known, in the order of the plan."""
+        with self._database.read() as connection:
+            return [dict(row) for row in execute_bound(connection, _TROUBLES, {"run": run_id}).mappings()]
 
     @repeatable
     def applied(self, run_id: str) -> dict[str, Any]:

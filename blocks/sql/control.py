@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select, update
 
-from blocks.process import is_gone
 from blocks.sql import leases
 from blocks.sql.audit import audited
 from blocks.sql.catalog import cancel_shards, no_run, no_shards, seconds_held, seconds_led
@@ -111,12 +110,13 @@ class Control:
         shards: Sequence[str] = (),
         policy: ShardRetry | None = None,
         awaited: bool = False,
+        reason: str | None = None,
     ) -> list[str]:
         """Do over what failed, these shards, or all; answers which shards those are, which are RETRYING then.
 
         Failed shards go on from their checkpoints, those that were complete are read anew; for `all` the run is planned
         anew. A run that has ended is PAUSED then. `policy` takes the place of its own; `awaited`: the service is to
-        carry it out, and else the caller.
+        carry it out, and else the caller. `reason` is shown with what is done over.
 
         Raises Refused also when nothing is to be done over, and while another run of the collection and mode has not
         ended.
@@ -125,10 +125,11 @@ class Control:
             leases.one_at_a_time(connection)
             found = _settled(connection, run_id, None)
             refuse(Verb.RETRY, found)
-            again = _done_over(connection, found, scope, shards, policy, awaited)
+            again = _done_over(connection, found, scope, shards, policy, awaited, reason)
             told = {"scope": scope, "shards": list(shards) or None, "policy": policy and policy.model_dump(mode="json")}
+            told |= {"reason": reason, "again": len(again)}
             subject = f"{run_id}/{shards[0]}" if len(shards) == 1 else run_id
-            audited(connection, found.tenant, Verb.RETRY, subject, **told, again=len(again))
+            audited(connection, found.tenant, Verb.RETRY, subject, **told)
             return again
 
     @contending
@@ -181,11 +182,12 @@ def _done_over(
     shards: Sequence[str],
     policy: ShardRetry | None,
     awaited: bool,
+    reason: str | None,
 ) -> list[str]:
     row = _row(connection, of.run_id)
     if row["state"] not in OPEN_RUNS or (row["state"] == RunState.PAUSED and not of.led):
-        return retry_ended(connection, row, scope, shards, policy, awaited)
-    again = retry_meanwhile(connection, row, scope, shards, policy)
+        return retry_ended(connection, row, scope, shards, policy, awaited, reason)
+    again = retry_meanwhile(connection, row, scope, shards, policy, reason)
     if not of.led:
         _ask_for_it(connection, of.run_id, awaited)
     return again
@@ -200,7 +202,8 @@ def give_up(connection: Connection, run_id: str, reason: str) -> bool:
 
 
 def _write_wish(connection: Connection, of: Subject, wish: Desired, reason: str | None) -> None:
-    values: dict[str, Any] = {"desired": wish, "reason": reason or of.reason}
+    # What it was retried for is no reason to pause it.
+    values: dict[str, Any] = {"desired": wish, "reason": reason or (None if of.desired is Desired.RUN else of.reason)}
     if of.desired is not wish:
         values["desired_at"] = now()
     if of.shard_id is None:
@@ -245,7 +248,7 @@ def _settled(connection: Connection, run_id: str, shard_id: str | None) -> Subje
     at = connection.scalar(select(now()))
     unsettled = and_(shard.c.run_id == run_id, shard.c.state.not_in(ENDED_SHARDS), _UNSETTLED)
     for each in connection.execute(select(shard).where(unsettled)).mappings().all():
-        if not _held(each, at) or _late(each, at, LONGEST_WAIT_OF_SHARD):
+        if not leases.is_held(each, at) or _late(each, at, LONGEST_WAIT_OF_SHARD):
             _leave_shard(connection, each)
     return _subject(connection, run_id, shard_id)
 
@@ -289,10 +292,6 @@ def _late(row: Any, at: int, seconds: int) -> bool:
     return row["desired_at"] is not None and at - row["desired_at"] > seconds * 1_000_000
 
 
-def _held(each: Any, at: int) -> bool:
-    return each["lease_until"] > at and not is_gone(each["owner"])
-
-
 def _ask_for_it(connection: Connection, run_id: str, awaited: bool) -> None:
     """One that was only left may be gone on with; one that was paused as a whole waits for whoever resumes it."""
     mine = run.c.run_id == run_id
@@ -316,7 +315,7 @@ def _subject(connection: Connection, run_id: str, shard_id: str | None) -> Subje
     if found is None:
         raise no_shards(run_id, [shard_id])
     both = desired_of(wish, found["desired"]) if state in OPEN_RUNS else Desired.RUN
-    held = _held(found, connection.scalar(select(now())))
+    held = leases.is_held(found, connection.scalar(select(now())))
     seen = shown(ShardState(found["state"]), both, held, awaited and state in OPEN_RUNS)
     own = Desired(found["desired"] or Desired.RUN)
     return Subject(run_id, row["tenant"], shard_id, seen, own, found["reason"] or row["reason"], led)

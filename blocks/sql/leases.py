@@ -15,6 +15,11 @@ def until(seconds: float) -> Any:
     return now() + int(seconds * 1_000_000)
 
 
+def is_held(row: Any, at: int) -> bool:
+    """Whether the row's lease, at this time of the database's clock, is one of a process that may be alive."""
+    return row["lease_until"] > at and not is_gone(row["owner"])
+
+
 def one_at_a_time(connection: Connection) -> None:
     """SQLite has one writer; elsewhere who begins, leads or plans a run waits here for others who do."""
     connection.execute(Upsert(counter, [(counter.c.value, counter.c.value)]).values(name=OBSERVATION, value=0))

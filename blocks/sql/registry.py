@@ -100,8 +100,25 @@ class Registry:
             return in_force(connection, tenant, name)
 
     @repeatable
-    def all_in_force(self) -> list[dict[str, Any]]:
-        """The registrations of all tenants, also those that were taken back but are known to Prefect."""
+    def names_in_force(self, tenant: str) -> list[str]:
+        """What is registered of a tenant."""
+        mine = registration.c.tenant == tenant, registration.c.retired_at.is_(None)
+        with self._database.read() as connection:
+            return list(
+                connection.scalars(select(registration.c.collection).where(*mine).order_by(registration.c.collection))
+            )
+
+    @repeatable
+    def registration(self, tenant: str, name: str) -> dict[str, Any] | None:
+        """Whether Prefect shows it, too: `applied`, and `failed` for why not; None when it is not registered."""
+        query = select(registration).where(_registered(tenant, name), registration.c.retired_at.is_(None))
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().first()
+        return row and dict(row)
+
+    @repeatable
+    def known_to_prefect(self) -> list[dict[str, Any]]:
+        """The registrations of all tenants that Prefect has, or is to have."""
         known = registration.c.retired_at.is_(None) | registration.c.applied.is_not(None)
         with self._database.read() as connection:
             return [dict(row) for row in connection.execute(select(registration).where(known)).mappings()]

@@ -15,7 +15,7 @@ from collectors.states import SHARD_MOVES, Desired, RunState, ShardState, source
 Scope = Literal["all", "failed", "specific"]
 AGAIN = sources_of(SHARD_MOVES, ShardState.RETRYING)
 GIVEN_UP = (ShardState.FAILED, ShardState.CANCELLED)
-FRESH = {"failures": 0, "desired": None, "reason": None, "mirrored": RETRIED}
+FRESH = {"failures": 0, "desired": None, "mirrored": RETRIED}
 # A shard that is read anew, and its batches: what they counted counts no more.
 FROM_THE_START = {
     "cursor": "null", "page": 0, "fetched": 0, "quarantined": 0, "moved": None, "started_at": None, "idle": None,
@@ -23,7 +23,13 @@ FROM_THE_START = {
 
 
 def retry_ended(
-    connection: Connection, row: Any, scope: Scope, shards: Sequence[str], policy: ShardRetry | None, awaited: bool
+    connection: Connection,
+    row: Any,
+    scope: Scope,
+    shards: Sequence[str],
+    policy: ShardRetry | None,
+    awaited: bool,
+    reason: str | None,
 ) -> list[str]:
     """Leave a run that nobody works on PAUSED, with what is to be done over RETRYING; answers these shards.
 
@@ -33,7 +39,7 @@ def retry_ended(
     _refuse_beside_another(connection, row)
     refuse_if_to_rest(row)
     again = _meant(connection, row, scope, shards)
-    anew = _begin_anew(connection, row["run_id"], again, scope)
+    anew = _begin_anew(connection, row["run_id"], again, scope, reason)
     connection.execute(
         update(run)
         .where(run.c.run_id == row["run_id"])
@@ -42,7 +48,7 @@ def retry_ended(
             desired=Desired.RUN,
             definition=_with(policy, row["definition"]),
             fence=run.c.fence + 1,
-            reason=None,
+            reason=reason,
             error=None,
             ended_at=None,
             closing=None,
@@ -56,7 +62,12 @@ def retry_ended(
 
 
 def retry_meanwhile(
-    connection: Connection, row: Any, scope: Scope, shards: Sequence[str], policy: ShardRetry | None
+    connection: Connection,
+    row: Any,
+    scope: Scope,
+    shards: Sequence[str],
+    policy: ShardRetry | None,
+    reason: str | None,
 ) -> list[str]:
     """Have shards that ended without success read on by whoever works on the run; answers them.
 
@@ -76,7 +87,7 @@ def retry_meanwhile(
             state=row["state"],
         )
     names = [each["shard_id"] for each in again]
-    values = FRESH | {"state": ShardState.RETRYING}
+    values = FRESH | {"state": ShardState.RETRYING, "reason": reason}
     connection.execute(update(shard).where(_those(shard, row["run_id"], names)).values(values))
     return names
 
@@ -147,13 +158,15 @@ def _rests(each: Any) -> bool:
 def _nothing_failed(row: Any) -> Refused:
     return Refused(
         "nothing of run {run} has failed: no shard is to be done over",
-        "Name shards (collect shards {run}), or do all over: collect retry {run} --scope all",
+        "When it has ended, name shards (collect shards {run}), or do all over: collect retry {run} --scope all",
         code="COL-0425",
         run=row["run_id"],
     )
 
 
-def _begin_anew(connection: Connection, run_id: str, again: Sequence[Any], scope: Scope) -> list[str]:
+def _begin_anew(
+    connection: Connection, run_id: str, again: Sequence[Any], scope: Scope, reason: str | None
+) -> list[str]:
     """What had come to its end begins from the start, and is answered; what it had counted counts no more."""
     over = [each["shard_id"] for each in again if scope == "all" or each["state"] == ShardState.COMPLETED]
     connection.execute(delete(quarantine).where(_those(quarantine, run_id, over)))
@@ -163,7 +176,7 @@ def _begin_anew(connection: Connection, run_id: str, again: Sequence[Any], scope
         return over
     connection.execute(update(shard).where(_those(shard, run_id, over)).values(FROM_THE_START))
     mine = _those(shard, run_id, [each["shard_id"] for each in again])
-    connection.execute(update(shard).where(mine).values(FRESH))
+    connection.execute(update(shard).where(mine).values(FRESH | {"reason": reason}))
     connection.execute(update(shard).where(mine, shard.c.state.in_(AGAIN)).values(state=ShardState.RETRYING))
     return over
 

@@ -12,9 +12,9 @@ from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.tables import run, schedule, tick
 from collectors.errors import Misconfigured
 from collectors.models import Collection
-from collectors.registry import nearest
 from collectors.scheduling import Schedule
 from collectors.states import RunState
+from collectors.validating import nearest
 
 FAILING = "its last {count} runs have failed"
 
@@ -46,16 +46,6 @@ class Schedules:
             for each in meant:
                 switch(connection, tenant, collection, each, active, reason)
         return meant
-
-    @repeatable
-    def due(self, late: float) -> list[dict[str, Any]]:
-        """Those that have been due for so many seconds, of all tenants, longest first."""
-        waits = and_(schedule.c.active.is_(True), schedule.c.next_at <= now() - int(late * 1_000_000))
-        with self._database.read() as connection:
-            return [
-                dict(row)
-                for row in connection.execute(select(schedule).where(waits).order_by(schedule.c.next_at)).mappings()
-            ]
 
     @repeatable
     def note_told(self, tenant: str, collection: str, slug: str, told: bool | None) -> None:

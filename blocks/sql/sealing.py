@@ -90,7 +90,7 @@ def _unusable(path: Path, why: str | None) -> Misconfigured:
     return Misconfigured(
         "the key of the audit, {path}, cannot be used ({why})",
         "Bring it back from a copy of the folder, for its owner only: chmod 600 {path}",
-        code="COL-0290",
+        code="COL-0293",
         path=path,
         why=why,
     )

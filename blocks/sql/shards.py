@@ -69,7 +69,10 @@ class Shards:
             connection.execute(
                 update(shard).where(key, shard.c.state == ShardState.FAILED).values(state=ShardState.RETRYING)
             )
-            idle = connection.scalar(select(func.coalesce(shard.c.idle, 0) + _since_it_rests()).where(key))
+            # Beforehand: MySQL sees what a statement has set already.
+            idle, attempts = connection.execute(
+                select(func.coalesce(shard.c.idle, 0) + _since_it_rests(), shard.c.attempts + _new_attempt()).where(key)
+            ).one()
             allowed = sources_of(SHARD_MOVES, ShardState.RUNNING) | {ShardState.RUNNING}
             fence = leases.take(
                 connection,
@@ -79,7 +82,7 @@ class Shards:
                 since,
                 self.lease_seconds,
                 state=ShardState.RUNNING,
-                attempts=shard.c.attempts + 1,
+                attempts=attempts,
                 started_at=func.coalesce(shard.c.started_at, now()),
                 idle=idle,
                 ended_at=None,
@@ -162,6 +165,8 @@ class Shards:
             left = and_(shard.c.owner.is_(None), shard.c.state == state, shard.c.error.is_not_distinct_from(error))
             mine = and_(_fenced(claim), or_(shard.c.owner == claim.owner, left))
             values = {"state": state, "error": error, "ended_at": now(), "lease_until": 0, "owner": None}
+            if state is ShardState.COMPLETED:
+                values["reason"] = None
             if state in (ShardState.FAILED, ShardState.RETRYING):
                 values["failures"] = claim.failures + 1
             if not _changed(connection, mine, **values):
@@ -266,6 +271,12 @@ def desired_of(of_run: str, of_shard: str | None) -> Desired:
 
 def _named(claim: Claim) -> dict[str, str]:
     return {"run": claim.run_id, "shard": claim.shard_id}
+
+
+def _new_attempt() -> Any:
+    """1, or 0 where reading goes on after a pause; what failed before it was paused is tried anew."""
+    c = shard.c
+    return case((and_(c.state == ShardState.PAUSED, c.started_at.is_not(None), c.error.is_(None)), 0), else_=1)
 
 
 def _since_it_rests() -> Any:

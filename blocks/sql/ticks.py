@@ -9,14 +9,14 @@ from sqlalchemy import Connection, and_, insert, select
 from blocks.sql import leases, schedules
 from blocks.sql.catalog import add_run, new_run_id
 from blocks.sql.constructs import now
-from blocks.sql.database import Database, contending
+from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.registry import in_force
 from blocks.sql.requests import admitted
 from blocks.sql.tables import schedule, tick
-from collectors.errors import Refused
+from collectors.errors import Misconfigured, Refused
 from collectors.models import Collection
-from collectors.registry import of_mode
 from collectors.scheduling import Schedule
+from collectors.validating import of_mode
 
 PUNCTUAL = 300.0  # seconds by which a run may begin late although nothing is made up for
 
@@ -56,6 +56,19 @@ class Ticks:
             schedules.note_noticed(connection, tenant, collection, slug, due_at)
             return found
 
+    def begin_due(self, late: float = 0.0) -> list[Ticked]:
+        """Notice all schedules, of all tenants, that have been due for so many seconds; answers what became of them."""
+        found = (self.catch_up(*of) for of in self._due(late))
+        return [each[1] for each in found if each]
+
+    @repeatable
+    def _due(self, late: float) -> list[tuple[str, str, str]]:
+        c = schedule.c
+        waits = c.active.is_(True), c.next_at <= now() - int(late * 1_000_000)
+        query = select(c.tenant, c.collection, c.slug).where(*waits).order_by(c.next_at)
+        with self._database.read() as connection:
+            return [tuple(row) for row in connection.execute(query)]
+
     @contending
     def catch_up(self, tenant: str, collection: str, slug: str) -> tuple[int, Ticked] | None:
         """Of a schedule that is due: its last time, when that is not too long ago; what was missed before is noted.
@@ -84,7 +97,7 @@ class Ticks:
         due, run_id = of_mode(definition, *definition.due_by(rule)), new_run_id()
         try:
             at_once = admitted(connection, due, run_id)
-        except Refused as error:
+        except (Refused, Misconfigured) as error:
             return Ticked(Outcome.SKIPPED, error.what)
         held = {"owner": owner, "lease_until": leases.until(self._lease_seconds)} if owner and at_once else {}
         add_run(connection, run_id, due, None, awaited=True, **held)

@@ -23,8 +23,9 @@ from collectors.outbound import Http
 from collectors.pacing import Pace
 from collectors.planning import plan
 from collectors.reading import sift
-from collectors.registry import lacking, validated
+from collectors.registry import lacking
 from collectors.testing.serving import served
+from collectors.validating import validated
 
 SECONDS = 20.0
 QUICK = Retry(attempts=2, initial=0.001, maximum=0.01)

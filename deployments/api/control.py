@@ -37,7 +37,7 @@ class Pause(Asked):
     hard: bool = Field(False, description="its process leaves, too: what it takes is free for others")
 
 
-class RetryOfShard(BaseModel):
+class RetryOfShard(Asked):
     """How often a shard is tried again that fails again."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"max_retries": 2}]})
@@ -88,7 +88,8 @@ async def cancel(request: Request, run: RunId, body: Annotated[Asked, Body()] = 
 def retry(request: Request, run: RunId, body: Annotated[Retry, Body()] = AS_IT_IS) -> Response:
     """Do over what failed in a run, some of its shards, or all of it; the service carries it out."""
     storage = _mine(request, run)
-    again = control.retry(storage, run, body.scope, body.shards, _policy(storage, run, body), awaited=True)
+    policy = _policy(storage, run, body)
+    again = storage.control.retry(run, body.scope, body.shards, policy, awaited=True, reason=body.reason)
     state = storage.control.look(run).state
     return answer(request, {"run_id": run, "state": state, "shards": again, "status": f"/api/task/{run}/status"})
 
@@ -124,7 +125,8 @@ async def retry_shard(
     """Do over one shard: from its checkpoint, or from the start when it was complete."""
 
     def again(storage: Storage) -> Subject:
-        control.retry(storage, run, "specific", (shard,), _policy(storage, run, body), awaited=True)
+        policy = _policy(storage, run, body)
+        storage.control.retry(run, "specific", (shard,), policy, awaited=True, reason=body.reason)
         return storage.control.look(run, shard)
 
     return await _told(request, run, again)

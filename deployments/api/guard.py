@@ -13,7 +13,7 @@ from blocks.acting import acting
 from blocks.sql.keys import Caller, Role
 from collectors.errors import CollectError
 from collectors.pacing import Bucket
-from collectors.registry import nearest
+from collectors.validating import nearest
 from deployments.api.problems import HttpError
 
 # The names of the routes; None: open to anybody.

@@ -8,15 +8,16 @@ import orjson
 from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from blocks.reports import refused_of, report, run_of, shard_of, status_of
+from blocks.reports import refused_of, report, run_of, shards_of, status_of
 from blocks.sql.catalog import new_run_id
 from blocks.sql.requests import Accepted, Once
 from blocks.stores import Storage
 from collectors.language import spoken
 from collectors.models import EVERYTHING, LONGEST_NAME, Collection, Mode, Scope
 from collectors.outbound import BaseUrl
-from collectors.registry import load, of_mode
+from collectors.registry import load
 from collectors.states import RunState
+from collectors.validating import of_mode
 from deployments.api import shapes
 from deployments.api.answers import Cursor, Limit, answer, listed, position_of
 from deployments.api.guard import Guarded
@@ -128,8 +129,7 @@ def shards(request: Request, run: RunId) -> Response:
     """The shards of a run, in the order of its plan."""
     catalog = storage_of(request).catalog
     catalog.run(run, request.state.caller.tenant)
-    found = report(catalog, run).shards
-    return answer(request, {"run_id": run, "shards": [shard_of(each) for each in found]})
+    return answer(request, {"run_id": run, "shards": shards_of(catalog, run)})
 
 
 @router.get("/quarantine", responses=shapes.listing(shapes.Refusal))

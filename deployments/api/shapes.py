@@ -271,7 +271,7 @@ class Status(BaseModel):
     collection: str
     state: str = Field(description="a state, or PAUSING, RESUMING, CANCELLING while it does not follow a wish yet")
     mode: str
-    reason: str | None = Field(None, description="what was said when it was paused or cancelled")
+    reason: str | None = Field(None, description="what was said when it was paused, cancelled or retried")
     waiting_for: str | None = Field(None, description="what it waits for when nobody works on it")
     progress: Progress
     shards: dict[str, int] = Field(description="how many are in each state")
@@ -304,7 +304,7 @@ class Shard(BaseModel):
     range: str
     progress: ShardProgress
     quarantined: int
-    attempts: int
+    attempts: int = Field(description="tries; to go on after a pause is none")
     seconds: float
     rate: float = Field(description="records a second while it was read")
     error: str | None = None

@@ -1,33 +1,11 @@
-"""A source, asked by hand: with few retries, and without keeping anything."""
+"""What was just asked, as the next command."""
 
 import shlex
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
-from blocks.settings import secret
-from collectors.errors import CollectError, named
-from collectors.interfaces import Collector
 from collectors.models import Collection
-from collectors.outbound import Http
-from collectors.registry import REFERENCE, connected, load
+from collectors.registry import REFERENCE, load
 from deployments.cli.parameters import keys_of
-
-MOST_TRIES = 2  # who asks by hand wants to hear soon that nobody answers
-
-
-@asynccontextmanager
-async def source_of(definition: Collection) -> AsyncIterator[tuple[Collector, Http]]:
-    """The source, asked with few retries."""
-    strategy = definition.strategy
-    retry = strategy.retry.model_copy(update={"attempts": min(MOST_TRIES, strategy.retry.attempts)})
-    hasty = definition.model_copy(update={"strategy": strategy.model_copy(update={"retry": retry})})
-    try:
-        async with connected(hasty, secret) as found:
-            yield found
-    except CollectError:
-        raise
-    except Exception as error:
-        raise named(error) from error
 
 
 def command(verb: str, collection: str, overrides: Sequence[str], definition: Collection, tenant: str) -> str:

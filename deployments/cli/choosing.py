@@ -31,3 +31,16 @@ def wanted(storage: Storage, collection: str | None, kind: Kind | None, tenant: 
     """The (collection, kind) a record may be of, as far as it is said."""
     names = [meant(storage, collection, tenant)] if collection else storage.catalog.collected(tenant)
     return [(name, each) for name in names for each in ([kind] if kind else KINDS)]
+
+
+def parted(text: str) -> tuple[str, str | None]:
+    """A run, or a shard as RUN/SHARD. Raises Misconfigured."""
+    run_id, slash, shard_id = text.partition("/")
+    if not run_id or (slash and not shard_id):
+        raise Misconfigured(
+            "{text} is neither a run nor a shard",
+            "Write RUN, or RUN/SHARD, as collect status and collect shards show them.",
+            code="COL-0281",
+            text=f"{text:.60}",
+        )
+    return run_id, shard_id or None

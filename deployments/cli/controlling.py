@@ -16,8 +16,9 @@ from blocks.stores import Storage, open_storage
 from collectors.errors import Misconfigured, Refused
 from collectors.models import Collection
 from collectors.states import OPEN_RUNS, PAUSING, TO_REST, RunState, ShardState, Verb
+from deployments.cli.choosing import parted
 from deployments.cli.output import print_json, say
-from deployments.cli.running import finish, follow, server, wait_for_lease
+from deployments.cli.running import finish, follow, is_alive, server
 from deployments.retries import policy_of
 from flows import control
 
@@ -101,8 +102,8 @@ def resume(target: str, /, *shards: str, wait: Wait = False, json: bool = False)
     json
         print the result as one JSON object; an array where another process goes on
     """
-    run_id, _ = _target(target)
-    targets = [_target(target), *(_target(each if "/" in each else f"{run_id}/{each}") for each in shards)]
+    run_id, _ = parted(target)
+    targets = [parted(target), *(parted(each if "/" in each else f"{run_id}/{each}") for each in shards)]
     if any(of != run_id for of, _ in targets):
         raise Misconfigured(
             "only shards of one run can be resumed at once", "Name each run in a command of its own.", code="COL-0280"
@@ -116,8 +117,9 @@ def resume(target: str, /, *shards: str, wait: Wait = False, json: bool = False)
         if row["state"] not in OPEN_RUNS and (over := _over(storage, row, json)) is not None:
             return over
         whole = targets == [(run_id, None)]
-        if whole and not (before.led and before.state in (RunState.PAUSED, PAUSING)):
-            wait_for_lease(catalog, run_id)
+        rests = before.led and before.state in (RunState.PAUSED, PAUSING)
+        if whole and not rests and is_alive(catalog, run_id):
+            return _told([storage.control.look(run_id)], json)
         if row["state"] in OPEN_RUNS:
             found = [control.resume(storage, *of, wait=_seconds(wait)) for of in targets]
             to_rest = storage.control.look(run_id).desired in TO_REST
@@ -135,6 +137,7 @@ def retry(
     max_retries: Annotated[int | None, Parameter(validator=Number(gte=0, lte=99))] = None,
     interval: Annotated[float | None, Parameter(validator=Number(gt=0, lte=3600))] = None,
     backoff: Literal["fixed", "exponential"] | None = None,
+    reason: str | None = None,
     json: bool = False,
 ) -> int:
     """Do over what failed in a run, some of its shards, or all of it. Failed shards go on from their checkpoints.
@@ -158,10 +161,12 @@ def retry(
         seconds before it is
     backoff
         whether that pause stays or is doubled each time
+    reason
+        why; it is shown with what is done over
     json
         print the result as one JSON object
     """
-    run_id, first = _target(target)
+    run_id, first = parted(target)
     named = (*([first] if first else []), *(each.removeprefix(f"{run_id}/") for each in shards))
     scope = scope or ("specific" if named else "failed")
     if bool(named) != (scope == "specific"):
@@ -178,7 +183,7 @@ def retry(
         own = Collection.model_validate_json(catalog.run(run_id)["definition"]).strategy.shard_retry
         policy = policy_of(own, max_retries, interval, backoff)
         led = storage.control.look(run_id).led
-        again = control.retry(storage, run_id, scope, named, policy)
+        again = storage.control.retry(run_id, scope, named, policy, reason=reason)
         if scope == "all" or not again:
             say("run {run} is planned and read anew", run=run_id)
         else:
@@ -216,7 +221,7 @@ def _all_read(storage: Storage, run_id: str) -> bool:
 
 def _each(verb: Verb, targets: tuple[str, ...], json: bool, do: Any) -> int:
     """All of them are looked at before the first is touched."""
-    of = [_target(each) for each in targets]
+    of = [parted(each) for each in targets]
     with open_storage(Settings.load()) as storage:
         for each in of:
             refuse(verb, storage.control.look(*each))
@@ -237,18 +242,6 @@ def _told(found: list[Subject], json: bool, of_paused: bool = False) -> int:
     if of_paused:
         say("its run is paused as a whole; go on with it: collect resume {run}", run=found[0].run_id)
     return 0
-
-
-def _target(text: str) -> tuple[str, str | None]:
-    run_id, slash, shard_id = text.partition("/")
-    if not run_id or (slash and not shard_id):
-        raise Misconfigured(
-            "{text} is neither a run nor a shard",
-            "Write RUN, or RUN/SHARD, as collect status and collect shards show them.",
-            code="COL-0281",
-            text=f"{text:.60}",
-        )
-    return run_id, shard_id or None
 
 
 def _seconds(wait: bool) -> float:

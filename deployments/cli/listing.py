@@ -9,7 +9,7 @@ from deployments.definitions import known_all
 
 
 def list_(*, tenant: str = "default", json: bool = False) -> int:
-    """List the known collections: those collected before, and those that are shipped.
+    """List the known collections: those registered, those collected before, and those that are shipped.
 
     Examples
         $ collect list
@@ -26,13 +26,14 @@ def list_(*, tenant: str = "default", json: bool = False) -> int:
         rows = [_collection(storage, each) for each in known_all(storage.registry, tenant)]
     columns = {
         "COLLECTION": "name", "COLLECTOR": "collector", "SOURCE": "source", "DIRECTORIES": "directories",
-        "CASES": "cases", "LAST RUN": "last_run", "STATE": "state",
+        "CASES": "cases", "REGISTERED": "version", "LAST RUN": "last_run", "STATE": "state",
     }  # fmt: skip
     print_rows(rows, columns, json)
     return 0
 
 
 def _collection(storage: Any, each: Any) -> dict[str, Any]:
+    registered = storage.registry.in_force(each.tenant, each.name)
     counts = storage.rows.count(each.tenant, each.name)
     last = next(iter(storage.catalog.runs(each.tenant, each.name, limit=1)), None)
     return {
@@ -41,6 +42,7 @@ def _collection(storage: Any, each: Any) -> dict[str, Any]:
         "source": each.source.get("base_url"),
         "directories": counts["directory"],
         "cases": counts["case"],
+        "version": registered and registered[0],
         "last_run": last and last["run_id"],
         "state": last and last["state"],
     }

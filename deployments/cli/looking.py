@@ -6,19 +6,20 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from blocks.reports import Report, refused_of, report, shard_of, status_of
+from blocks.reports import Report, refused_of, report, shard_of, shards_of, status_of
 from blocks.settings import Settings
 from blocks.sql.catalog import Catalog
 from blocks.stores import open_storage
+from collectors.errors import Misconfigured
 from collectors.language import spoken
 from collectors.placing import POOL
 from collectors.states import OPEN_RUNS
-from deployments.cli.choosing import MOST, Limit
+from deployments.cli.choosing import MOST, Limit, parted
 from deployments.cli.output import duration, print_json, print_rows, say, show_field
 
 
 def status(
-    run_id: str | None = None,
+    target: str | None = None,
     /,
     *,
     collection: str | None = None,
@@ -26,32 +27,44 @@ def status(
     tenant: str = "default",
     json: bool = False,
 ) -> int:
-    """Show runs, newest first, or one run.
+    """Show runs, newest first, or one run or shard.
+
+    The columns: run, collection, state, mode, records read of those there are,
+    when it started, how long it took.
 
     Examples
         $ collect status
         $ collect status RUN --watch
-        $ collect status --collection demo --json
+        $ collect status RUN/s02
 
     Parameters
     ----------
-    run_id
-        show this run only
+    target
+        show this run only, or this shard, as RUN/SHARD
     collection
         only runs of this collection
     watch
-        show how far RUN_ID is until it has ended
+        show how far that run is until it has ended
     tenant
         whose runs
     json
-        print an array of objects; one object with RUN_ID
+        print an array of objects; one object with TARGET
     """
+    if watch and not target:
+        raise Misconfigured(
+            "say which run is to be watched",
+            "collect status lists them; then: collect status RUN --watch",
+            code="COL-0290",
+        )
     settings = Settings.load()
     with open_storage(settings) as storage:
         catalog = storage.catalog
-        if run_id:
+        if target:
+            run_id, shard_id = parted(target)
             if watch:
                 _watched(catalog, run_id)
+            if shard_id:
+                return _status_of_shard(run_id, shard_of(catalog, run_id, shard_id), json)
             row = catalog.run(run_id)
             done = report(catalog, run_id)
             return _status_of_one(status_of(catalog, row, done), done, json)
@@ -115,8 +128,31 @@ def _status_of_one(found: dict[str, Any], done: Report, json: bool) -> int:
     return 0
 
 
+def _status_of_shard(run_id: str, found: dict[str, Any], json: bool) -> int:
+    if json:
+        print_json(found)
+        return 0
+    lines = {
+        "shard": f"{run_id}/{found['shard_id']}",
+        "state": found["state"],
+        "range": found["range"],
+        "progress": _done(found),
+        "rate": spoken("{rate:,.0f}/s over {time}", rate=found["rate"], time=_took(found)),
+        "attempts": str(found["attempts"]),
+    }
+    if why := _why(found):
+        lines["why"] = why
+    for name, text in lines.items():
+        show_field(name, text, "")
+    return 0
+
+
 def shards(run_id: str, /, *, json: bool = False) -> int:
     """Show the shards of a run.
+
+    The columns: shard, state, range, records read of those estimated, how fast,
+    how long it took, how often it was tried (to go on after a pause is no try),
+    and why it stands so, or what it waits for.
 
     Examples
         $ collect shards RUN
@@ -130,7 +166,7 @@ def shards(run_id: str, /, *, json: bool = False) -> int:
         print an array of objects
     """
     with open_storage(Settings.load()) as storage:
-        found = [shard_of(each) for each in report(storage.catalog, run_id).shards]
+        found = shards_of(storage.catalog, run_id)
         planned = storage.catalog.run(run_id)["planned"]
     columns = {
         "SHARD": "shard_id", "STATE": "state", "RANGE": "range", "DONE": _done, "RATE": _rate, "TOOK": _took,

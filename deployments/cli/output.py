@@ -19,6 +19,7 @@ STATE_COLOURS = {
 }  # fmt: skip
 
 
+DIM = "2"
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 NARROWEST = 12
 NAME = 11  # columns of a field's name
@@ -108,9 +109,11 @@ def print_columns(header: Sequence[str], rows: Sequence[Sequence[Any]], whole: b
     headings = [spoken(each) for each in header]
     widths = [max(cell_len(row[column]) for row in [headings, *texts]) for column in range(len(header))]
     room = max(NARROWEST, shutil.get_terminal_size().columns - sum(widths[:-1]) - 2 * len(widths[:-1]))
+    lines = []
     for row in [headings, *texts]:
         shown = row if whole else [*row[:-1], shortened(row[-1], room)]
-        print("  ".join(_padded(cell, width) for cell, width in zip(shown, widths, strict=True)).rstrip())
+        lines.append("  ".join(_padded(cell, width) for cell, width in zip(shown, widths, strict=True)).rstrip())
+    print(coloured(lines[0], DIM), *lines[1:], sep="\n")
 
 
 def _cell(cell: Any, grouped: str = "") -> str:

@@ -11,7 +11,8 @@ from cyclopts import Parameter
 from collectors import planning
 from collectors.language import spoken
 from collectors.models import Collection, ShardPlan, Stage
-from deployments.cli.asking import command, source_of
+from deployments.asking import source_of
+from deployments.cli.asking import command
 from deployments.cli.output import duration, print_json, print_rows, say, show_warnings
 from deployments.definitions import looked_up
 

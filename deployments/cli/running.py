@@ -113,8 +113,8 @@ def server(settings: Settings) -> str:
     return prefect_server.use(settings)
 
 
-def wait_for_lease(catalog: Catalog, run_id: str) -> None:
-    """Wait out the lease of a process that may be dead; one that is renewed meanwhile is alive."""
+def is_alive(catalog: Catalog, run_id: str) -> bool:
+    """Whether the process that leads the run renews its lease; one that does not may be dead, and is waited for."""
     left = catalog.seconds_led(run_id)
     if left:
         say("another process holds run {run}; waiting up to {left:.0f} s for a sign of life …", run=run_id, left=left)
@@ -122,12 +122,9 @@ def wait_for_lease(catalog: Catalog, run_id: str) -> None:
         time.sleep(min(left, 0.5))
         before, left = left, catalog.seconds_led(run_id)
         if left > before:
-            raise Refused(
-                "run {run} is under way: its process is alive",
-                "Watch it with: collect status {run}",
-                code="COL-0404",
-                run=run_id,
-            )
+            say("run {run} is under way already; watch it with: collect status {run} --watch", run=run_id)
+            return True
+    return False
 
 
 def follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: bool) -> int:
@@ -222,14 +219,14 @@ def _summarise(done: Report) -> None:
 
 
 def _show_troubles(done: Report) -> None:
-    for shard in done.shards:
-        if shard.error:
-            show(spoken("  shard     {shard}: {why}", shard=f"{shard.shard_id} {shard.label}", why=shard.error))
+    for shard in done.troubles:
+        name = f"{shard['shard_id']} {shard['label']}"
+        show(spoken("  shard     {shard}: {why}", shard=name, why=shard["error"]))
     for reason, count in done.reasons.items():
         show(spoken("  refused   {count:,} {reason}", count=count, reason=reason))
     for notice in filter(lambda notice: notice != done.error, done.notices):
         show(spoken("  note      {notice}", notice=notice))
-    if done.error and done.error not in [shard.error for shard in done.shards]:
+    if done.error and done.error not in [shard["error"] for shard in done.troubles]:
         show(spoken("  error     {why}", why=done.error))
 
 
@@ -250,7 +247,7 @@ def _next(done: Report) -> list[str]:
         return [resume, f"collect shards {done.run_id}"]
     if done.state == RunState.FAILED:
         return [spoken("{command} (when the cause is gone)", command=resume), "collect errors " + done.run_id]
-    failed = [resume] if any(shard.error for shard in done.shards) else []
+    failed = [resume] if done.troubles else []
     refused = [f"collect quarantine {done.run_id}"] if done.records["quarantined"] else []
     collection = shlex.quote(done.collection)
     return [

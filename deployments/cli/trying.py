@@ -18,8 +18,9 @@ from collectors.models import Collection, Json, Page, Quarantined, Record, Shard
 from collectors.outbound import Http
 from collectors.planning import plan
 from collectors.reading import sift
-from collectors.registry import nearest
-from deployments.cli.asking import command, source_of
+from collectors.validating import nearest
+from deployments.asking import source_of
+from deployments.cli.asking import command
 from deployments.cli.choosing import MOST
 from deployments.cli.output import FIELD, coloured, print_json, say, shortened, show_field, show_warnings, visible
 from deployments.definitions import looked_up

@@ -1,14 +1,16 @@
 """Every count that is shown comes from shards and confirmed batches, and adds up."""
 
 import json
+from collections import Counter
 
 import pytest
 
 from blocks.caches.none import NoCache
 from blocks.documents.sqlite import SqliteDocuments
 from blocks.process import this_process
-from blocks.reports import as_json, report
+from blocks.reports import as_json, report, shards_of
 from blocks.sql.catalog import Catalog
+from blocks.sql.control import Control
 from blocks.sql.rows import Rows
 from blocks.sql.shards import Shards
 from collectors.errors import Misconfigured
@@ -25,6 +27,11 @@ def catalog(database):
 @pytest.fixture
 def shards(database):
     return Shards(database)
+
+
+@pytest.fixture
+def control(database):
+    return Control(database)
 
 
 @pytest.fixture
@@ -133,7 +140,7 @@ def test_time_is_measured_from_the_first_request_to_the_last_batch(
 def test_a_shard_that_is_paused_takes_no_more_time(catalog, shards, run):
     claim = shards.claim(run.run_id, "s01", this_process())
     shards.release(claim, ShardState.PAUSED)
-    first, second = (report(catalog, run.run_id).shards[0].seconds for _ in range(2))
+    first, second = (shards_of(catalog, run.run_id)[0]["seconds"] for _ in range(2))
     assert first == second
 
 
@@ -151,3 +158,23 @@ def test_a_run_that_failed_before_its_first_batch_took_the_time_it_tried(catalog
         connection.exec_driver_sql("UPDATE run SET ended_at = created_at + 23000000")
     done = report(catalog, claim.run_id)
     assert (done.seconds, done.rate) == (23.0, 0.0)
+
+
+def test_shards_that_are_shown_alike_are_added_up_and_each_is_counted(catalog, shards, control, definition):
+    claim = catalog.lead(catalog.begin(definition(), this_process()).run_id, this_process(), "flow")
+    plans = [
+        ShardPlan(shard_id=f"s{number:03}", stage="cases", label="cases", span={}, estimate=10) for number in range(500)
+    ]
+    catalog.save_plan(claim, plans, 1.0)
+    for shard_id in ("s001", "s002"):
+        shards.checkpoint(shards.claim(claim.run_id, shard_id, this_process()), 0, 12, [], [], read=12)
+    shards.release(shards.claim(claim.run_id, "s003", this_process()), ShardState.FAILED, "it broke\nin two")
+    shards.release(shards.claim(claim.run_id, "s004", this_process()), ShardState.COMPLETED)
+    control.pause(claim.run_id, "s002")
+    control.pause(claim.run_id, "s005")
+    assert len(catalog.standings(claim.run_id, catalog.now())) < 10
+    done, each = report(catalog, claim.run_id), shards_of(catalog, claim.run_id)
+    assert done.shards == Counter(shard["state"] for shard in each)
+    assert done.shards == {"PENDING": 495, "RUNNING": 1, "PAUSING": 1, "FAILED": 1, "COMPLETED": 1, "PAUSED": 1}
+    assert (done.total, done.records["fetched"], done.phase) == (497 * 10 + 2 * 12, 24, "cases")
+    assert [(shard["shard_id"], shard["error"]) for shard in done.troubles] == [("s003", each[3]["error"])]

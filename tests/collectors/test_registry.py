@@ -6,8 +6,9 @@ from pydantic import BaseModel, Field
 from collectors.errors import CollectError, Misconfigured
 from collectors.language import LANGUAGE
 from collectors.models import Collection
-from collectors.registry import checked_source, connected, load, names, validated
+from collectors.registry import checked_source, connected, load, names
 from collectors.sources import testrail
+from collectors.validating import validated
 
 SOURCE = {"base_url": "http://127.0.0.1:9", "project_id": 1, "username": "reader", "api_key": "env:KEY"}
 SECRET = "s3cr3t-word"

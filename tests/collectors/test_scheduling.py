@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from collectors.errors import Misconfigured
 from collectors.models import Collection
-from collectors.registry import validated
 from collectors.scheduling import BEGINNING, Blackout, Schedule, Triggers
+from collectors.validating import validated
 
 ZONES = ("America/New_York", "Europe/Berlin", "Asia/Shanghai", "Australia/Lord_Howe", "America/Sao_Paulo", "UTC")
 CRONS = (

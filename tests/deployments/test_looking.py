@@ -44,3 +44,17 @@ def test_a_run_that_read_everything_is_not_resumed_and_says_how_to_read_anew(typ
     assert "nothing is left to read" in said.stderr and "collect run cases" in said.stderr
     assert "3 quarantined" in said.stdout
     assert typed("status", run_id, "--json").json == before
+
+
+def test_one_run_is_watched_and_a_list_is_not(typed, run_id):
+    assert run_id in typed("status", run_id, "--watch").stdout
+    assert "collect status RUN --watch" in typed("status", "--watch", exit_code=2).stderr
+
+
+def test_one_shard_is_shown_by_its_name(typed, run_id):
+    listed = typed("shards", run_id, "--json").json
+    assert [typed("status", f"{run_id}/{each['shard_id']}", "--json").json for each in listed] == listed
+    said = typed("status", f"{run_id}/s02").stdout
+    assert f"{run_id}/s02" in said and listed[1]["range"] in said and listed[1]["state"] in said
+    assert "collect shards" in typed("status", f"{run_id}/s99", exit_code=2).stderr
+    assert "COL-0205" in typed("status", "nothing/s01", exit_code=2).stderr

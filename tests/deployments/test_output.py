@@ -60,13 +60,14 @@ print_columns(["RECORDS", "WHY"], [[20_800, None]])
 """
 
 
-def on_terminal(columns: int, text: str, program: str = PRINT) -> list[str]:
+def on_terminal(columns: int, text: str, program: str = PRINT, **variables: str) -> list[str]:
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
     with os.fdopen(leader, "rb", buffering=0) as shown, os.fdopen(follower, "wb", buffering=0) as terminal:
         terminal.write(b"|\n")  # so that there is something to read
-        subprocess.run([sys.executable, "-c", program, text], stdout=terminal, env=environment, check=True, timeout=60)
+        command = [sys.executable, "-c", program, text]
+        subprocess.run(command, stdout=terminal, env=inherited | variables, check=True, timeout=60)
         return shown.read(65_536).decode().replace("\r\n", "\n").splitlines()[1:]
 
 
@@ -82,7 +83,11 @@ def on_terminal(columns: int, text: str, program: str = PRINT) -> list[str]:
     ids=["wide", "narrow", "wide characters", "too narrow", "just fits"],
 )
 def test_on_a_terminal_the_last_column_takes_the_cut(columns, text, last):
-    assert on_terminal(columns, text) == ["RUN  WHY", f"r1   {last}", "r2   short"]
+    assert on_terminal(columns, text, NO_COLOR="1") == ["RUN  WHY", f"r1   {last}", "r2   short"]
+
+
+def test_headings_are_dim():
+    assert on_terminal(80, "it broke") == ["\x1b[2mRUN  WHY\x1b[0m", "r1   it broke", "r2   short"]
 
 
 def test_a_table_of_nothing_has_no_headings():
@@ -90,14 +95,14 @@ def test_a_table_of_nothing_has_no_headings():
 
 
 def test_people_see_thousands_and_programs_numbers():
-    assert on_terminal(80, "", NUMBERS) == ["RECORDS  WHY", "20,800"]
+    assert on_terminal(80, "", NUMBERS, NO_COLOR="1") == ["RECORDS  WHY", "20,800"]
     done = subprocess.run([sys.executable, "-c", NUMBERS], capture_output=True, text=True, timeout=60)
     assert done.stdout == "20800\t\n"
 
 
 def test_headings_are_said_in_the_users_language_and_columns_stay_aligned():
     code = f"from collectors.language import LANGUAGE\nLANGUAGE.set('zh'){PRINT}"
-    assert on_terminal(80, "it broke", code) == ["运行  原因", "r1    it broke", "r2    short"]
+    assert on_terminal(80, "it broke", code, NO_COLOR="1") == ["运行  原因", "r1    it broke", "r2    short"]
 
 
 @pytest.mark.parametrize(("language", "path", "mode"), [("en", "path", "mode"), ("zh", "路径", "模式")])

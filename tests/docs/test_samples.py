@@ -20,9 +20,10 @@ import pytest
 import yaml
 
 from collectors.models import Collection
-from collectors.registry import checked_source, names, validated
+from collectors.registry import checked_source, names
 from collectors.testing.sample import Settings, application
 from collectors.testing.serving import served
+from collectors.validating import validated
 from deployments.cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
@@ -111,7 +112,7 @@ class Prepared:
         line = re.sub(r"\b[0-9a-f]{8}\b", self.places["RUN"], re.split(r"\s[|>]", line)[0])
         words = shlex.split(line)[1:]
         places = self.places | ({"RUN": self.places["demo's"]} if "demo" in words else {})
-        return [places.get(word, word) for word in words]
+        return [re.sub("^RUN(?=/)", places["RUN"], places.get(word, word)) for word in words]
 
     def run(self, line: str) -> subprocess.CompletedProcess[str]:
         """In a folder of its own: with the collection files, unless the command is there to write one."""

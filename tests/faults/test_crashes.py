@@ -208,13 +208,14 @@ def test_a_second_ctrl_c_stops_at_once_and_loses_nothing(faults, gate, undisturb
 # ---- two processes at one run ------------------------------------------------------------------------------
 
 
-def test_resuming_a_live_run_is_refused_and_changes_nothing(faults, gate, undisturbed, expected):
+def test_resuming_a_live_run_says_so_and_changes_nothing(faults, gate, undisturbed, expected):
     process = faults.start(FETCH, "after", 2, gate.action, "run", faults.file)
     gate.wait()
     run_id = faults.run_id()
     before = faults.standing(run_id)
-    refused = faults.collect("resume", run_id, exit_code=REFUSED)
-    assert f"run {run_id} is under way" in refused.stderr
+    said = faults.collect("resume", run_id)
+    assert f"run {run_id} is under way already" in said.stderr
+    assert f"{run_id} is RUNNING" in said.stderr
     assert faults.standing(run_id) == before
     gate.open()
     out, err = process.communicate(timeout=90)
@@ -240,13 +241,13 @@ def test_of_two_runs_started_at_once_one_runs_and_the_other_is_refused(faults, g
 
 
 @pytest.mark.faults
-def test_of_two_resumes_started_at_once_one_goes_on_and_the_other_is_refused(faults, gate, undisturbed, expected):
+def test_of_two_resumes_started_at_once_one_goes_on_and_the_other_leaves(faults, gate, undisturbed, expected):
     crash = faults.crash(CHECKPOINT, "after", 4, "kill", KILLED)
     both = [faults.start(FETCH, "before", 1, gate.action, "resume", crash.run_id) for _ in range(2)]
     gate.wait()
     loser = faults.first_to_end(both)
     _, err = loser.communicate(timeout=30)
-    assert loser.returncode == REFUSED
+    assert loser.returncode in (0, REFUSED)  # by whether it came before the other led the run
     assert crash.run_id in err
     gate.open()
     (winner,) = [process for process in both if process is not loser]

@@ -338,9 +338,9 @@ def test_another_key_is_not_taken_for_an_edit(open_database, tmp_path):
 def test_a_key_that_cannot_be_used_is_named(open_database, tmp_path, spoil):
     append(open_database(), "r1")
     spoil(tmp_path / "audit.key")
-    with pytest.raises(Misconfigured, match="COL-0290"):
+    with pytest.raises(Misconfigured, match="COL-0293"):
         append(open_database(), "r2")
-    with pytest.raises(Misconfigured, match="COL-0290"):
+    with pytest.raises(Misconfigured, match="COL-0293"):
         Audit(open_database()).verify()
 
 

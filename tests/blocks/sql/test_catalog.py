@@ -401,6 +401,24 @@ def test_shards_are_listed_in_the_order_of_the_plan(catalog, definition):
     assert [row["shard_id"] for row in catalog.shards(claim.run_id)] == names
 
 
+def test_shards_that_stand_alike_are_one_row(catalog, database, definition):
+    claim = catalog.lead(catalog.begin(definition(), this_process()).run_id, this_process())
+    catalog.save_plan(claim, plans(*"abcde"), 1.0)
+    read = Shards(database).claim(claim.run_id, "a", ELSEWHERE)
+    Shards(database).checkpoint(read, 0, None, [], [], read=7)
+    expired = Shards(database, lease_seconds=-1.0).claim(claim.run_id, "b", ELSEWHERE)
+    at = catalog.now()
+    found = {(each["state"], each["lease_until"] > at): each for each in catalog.standings(claim.run_id, at)}
+    assert {key: each["shards"] for key, each in found.items()} == {
+        ("PENDING", False): 3, ("RUNNING", False): 1, ("RUNNING", True): 1,
+    }  # fmt: skip
+    assert (found["RUNNING", True]["fetched"], found["RUNNING", True]["total"]) == (7, 7)
+    assert all(type(each["total"]) is int for each in found.values())
+    assert catalog.troubles(claim.run_id) == []
+    Shards(database).release(expired, ShardState.FAILED, "it broke")
+    assert catalog.troubles(claim.run_id) == [{"shard_id": "b", "label": "cases b", "error": "it broke"}]
+
+
 def test_a_run_is_held_as_long_as_one_of_its_shards_is(catalog, expired, database, definition):
     run_id = expired.begin(definition(), ELSEWHERE).run_id
     assert catalog.seconds_held(run_id) == 0

@@ -5,6 +5,7 @@ from sqlalchemy.exc import IntegrityError
 
 from blocks.process import identity, this_process
 from blocks.sql.catalog import Catalog
+from blocks.sql.control import Control
 from blocks.sql.shards import Shards
 from collectors.errors import Fenced, Refused
 from collectors.models import Quarantined, ShardPlan
@@ -90,6 +91,26 @@ def test_observation_numbers_go_on_after_a_restart(open_database):
 
 
 # ---- claiming ----------------------------------------------------------------------------------------------
+
+
+def test_what_goes_on_after_a_pause_is_no_new_attempt(shards, catalog, run, database):
+    control = Control(database)
+
+    def tried():
+        return row(catalog, run)["attempts"]
+
+    control.pause(run.run_id, "s01")
+    assert (row(catalog, run)["state"], tried()) == ("PAUSED", 0)
+    control.resume(run.run_id, "s01")
+    shards.release(shards.claim(run.run_id, "s01", this_process()), ShardState.PAUSED)
+    claim = shards.claim(run.run_id, "s01", this_process())
+    assert tried() == 1
+    shards.release(claim, ShardState.RETRYING, "it broke")
+    control.pause(run.run_id, "s01")
+    control.resume(run.run_id, "s01")
+    assert (row(catalog, run)["state"], tried()) == ("PAUSED", 1)
+    shards.claim(run.run_id, "s01", this_process())
+    assert tried() == 2
 
 
 def test_a_first_claim_begins_at_the_beginning(shards, catalog, run):

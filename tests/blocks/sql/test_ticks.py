@@ -132,6 +132,19 @@ def test_of_what_was_missed_the_last_time_is_made_up_for(register, ticks, due_si
     assert schedules.of("default", "cases")[0]["next_at"] > at
 
 
+def test_all_that_is_due_is_begun_once(register, ticks, due_since, catalog, schedules):
+    register()
+    assert ticks.begin_due() == []
+    due_since(1)
+    assert ticks.begin_due(late=3_600) == []
+    assert [each.outcome for each in ticks.begin_due()] == [Outcome.RUN]
+    due_since(0)
+    assert [each.run_id for each in ticks.begin_due()] == [catalog.runs("default")[0]["run_id"]]
+    schedules.switch("default", "cases", None, False)
+    due_since(0)
+    assert ticks.begin_due() == []
+
+
 def test_what_was_missed_for_too_long_is_not_made_up_for(registry, ticks, due_since, definition, dump, database):
     yearly = {"slug": OF[2], "cron": f"0 0 1 {(datetime.now(UTC) + timedelta(days=180)).month} *"}
     registry.register(definition(schedule=yearly))

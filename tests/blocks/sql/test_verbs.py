@@ -224,8 +224,26 @@ def test_a_failed_shard_is_read_on_while_its_run_goes_on(database, catalog, cont
     assert control.retry(run.run_id) == ["s1"]
     shard = catalog.shard(run.run_id, "s1")
     assert (shard["state"], shard["failures"], catalog.run(run.run_id)["state"]) == ("RETRYING", 0, "RUNNING")
-    with pytest.raises(Refused, match="COL-0425"):
+    with pytest.raises(Refused, match=r"(?s)COL-0425: .*When it has ended"):
         control.retry(run.run_id)
+    with pytest.raises(Refused, match="COL-0424"):
+        control.retry(run.run_id, "all")
+
+
+def test_what_it_is_retried_for_is_shown_until_it_is_done(database, catalog, control, run, reads):
+    shards = Shards(database)
+    shards.release(reads, ShardState.FAILED, "it broke")
+    control.retry(run.run_id, reason="it is mended")
+    again = shards.claim(run.run_id, "s1", ELSEWHERE)
+    assert control.look(run.run_id, "s1").reason == "it is mended"
+    shards.release(again, ShardState.COMPLETED)
+    assert control.look(run.run_id, "s1").reason is None
+    catalog.end(run, RunState.FAILED, "it broke")
+    control.retry(run.run_id, reason="try it")
+    assert control.look(run.run_id).reason == "try it"
+    catalog.lead(run.run_id, ME)
+    assert catalog.run(run.run_id)["reason"] == "try it"
+    assert control.pause(run.run_id).reason is None
 
 
 def test_a_retry_that_comes_while_a_run_is_concluded_is_not_lost(database, catalog, control, run, reads):

@@ -55,7 +55,9 @@ def test_one_shard_is_paused_and_the_answer_is_held_until_it_is(api, led):
     assert shards[0]["waiting_for"]
     assert api.as_().post(f"{at}/resume").json()["state"] == "RESUMING"
     assert api.as_().post(f"{at}/cancel").json()["state"] == "CANCELLED"
-    assert api.as_().post(f"{at}/retry").json()["state"] == "RETRYING"
+    again = api.as_().post(f"{at}/retry", json={"reason": "after all"}).json()
+    assert (again["state"], again["reason"]) == ("RETRYING", "after all")
+    assert api.as_().get(f"/api/task/{run}/shards").json()["shards"][0]["reason"] == "after all"
 
 
 def test_what_is_not_there_or_not_theirs_is_not_found(api, led):

@@ -216,12 +216,15 @@ def test_a_retry_waits_for_the_service(api, ended):
     client = api.as_("operator")
     refused = client.post(f"/api/task/{ended}/retry")
     assert (refused.status_code, refused.json()["code"]) == (409, "COL-0425")
-    answer = client.post(f"/api/task/{ended}/retry", json={"scope": "all", "max_retries": 1, "interval": 2})
+    answer = client.post(
+        f"/api/task/{ended}/retry", json={"scope": "all", "max_retries": 1, "interval": 2, "reason": "anew"}
+    )
     assert answer.status_code == 200, answer.text
     assert answer.json() == {
         "run_id": ended, "state": "RESUMING", "shards": ["s01"], "status": f"/api/task/{ended}/status",
     }  # fmt: skip
     assert api.storage.requests.waiting() == 1
+    assert client.get(f"/api/task/{ended}/status").json()["reason"] == "anew"
     assert '"attempts":2' in api.storage.catalog.run(ended)["definition"]
 
 

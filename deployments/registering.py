@@ -1,0 +1,171 @@
+"""Registering: a definition is checked whole, then put in force, then shown in Prefect."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import SecretStr
+
+from blocks.settings import Serving, Settings, secret
+from blocks.stores import Storage, open_storage
+from collectors.errors import CollectError, Misconfigured, Unreachable
+from collectors.models import Collection
+from collectors.registry import REFERENCE, checked_source, load
+from deployments import prefect_server
+from deployments.asking import source_of
+
+SECONDS_TO_ANSWER = 60.0
+HIDDEN = "***"
+Difference = tuple[str, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """`differences`: what it changes, by keys, from what to what; `waits`: why Prefect does not show it yet."""
+
+    definition: Collection
+    version: int
+    differences: tuple[Difference, ...]
+    applied: bool = False
+    waits: str | None = None
+
+
+def register(definition: Collection, expected: int | None = None, check: bool = True) -> Registration:
+    """Put a definition in force here, from Python: as `collect register` does with a file.
+
+    `expected`: the version this one is to follow (0: none); `check`: whether its source is asked first. Raises
+    Misconfigured, Refused (Changed when `expected` is not in force any more), and what asking the source may raise.
+    """
+    checked(definition)
+    if check:
+        asyncio.run(reached(definition))
+    settings = Settings.load()
+    with open_storage(settings) as storage:
+        return registered(storage, settings, definition, expected)
+
+
+def checked(definition: Collection) -> None:
+    """What a registration needs beside a definition that can be read. Raises Misconfigured."""
+    _refuse_plain_secrets(definition)
+    checked_source(definition, secret)
+    for each in definition.schedule:
+        if next(each.ticks(datetime.now(UTC)), None) is None:
+            raise Misconfigured(
+                "schedule {slug} of {name} never comes again ({rule})",
+                "Correct its rule, or leave the schedule out.",
+                code="COL-0283",
+                slug=each.slug,
+                name=definition.name,
+                rule=each.rule,
+            )
+
+
+def _refuse_plain_secrets(definition: Collection) -> None:
+    for key in secrets_of(definition):
+        value = definition.source.get(key)
+        if value is not None and not (isinstance(value, str) and value.startswith(REFERENCE)):
+            raise Misconfigured(
+                "source.{key} of {name} holds a secret as it is: whoever may read the catalog could read it",
+                "Refer to a variable, and set that where runs are carried out: {key}: env:{variable}",
+                code="COL-0284",
+                key=key,
+                name=definition.name,
+                variable=f"{definition.name}_{key}".upper().replace("-", "_"),
+            )
+
+
+def secrets_of(definition: Collection) -> list[str]:
+    fields = load(definition.collector).Parameters.model_fields
+    return [key for key, field in fields.items() if SecretStr in _types(field.annotation)]
+
+
+def _types(annotation: Any) -> tuple[Any, ...]:
+    return (annotation, *getattr(annotation, "__args__", ()))
+
+
+async def reached(definition: Collection) -> None:
+    """Ask its source how much there is. Raises what that raises, and Misconfigured when it takes too long."""
+    try:
+        async with asyncio.timeout(SECONDS_TO_ANSWER), source_of(definition) as (collector, _):
+            await collector.survey()
+    except TimeoutError:
+        raise Misconfigured(
+            "the source of {name} did not tell in {seconds:.0f} s how much there is",
+            "Try it by itself: collect plan FILE; or register it without asking: --offline",
+            code="COL-0295",
+            name=definition.name,
+            seconds=SECONDS_TO_ANSWER,
+        ) from None
+
+
+def planned(storage: Storage, definition: Collection) -> Registration:
+    """What to register it would do."""
+    version, before = storage.registry.in_force(definition.tenant, definition.name) or (0, None)
+    differences = tuple(differences_of(before, definition))
+    return Registration(definition, version + bool(differences), differences)
+
+
+def registered(
+    storage: Storage, settings: Settings, definition: Collection, expected: int | None = None
+) -> Registration:
+    """Put it in force. Prefect may be away: it is kept, and applied later by the service or upkeep."""
+    done = storage.registry.register(definition, expected)
+    applied, waits = applied_to_prefect(storage, settings, definition.tenant, definition.name)
+    return Registration(definition, done.version, tuple(differences_of(done.before, definition)), applied, waits)
+
+
+def applied_to_prefect(storage: Storage, settings: Settings, tenant: str, name: str) -> tuple[bool, str | None]:
+    """Whether Prefect shows it, and why not. Without a work pool it has nothing to show: the service carries it out."""
+    pool = Serving.load().work_pool
+    if not pool:
+        return False, None
+    try:
+        prefect_server.use(settings)
+        from flows.applying import apply
+
+        asyncio.run(apply(storage, pool, (tenant, name)))
+    except Unreachable as error:
+        storage.registry.note_applied(tenant, name, None, error.what)
+    failed = storage.registry.registration(tenant, name)["failed"]
+    return not failed, failed
+
+
+def differences_of(before: Collection | None, after: Collection | None) -> Iterator[Difference]:
+    """By keys, as they stand in a file: (key, before, after); what is a secret is not told."""
+    old, new = _flat(before), _flat(after)
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            yield key, old.get(key), new.get(key)
+
+
+def _flat(definition: Collection | None) -> dict[str, Any]:
+    if definition is None:
+        return {}
+    values = definition.model_dump(mode="json", exclude_defaults=True, exclude={"schedule"})
+    for each in definition.schedule:
+        rule = each.model_dump(mode="json", exclude_defaults=True, exclude={"slug"})
+        values |= {f"schedule.{each.slug}": rule}
+    hidden = {f"source.{key}" for key in _secrets_if_known(definition)}
+    return {key: _shown(value, key in hidden) for key, value in _leaves(values)}
+
+
+def _secrets_if_known(definition: Collection) -> Sequence[str]:
+    """A collector may have been removed: then nothing of its source is known to be none."""
+    try:
+        return secrets_of(definition)
+    except CollectError:
+        return [*definition.source]
+
+
+def _leaves(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def _shown(value: Any, secret: bool) -> Any:
+    return HIDDEN if secret and not str(value).startswith(REFERENCE) else value
