@@ -3,6 +3,7 @@
 # make faults  kill and freeze a run at every step, then see that planted faults are noticed (forty minutes)
 # make model   sources that change while they are read, and runs that die: SEEDS of them on stores in memory, STORED on
 #              SQLite (a hundred thousand and a thousand, half an hour)
+# make test-authz  50,000 requests that have to be refused, by random routes, keys and bodies (three minutes)
 # make test-browser  Prefect's page in Chromium, which has to be installed (Debian: chromium); a minute
 # make kiwi    collect a real Kiwi TCMS server and compare the counts (three minutes at the first start)
 # make bench   the full stack beside a plain loop, Scrapy and dlt (half an hour)
@@ -15,7 +16,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq --no-input
 
-.PHONY: demo test faults model kiwi bench bench-embedded bench-api bench-control test-browser lint lock clean
+.PHONY: demo test faults model kiwi bench bench-embedded bench-api bench-control test-authz test-browser lint lock clean
 
 demo: .venv/run
 	@$(BIN)/python -m deployments.demo
@@ -34,6 +35,10 @@ STORED ?= 1000
 STORMS ?= 2000
 model: .venv/dev
 	@COLLECT_RULE_SEEDS=$(SEEDS) COLLECT_MODEL_SEEDS=$(STORED) COLLECT_STORMS=$(STORMS) $(BIN)/python -m pytest tests/properties/test_rules.py tests/properties/test_modes.py tests/properties/test_storms.py -n 2 --dist load --timeout 0
+
+REQUESTS ?= 50000
+test-authz: .venv/dev
+	@COLLECT_AUTHZ=$(REQUESTS) $(BIN)/python -m pytest tests/deployments/api/test_authorisation.py
 
 test-browser: .venv/browser
 	@test -x /usr/bin/chromium || { echo "it needs Chromium: apt-get install chromium"; exit 1; }

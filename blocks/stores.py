@@ -12,6 +12,7 @@ from blocks.documents.sqlite_past import SqlitePast
 from blocks.production import refuse_unsafe
 from blocks.queues.direct import DirectQueue
 from blocks.settings import Settings
+from blocks.sql.audit import Audit
 from blocks.sql.catalog import Catalog
 from blocks.sql.control import Control
 from blocks.sql.database import Database
@@ -23,6 +24,7 @@ from blocks.sql.requests import Requests
 from blocks.sql.rows import Rows
 from blocks.sql.run_ledger import RunLedger
 from blocks.sql.schedules import Schedules
+from blocks.sql.sealing import Seals
 from blocks.sql.shards import Shards
 from blocks.sql.spool import Spool
 from blocks.sql.sqlite import SqliteDatabase
@@ -51,6 +53,7 @@ class Storage:
     sweeps: Sweeps
     pages: KnownPages
     quality: Quality
+    audit: Audit
     rows: Rows
     documents: Documents
     past: Past
@@ -98,7 +101,7 @@ def _full_stack(settings: Settings, outage: float) -> Iterator[Storage]:
 
     where, broker = settings.addresses, Broker(settings.addresses.queue)
     with (
-        closing(MysqlDatabase(where.metadata, outage=outage)) as main,
+        closing(MysqlDatabase(where.metadata, outage=outage, seals=Seals(settings.signing_keys))) as main,
         closing(MongoDocuments(where.documents)) as details,
         closing(RedisCache(where.cache)) as cache,
     ):
@@ -130,6 +133,7 @@ def _storage(
         Sweeps(main),
         KnownPages(main),
         Quality(main),
+        Audit(main),
     )
     return Storage(*kept, rows, details, past, cache, queue, deliveries)
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from anyio import to_thread
 
+from blocks.acting import ACTING, SERVICE
 from blocks.children import MISCONFIGURED, when_stdin_ends
 from blocks.loaders import loader_staying
 from blocks.process import this_process
@@ -180,6 +181,7 @@ async def _prefect_up(settings: Settings) -> None:
 
 def main() -> int:
     LANGUAGE.set(language())
+    ACTING.set(SERVICE)
     show_warnings()
     try:
         return asyncio.run(_carry_until_told(Settings.load(), int(sys.argv[1])))

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from prefect.context import FlowRunContext
 
+from blocks.acting import PREFECT, acting
 from blocks.process import this_process
 from blocks.settings import Settings
 from blocks.sql.catalog import new_run_id
@@ -35,7 +36,7 @@ def carried_out_before(flow_run_id: str) -> str | None:
 def begin(tenant: str, name: str, mode: Mode, scope: Scope, schedule: str | None = None) -> Begun:
     """Raises Refused when another run is in the way and the collection's policy is to say so; Misconfigured."""
     settings = Settings.load()
-    with open_storage(settings) as storage:
+    with acting(PREFECT), open_storage(settings) as storage:
         if schedule:
             return _due(storage, tenant, name, schedule)
         if (definition := storage.registry.definition(tenant, name)) is None:

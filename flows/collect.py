@@ -13,6 +13,7 @@ from prefect.exceptions import Abort, Pause
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed, State
 
+from blocks.acting import PREFECT, acting
 from blocks.loaders import loader_beside
 from blocks.process import this_process
 from blocks.settings import Settings
@@ -150,11 +151,12 @@ async def _led(here: Workspace, claim: RunClaim) -> State:
 
 def _adopt(here: Workspace, error: BaseException) -> None:
     """What Prefect means by ending this process."""
-    if isinstance(error, Pause):
-        here.storage.control.pause(here.run_id, None, f"paused {IN_PREFECT}", hard=True)
-        here.storage.catalog.note_told(here.run_id, None, TOLD_PAUSED)
-    elif not isinstance(error, Exception) and is_deployed() and is_cancelling(runtime.flow_run.id):
-        here.storage.control.cancel(here.run_id, None, f"cancelled {IN_PREFECT}")
+    with acting(PREFECT):
+        if isinstance(error, Pause):
+            here.storage.control.pause(here.run_id, None, f"paused {IN_PREFECT}", hard=True)
+            here.storage.catalog.note_told(here.run_id, None, TOLD_PAUSED)
+        elif not isinstance(error, Exception) and is_deployed() and is_cancelling(runtime.flow_run.id):
+            here.storage.control.cancel(here.run_id, None, f"cancelled {IN_PREFECT}")
 
 
 async def _kept(here: Workspace, claim: RunClaim) -> Outcome:

@@ -16,6 +16,7 @@ from prefect import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import AwaitingRetry, Cancelled
 
+from blocks.acting import PREFECT, acting
 from blocks.sql.leases import is_held
 from blocks.sql.shards import desired_of
 from blocks.stores import Storage
@@ -143,13 +144,14 @@ def _adopted(storage: Storage, run_id: str, shard_id: str | None, step: Step) ->
     """Whether our state allows it now; if not it is looked at again."""
     control = storage.control
     try:
-        match step.verb:
-            case Verb.PAUSE:
-                control.pause(run_id, shard_id, f"paused {IN_PREFECT}", step.hard)
-            case Verb.RESUME:
-                control.resume(run_id, shard_id)
-            case Verb.CANCEL:
-                control.cancel(run_id, shard_id, f"cancelled {IN_PREFECT}")
+        with acting(PREFECT):
+            match step.verb:
+                case Verb.PAUSE:
+                    control.pause(run_id, shard_id, f"paused {IN_PREFECT}", step.hard)
+                case Verb.RESUME:
+                    control.resume(run_id, shard_id)
+                case Verb.CANCEL:
+                    control.cancel(run_id, shard_id, f"cancelled {IN_PREFECT}")
     except Refused:
         return False
     return True

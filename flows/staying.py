@@ -13,6 +13,7 @@ from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Paused, Running, State, Suspended
 
+from blocks.acting import PREFECT, acting
 from blocks.sql.retrying import GIVEN_UP
 from blocks.sql.shards import desired_of
 from blocks.stores import Storage
@@ -36,7 +37,8 @@ async def called_for(storage: Storage, run_id: str, shard_id: str | None = None)
     wish, told = await to_thread.run_sync(_wish, storage, run_id, shard_id)
     if wish in TO_REST and told == TOLD_PAUSED:
         # Whoever was to pause may not have let go yet.
-        await to_thread.run_sync(partial(resume, storage, run_id, shard_id, wait=SECONDS_TO_LET_GO))
+        with acting(PREFECT):
+            await to_thread.run_sync(partial(resume, storage, run_id, shard_id, wait=SECONDS_TO_LET_GO))
         await to_thread.run_sync(storage.catalog.note_told, run_id, shard_id, None)
         wish, _ = await to_thread.run_sync(_wish, storage, run_id, shard_id)
     return wish not in TO_REST
@@ -51,7 +53,8 @@ def done_over(storage: Storage, run_id: str, shard_id: str) -> bool:
     if storage.catalog.run(run_id)["state"] in OPEN_RUNS:
         return False
     if runtime.flow_run.run_count > 1 and storage.catalog.shard(run_id, shard_id)["state"] in GIVEN_UP:
-        storage.control.retry(run_id, "specific", (shard_id,), awaited=True)
+        with acting(PREFECT):
+            storage.control.retry(run_id, "specific", (shard_id,), awaited=True)
     return True
 
 

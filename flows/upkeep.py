@@ -4,6 +4,7 @@ from anyio import to_thread
 from prefect import flow
 from prefect.logging import get_run_logger
 
+from blocks.acting import SERVICE, acting
 from blocks.process import this_process
 from blocks.settings import Settings
 from blocks.stores import open_storage
@@ -19,7 +20,7 @@ async def upkeep(deployment: str = "collect/local") -> None:
     Args:
         deployment: the deployment that carries runs out
     """
-    with open_storage(Settings.load()) as storage:
+    with acting(SERVICE), open_storage(Settings.load()) as storage:
         await reconcile_all(storage)
         await apply(storage, deployment.partition("/")[2])
         await to_thread.run_sync(storage.ticks.begin_due, PREFECTS_TURN)

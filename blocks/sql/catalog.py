@@ -9,6 +9,7 @@ from sqlalchemy import Connection, and_, bindparam, case, exists, func, insert, 
 
 from blocks.process import is_gone
 from blocks.sql import leases
+from blocks.sql.audit import audited
 from blocks.sql.constructs import execute_bound, greatest, now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.ledger import IS_OPEN
@@ -516,13 +517,14 @@ def add_run(
             **values,
         )
     )
+    audited(connection, definition.tenant, "start", run_id, collection=definition.name, mode=definition.mode)
 
 
 def give_way(connection: Connection, definition: Collection, successor: str) -> str | None:
     """Cancel what was interrupted of the collection; answers the last of it. Raises Refused while one is under way."""
     run_id = None
     for run_id in in_the_way(connection, definition):
-        supersede(connection, definition.name, run_id, successor)
+        supersede(connection, definition, run_id, successor)
     return run_id
 
 
@@ -532,14 +534,16 @@ def in_the_way(connection: Connection, definition: Collection) -> Sequence[str]:
     return [] if beside else open_runs(connection, definition.tenant, definition.name, definition.mode)
 
 
-def supersede(connection: Connection, name: str, run_id: str, successor: str) -> None:
+def supersede(connection: Connection, of: Collection, run_id: str, successor: str) -> None:
     """Cancel a run that was interrupted. Raises Refused when it is not: it is under way, waits, or was paused."""
     _refuse_if_paused(connection, run_id)
-    refuse_if_held(connection, name, run_id)
-    _refuse_if_awaited(connection, name, run_id)
-    ended = {"state": RunState.CANCELLED, "reason": f"superseded by run {successor}", "ended_at": now()}
+    refuse_if_held(connection, of.name, run_id)
+    _refuse_if_awaited(connection, of.name, run_id)
+    reason = f"superseded by run {successor}"
+    ended = {"state": RunState.CANCELLED, "reason": reason, "ended_at": now()}
     connection.execute(update(run).where(run.c.run_id == run_id).values(ended | {"fence": run.c.fence + 1}))
     cancel_shards(connection, run_id)
+    audited(connection, of.tenant, "cancel", run_id, reason=reason)
 
 
 def cancel_shards(connection: Connection, run_id: str, *which: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, or_, select, update
 
 from blocks.sql import leases
+from blocks.sql.audit import audited
 from blocks.sql.catalog import cancel_shards, no_run, no_shards, seconds_held, seconds_led
 from blocks.sql.constructs import now
 from blocks.sql.database import Database, contending
@@ -48,6 +49,7 @@ class Subject:
     """A run, or one shard of it, as it stands: `state` as it is shown."""
 
     run_id: str
+    tenant: str
     shard_id: str | None
     state: str
     desired: Desired
@@ -94,6 +96,7 @@ class Control:
                 _go_on(connection, run_id, shard_id)
             if not found.led:
                 _ask_for_it(connection, run_id, awaited)
+            audited(connection, found.tenant, Verb.RESUME, found.name)
             return _subject(connection, run_id, shard_id)
 
     @contending
@@ -119,12 +122,11 @@ class Control:
             leases.one_at_a_time(connection)
             found = _settled(connection, run_id, None)
             refuse(Verb.RETRY, found)
-            row = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().one()
-            if row["state"] not in OPEN_RUNS or (row["state"] == RunState.PAUSED and not found.led):
-                return retry_ended(connection, row, scope, shards, policy, awaited, reason)
-            again = retry_meanwhile(connection, row, scope, shards, policy, reason)
-            if not found.led:
-                _ask_for_it(connection, run_id, awaited)
+            again = _done_over(connection, found, scope, shards, policy, awaited, reason)
+            told = {"scope": scope, "shards": list(shards) or None, "policy": policy and policy.model_dump(mode="json")}
+            told |= {"reason": reason, "again": len(again)}
+            subject = f"{run_id}/{shards[0]}" if len(shards) == 1 else run_id
+            audited(connection, found.tenant, Verb.RETRY, subject, **told)
             return again
 
     @contending
@@ -166,12 +168,34 @@ class Control:
             refuse(verb, found)
             if wish is not Desired.PAUSE or found.desired in (Desired.RUN, Desired.LEAVE):
                 _write_wish(connection, found, wish, reason)
-            return _settled(connection, run_id, shard_id)
+            settled = _settled(connection, run_id, shard_id)
+            audited(connection, found.tenant, verb, found.name, reason=reason, hard=wish is Desired.STOP or None)
+            return settled
+
+
+def _done_over(
+    connection: Connection,
+    of: Subject,
+    scope: Scope,
+    shards: Sequence[str],
+    policy: ShardRetry | None,
+    awaited: bool,
+    reason: str | None,
+) -> list[str]:
+    row = _row(connection, of.run_id)
+    if row["state"] not in OPEN_RUNS or (row["state"] == RunState.PAUSED and not of.led):
+        return retry_ended(connection, row, scope, shards, policy, awaited, reason)
+    again = retry_meanwhile(connection, row, scope, shards, policy, reason)
+    if not of.led:
+        _ask_for_it(connection, of.run_id, awaited)
+    return again
 
 
 def give_up(connection: Connection, run_id: str, reason: str) -> bool:
     """Cancel an open run; whether a process has to let go of it first."""
-    _write_wish(connection, _settled(connection, run_id, None), Desired.CANCEL, reason)
+    found = _settled(connection, run_id, None)
+    _write_wish(connection, found, Desired.CANCEL, reason)
+    audited(connection, found.tenant, Verb.CANCEL, run_id, reason=reason)
     return _settled(connection, run_id, None).state != RunState.CANCELLED
 
 
@@ -292,7 +316,7 @@ def _subject(connection: Connection, run_id: str, shard_id: str | None) -> Subje
     awaited = led or bool(row["awaited"])
     if shard_id is None:
         worked_on = led or seconds_held(connection, run_id) > 0
-        return Subject(run_id, None, shown(state, wish, worked_on, awaited), wish, row["reason"], led)
+        return Subject(run_id, row["tenant"], None, shown(state, wish, worked_on, awaited), wish, row["reason"], led)
     found = connection.execute(select(shard).where(shard_key(run_id, shard_id))).mappings().first()
     if found is None:
         raise no_shards(run_id, [shard_id])
@@ -300,7 +324,7 @@ def _subject(connection: Connection, run_id: str, shard_id: str | None) -> Subje
     held = leases.is_held(found, connection.scalar(select(now())))
     seen = shown(ShardState(found["state"]), both, held, awaited and state in OPEN_RUNS)
     own = Desired(found["desired"] or Desired.RUN)
-    return Subject(run_id, shard_id, seen, own, found["reason"] or row["reason"], led)
+    return Subject(run_id, row["tenant"], shard_id, seen, own, found["reason"] or row["reason"], led)
 
 
 def _row(connection: Connection, run_id: str) -> Any:

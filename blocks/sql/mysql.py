@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from math import ceil
+from typing import Any
 
 import pymysql
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -13,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as QueuedTooLong
 
 from blocks.sql.constructs import BYTEWISE
 from blocks.sql.database import LONGEST_OUTAGE, Contended
+from blocks.sql.sealing import Seals
 from collectors.errors import CollectError, Misconfigured, Rejected, Unreachable, Unusable
 
 CONNECT_SECONDS = 3
@@ -80,11 +82,17 @@ class MysqlDatabase:
     has not our tables, Contended when another transaction was in the way, Rejected when it refuses the data.
     """
 
-    def __init__(self, url: str, *, outage: float = LONGEST_OUTAGE, answer: int = ANSWER_SECONDS) -> None:
-        """`outage`: seconds a server that went away is waited for; `answer`: seconds it has for one answer."""
+    def __init__(
+        self, url: str, *, outage: float = LONGEST_OUTAGE, answer: int = ANSWER_SECONDS, seals: Seals | None = None
+    ) -> None:
+        """`outage`: seconds a server that went away is waited for; `answer`: seconds it has for one answer; `seals`:
+        what the audit is sealed with."""
         self.url, self.outage = url, outage
         # A writer sees what others have just committed; a reader one state from beginning to end.
-        self._writer, self._reader = (_engine(url, each, answer) for each in ("READ COMMITTED", "REPEATABLE READ"))
+        sealed = {"seals": seals or Seals.passing()}
+        self._writer, self._reader = (
+            _engine(url, each, answer, sealed) for each in ("READ COMMITTED", "REPEATABLE READ")
+        )
         address = self._writer.url
         self.server = f"{address.host}:{address.port or 3306}/{address.database}"
 
@@ -136,10 +144,11 @@ def _number(why: Exception) -> int | None:
     return why.args[0] if isinstance(why, pymysql.Error) and why.args else None
 
 
-def _engine(url: str, isolation: str, answer: int) -> Engine:
+def _engine(url: str, isolation: str, answer: int, options: dict[str, Any]) -> Engine:
     engine = create_engine(
         url,
         isolation_level=isolation,
+        execution_options=options,
         paramstyle="format",
         hide_parameters=True,
         pool_recycle=CONNECTION_AGE * answer,

@@ -157,7 +157,7 @@ def admitted(connection: Connection, definition: Collection, run_id: str) -> boo
             waits |= give_up(connection, other, f"replaced by run {run_id}")
             continue
         try:
-            supersede(connection, definition.name, other, run_id)
+            supersede(connection, definition, other, run_id)
         except Refused as error:
             if definition.triggers.overlap != "queue" or error.code != UNDER_WAY:
                 raise

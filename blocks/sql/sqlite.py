@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as QueuedTooLong
 
 from blocks.process import locked
+from blocks.sql.sealing import Seals
 from collectors.errors import CollectError, Misconfigured, Unusable
 
 PATIENCE_SECONDS = 30.0
@@ -88,10 +89,11 @@ class SqliteDatabase:
         """`upgrade` changes the tables of an older schema, which it is told."""
         self.path, self._patience, self._upgrade = path, patience, upgrade
         _own(path)
-        url = URL.create("sqlite", database=str(path))
-        self._reader = create_engine(url, hide_parameters=True)
+        url, sealed = URL.create("sqlite", database=str(path)), {"seals": Seals({}, path.with_name("audit.key"))}
+        self._reader = create_engine(url, hide_parameters=True, execution_options=sealed)
         # A pool of one makes writers of this process queue up here instead of polling SQLite's lock.
-        self._writer = create_engine(url, hide_parameters=True, pool_size=1, max_overflow=0, pool_timeout=patience)
+        one = {"pool_size": 1, "max_overflow": 0, "pool_timeout": patience}
+        self._writer = create_engine(url, hide_parameters=True, execution_options=sealed, **one)
         for engine, begin in ((self._reader, "BEGIN"), (self._writer, "BEGIN IMMEDIATE")):
             engine.dialect.statement_compiler = Hinting
             event.listen(engine, "connect", partial(_prepare, patience))

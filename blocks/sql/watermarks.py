@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, select
 
 from blocks.sql import leases
+from blocks.sql.audit import audited
 from blocks.sql.catalog import refuse_if_any_held
 from blocks.sql.constructs import Upsert, execute_bound, fresh, now
 from blocks.sql.database import Database, contending, repeatable
@@ -38,7 +39,10 @@ class Watermarks:
         with self._database.write() as connection:
             leases.one_at_a_time(connection)
             refuse_if_any_held(connection, tenant, collection)
-            _write(connection, tenant, collection, value=value, epoch=_mark(connection, tenant, collection).epoch)
+            mark = _mark(connection, tenant, collection)
+            _write(connection, tenant, collection, value=value, epoch=mark.epoch)
+            action = "watermark reset" if value is None else "watermark set"
+            audited(connection, tenant, action, collection, value=value, before=mark.value)
 
     @contending
     def bump(self, tenant: str, collection: str) -> int:
@@ -46,9 +50,10 @@ class Watermarks:
         with self._database.write() as connection:
             leases.one_at_a_time(connection)
             refuse_if_any_held(connection, tenant, collection)
-            epoch = _mark(connection, tenant, collection).epoch + 1
-            _write(connection, tenant, collection, value=None, epoch=epoch)
-            return epoch
+            mark = _mark(connection, tenant, collection)
+            _write(connection, tenant, collection, value=None, epoch=mark.epoch + 1)
+            audited(connection, tenant, "epoch bump", collection, epoch=mark.epoch + 1, before=mark.value)
+            return mark.epoch + 1
 
     @repeatable
     def advance(self, tenant: str, collection: str, value: int, run_id: str) -> None:

@@ -9,6 +9,7 @@ import sys
 
 import uvicorn
 
+from blocks.acting import ACTING, SERVICE
 from blocks.children import MISCONFIGURED, when_stdin_ends
 from blocks.settings import Serving, Settings, language
 from collectors.errors import Misconfigured
@@ -42,6 +43,7 @@ async def _serve(listener: int) -> None:
 
 def main() -> int:
     LANGUAGE.set(language())
+    ACTING.set(SERVICE)
     try:
         asyncio.run(_serve(int(sys.argv[1])))
     except Misconfigured as error:

@@ -9,6 +9,7 @@ from anyio import to_thread
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
+from blocks.acting import acting
 from blocks.sql.keys import Caller, Role
 from collectors.errors import CollectError
 from collectors.pacing import Bucket
@@ -49,6 +50,7 @@ NEEDED: dict[str, Role | None] = {
     "watermark": Role.VIEWER,
     "set_watermark": Role.OPERATOR,
     "bump_epoch": Role.ADMIN,
+    "audit": Role.ADMIN,
 }
 LARGEST_BODY = 64 * 1024  # bytes; an import looks after itself
 LONGEST_KEY = 100  # characters
@@ -173,13 +175,17 @@ class Guarded(APIRoute):
 
         async def guarded(request: Request) -> Response:
             guard: Guard = request.app.state.guard
-            request.state.caller = await guard.admitted(request.headers.get("authorization", ""), name)
+            caller = await guard.admitted(request.headers.get("authorization", ""), name)
+            request.state.caller = caller
             if unknown := sorted(request.query_params.keys() - known):
                 raise _unknown_parameter(unknown[0], known)
             if name != "import_":
                 request = limited(request, LARGEST_BODY)
                 await request.body()  # kept in it; what is too large must not look like JSON that is broken
-            return await answer(request)
+            if caller is None:
+                return await answer(request)
+            with acting(f"key:{caller.key_id}"):
+                return await answer(request)
 
         return guarded
 

@@ -178,6 +178,21 @@ class Retried(BaseModel):
     status: str = Field(description="where to look how far it is")
 
 
+class Entry(BaseModel):
+    model_config = _example(
+        number=7, at="2026-01-01T00:00:00+00:00", actor="key:5c1d02aa91fe", action="pause", subject="7f3a90c1/s03",
+        details={"reason": "the source is slow"}, seal="9f…",
+    )  # fmt: skip
+
+    number: int = Field(description="of all tenants' entries")
+    at: str
+    actor: str = Field(description="key:ID of a key, user:NAME of the machine, prefect for its buttons, or service")
+    action: str
+    subject: str = Field(description="a run, a shard of it, a key, or a collection")
+    details: dict[str, Any]
+    seal: str
+
+
 class Was(BaseModel):
     """A version of a record."""
 

@@ -11,7 +11,10 @@ from blocks.sql.keys import Role
 from blocks.stores import open_storage
 from deployments.cli.output import print_json, print_rows, say, show
 
-keys = App(name="keys", help="Make, list and revoke keys of the service.")
+Days = Annotated[int, Parameter(show_default=True, validator=Number(gte=1, lte=3_650))]
+Hours = Annotated[int, Parameter(show_default=True, validator=Number(gte=0, lte=8_760))]
+
+keys = App(name="keys", help="Make, list, rotate and revoke keys of the service.")
 
 
 @keys.command
@@ -19,7 +22,7 @@ def create(
     *,
     role: Literal["viewer", "operator", "admin"],
     name: str = "",
-    days: Annotated[int, Parameter(show_default=True, validator=Number(gte=1, lte=3_650))] = 90,
+    days: Days = 90,
     tenant: str = "default",
     json: bool = False,
 ) -> int:
@@ -92,6 +95,38 @@ def revoke(key: str, /) -> int:
     with open_storage(Settings.load()) as storage:
         storage.keys.revoke(key)
     say("{key} is not valid any more", key=key)
+    return 0
+
+
+@keys.command
+def rotate(key: str, /, *, hours: Hours = 24, days: Days = 90, json: bool = False) -> int:
+    """Make a key that takes the place of another one, with its tenant, role and name, and print it.
+
+    Both are valid for a while, so that whoever uses the old one can change to the new one.
+
+    Examples
+        $ collect keys rotate KEY
+        $ collect keys rotate KEY --hours 0
+
+    Parameters
+    ----------
+    key
+        the old one: its id, as collect keys list shows it, or the key itself
+    hours
+        after so many hours the old one is not valid any more; 0 ends it now
+    days
+        after so many days the new one is not valid any more
+    json
+        print one JSON object
+    """
+    with open_storage(Settings.load()) as storage:
+        new, key_id = storage.keys.rotate(key, days, hours)
+    if json:
+        print_json({"key": new, "key_id": key_id, "days": days, "hours": hours})
+        return 0
+    show(new)
+    say("this is the only time it is shown; revoke it with: collect keys revoke {key}", key=key_id)
+    say("the old one is valid for {hours} hours more at most", hours=hours)
     return 0
 
 

@@ -7,22 +7,13 @@ import pytest
 
 from blocks.sql.keys import Role
 from collectors.errors import Unreachable
-from deployments.api import control, marks, past, registry, runs, testcases
-from deployments.api.application import open_router
+from deployments.api.application import ROUTERS, open_router
 from deployments.api.guard import NEEDED, SECONDS_KNOWN, Guard, Guarded
 from deployments.api.problems import HttpError
 
 ROUTES = [
     (method, route.path, route.name)
-    for router in (
-        testcases.router,
-        runs.router,
-        registry.router,
-        control.router,
-        marks.router,
-        past.router,
-        open_router,
-    )
+    for router in (*ROUTERS, open_router)
     for route in router.routes
     for method in sorted(route.methods)
 ]
@@ -52,7 +43,7 @@ def test_every_route_stands_in_the_table_and_none_is_open_but_the_health():
 
 
 def test_every_route_looks_at_the_key_first():
-    routers = (testcases.router, runs.router, registry.router, control.router, marks.router, past.router, open_router)
+    routers = (*ROUTERS, open_router)
     assert all(type(each) is Guarded for router in routers for each in router.routes)
 
 
