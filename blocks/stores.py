@@ -13,6 +13,7 @@ from blocks.production import refuse_unsafe
 from blocks.queues.direct import DirectQueue
 from blocks.settings import Settings
 from blocks.sql.catalog import Catalog
+from blocks.sql.config import Config
 from blocks.sql.control import Control
 from blocks.sql.database import Database
 from blocks.sql.keys import Keys
@@ -51,6 +52,7 @@ class Storage:
     sweeps: Sweeps
     pages: KnownPages
     quality: Quality
+    config: Config
     rows: Rows
     documents: Documents
     past: Past
@@ -130,6 +132,7 @@ def _storage(
         Sweeps(main),
         KnownPages(main),
         Quality(main),
+        Config(main),
     )
     return Storage(*kept, rows, details, past, cache, queue, deliveries)
 

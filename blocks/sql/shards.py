@@ -23,6 +23,13 @@ _OBSERVE = Upsert(counter, [(counter.c.value, counter.c.value + 1)])
 _OBSERVED = select(counter.c.value).where(counter.c.name == OBSERVATION)
 _OF_RUN, _OF_SHARD = run.c.run_id == bindparam("run"), shard.c.shard_id == bindparam("shard")
 _OWN_WISH = select(shard.c.desired).where(shard.c.run_id == run.c.run_id, _OF_SHARD).scalar_subquery()
+_BEFORE = or_(
+    func.length(shard.c.shard_id) < func.length(bindparam("shard")),
+    and_(
+        func.length(shard.c.shard_id) == func.length(bindparam("shard")),
+        shard.c.shard_id < bindparam("shard"),
+    ),
+)
 _DESIRED = select(run.c.desired, _OWN_WISH).where(_OF_RUN)
 _STANDING = select(
     run.c.desired,
@@ -30,6 +37,9 @@ _STANDING = select(
     select(func.coalesce(func.sum(shard.c.quarantined), 0)).where(shard.c.run_id == run.c.run_id).scalar_subquery(),
     select(func.count()).select_from(batch).where(ledger.open_of_run()).scalar_subquery(),
     select(func.coalesce(func.sum(shard.c.estimate), 0)).where(shard.c.run_id == run.c.run_id).scalar_subquery(),
+    select(func.count())
+    .where(shard.c.run_id == run.c.run_id, shard.c.state == ShardState.RUNNING, shard.c.lease_until > now(), _BEFORE)
+    .scalar_subquery(),
 ).where(_OF_RUN)
 MAY_GO_ON = and_(
     func.coalesce(shard.c.desired, Desired.RUN) == Desired.RUN,
@@ -260,8 +270,8 @@ def _taken_over(claim: Claim) -> Fenced:
 
 
 def standing_of(connection: Connection, claim: Claim) -> Standing:
-    *wishes, quarantined, open_batches, planned = execute_bound(connection, _STANDING, _named(claim)).one()
-    return Standing(desired_of(*wishes), int(quarantined), open_batches, int(planned))
+    *wishes, quarantined, open_batches, planned, ahead = execute_bound(connection, _STANDING, _named(claim)).one()
+    return Standing(desired_of(*wishes), int(quarantined), open_batches, int(planned), ahead)
 
 
 def desired_of(of_run: str, of_shard: str | None) -> Desired:

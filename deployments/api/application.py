@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 import orjson
@@ -10,10 +11,11 @@ from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from blocks.live import Live
 from blocks.settings import Serving, Settings
 from blocks.stores import open_storage
 from collectors.language import LANGUAGE
-from deployments.api import control, marks, past, problems, registry, runs, shapes, testcases
+from deployments.api import config, control, marks, past, problems, registry, runs, shapes, testcases
 from deployments.api.answers import answer
 from deployments.api.guard import Guard, Guarded
 from deployments.api.testcases import past_trees
@@ -31,6 +33,10 @@ async def health(request: Request) -> Response:
     if found["status"] == "down":
         return Response(orjson.dumps(found), 503, media_type="application/json")
     return answer(request, found)
+
+
+def _rate(live: Live, tenant: str, otherwise: float) -> float:
+    return live.of("api_requests_per_second", tenant, "", otherwise)
 
 
 class InTheirLanguage:
@@ -53,10 +59,11 @@ def application(settings: Settings, service: Serving, ready: Callable[[], None] 
     async def running(app: FastAPI) -> AsyncIterator[None]:
         with open_storage(settings) as storage:
             app.state.service, app.state.storage = service, storage
-            app.state.guard = Guard(storage.keys.caller, service.requests_per_second)
+            live = Live(storage.config)
+            app.state.guard = Guard(storage.keys.caller, service.requests_per_second, partial(_rate, live))
             app.state.watch = Watch(settings, storage)
             app.state.past_trees = past_trees()
-            async with app.state.watch.watching():
+            async with live.listening(), app.state.watch.watching():
                 ready()
                 yield
 
@@ -67,8 +74,8 @@ def application(settings: Settings, service: Serving, ready: Callable[[], None] 
         lifespan=running,
         redirect_slashes=False,
     )
-    for router in (testcases.router, runs.router, registry.router, control.router, marks.router, past.router):
-        app.include_router(router, dependencies=[Depends(KEY)])
+    for part in (testcases, runs, registry, control, marks, config, past):
+        app.include_router(part.router, dependencies=[Depends(KEY)])
     app.include_router(open_router)
     problems.install(app)
     app.add_middleware(InTheirLanguage)

@@ -7,22 +7,15 @@ import pytest
 
 from blocks.sql.keys import Role
 from collectors.errors import Unreachable
-from deployments.api import control, marks, past, registry, runs, testcases
+from deployments.api import config, control, marks, past, registry, runs, testcases
 from deployments.api.application import open_router
 from deployments.api.guard import NEEDED, SECONDS_KNOWN, Guard, Guarded
 from deployments.api.problems import HttpError
 
+ROUTERS = [each.router for each in (testcases, runs, registry, control, marks, config, past)] + [open_router]
 ROUTES = [
     (method, route.path, route.name)
-    for router in (
-        testcases.router,
-        runs.router,
-        registry.router,
-        control.router,
-        marks.router,
-        past.router,
-        open_router,
-    )
+    for router in ROUTERS
     for route in router.routes
     for method in sorted(route.methods)
 ]
@@ -52,8 +45,7 @@ def test_every_route_stands_in_the_table_and_none_is_open_but_the_health():
 
 
 def test_every_route_looks_at_the_key_first():
-    routers = (testcases.router, runs.router, registry.router, control.router, marks.router, past.router, open_router)
-    assert all(type(each) is Guarded for router in routers for each in router.routes)
+    assert all(type(each) is Guarded for router in ROUTERS for each in router.routes)
 
 
 def test_without_a_valid_key_nothing_is_told(api):
