@@ -12,7 +12,7 @@ from blocks.sql.config import Config
 from collectors.config import Value, narrowest
 from collectors.errors import CollectError
 
-LOOK_EVERY = 1.0
+LOOK_EVERY = 0.5
 Otherwise = TypeVar("Otherwise")
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Live:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Looks once before, and every second meanwhile."""
+        """Looks once before, and again and again meanwhile."""
         await self._looked()
         looking = asyncio.create_task(self._looking())
         try:
