@@ -9,6 +9,7 @@ import orjson
 from collectors.errors import Misconfigured
 from collectors.language import spoken
 from collectors.models import one_word
+from collectors.validating import nearest
 
 Scope = Literal["global", "tenant", "collection"]
 Value = bool | int | float
@@ -96,8 +97,6 @@ def setting(name: str) -> Setting:
     """Raises Misconfigured when none is called so."""
     if name in SETTINGS:
         return SETTINGS[name]
-    from collectors.registry import nearest  # which comes with an HTTP client
-
     raise Misconfigured(
         "there is no setting {name}",
         "{guess}There are: {known}",

@@ -36,11 +36,11 @@ def definition_of(storage: Storage, place: Place) -> Collection | None:
     tenant, collection = place
     if not collection:
         return None
-    if found := storage.catalog.definition(tenant, collection):
+    if found := storage.registry.definition(tenant, collection):
         return found
     from deployments.definitions import known  # which reads the shipped ones, and that takes a reader of YAML
 
-    return known(collection, storage.catalog, tenant)
+    return known(collection, storage.registry, tenant)
 
 
 def _shown(each: Setting, found: InForce | None, value: Value | None, origin: str) -> dict[str, Any]:

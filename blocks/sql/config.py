@@ -1,15 +1,14 @@
 """Settings that are changed while everything runs: each change is a version, and none is ever written over."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from getpass import getuser
 from typing import Any
 
 import orjson
 from sqlalchemy import Connection, and_, func, insert, select, tuple_
 
+from blocks.acting import ACTING
 from blocks.sql.constructs import Upsert, execute_bound, now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.tables import counter
@@ -137,7 +136,7 @@ def _current(connection: Connection, places: Sequence[Place] = ()) -> dict[tuple
 def _added(connection: Connection, place: Place, name: str, value: Value | None, reason: str | None) -> Version:
     last = _last(connection, place, name)
     at = connection.scalar(select(now()))
-    version = Version((last.number if last else 0) + 1, value, reason, _acting(), at)
+    version = Version((last.number if last else 0) + 1, value, reason, ACTING.get(), at)
     connection.execute(
         insert(table).values(
             tenant=place[0],
@@ -165,11 +164,3 @@ def _versions(place: Place, name: str) -> Any:
 def _version(row: Any) -> Version:
     number, value, *rest = row
     return Version(number, None if value is None else orjson.loads(value), *rest)
-
-
-def _acting() -> str:
-    try:
-        name = getuser()
-    except (KeyError, OSError):  # a container may know the user by its number alone
-        name = str(os.getuid())
-    return f"user:{name}"[: table.c.set_by.type.length]
