@@ -19,6 +19,7 @@ from urllib.request import Request, urlopen
 import pytest
 import yaml
 
+from collectors.config import SETTINGS
 from collectors.models import Collection
 from collectors.registry import checked_source, names
 from collectors.testing.sample import Settings, application
@@ -93,7 +94,14 @@ def is_tried(line: str) -> bool:
 
 TRIED = [line for line in samples() if is_tried(line)]
 pytestmark = pytest.mark.timeout(600)  # the commands are all run before the first is judged
-CHANGING = ("collect run ", "collect watermark ", "collect epoch ", "collect resume ", "collect doctor --fix")
+CHANGING = (
+    "collect run ",
+    "collect watermark ",
+    "collect epoch ",
+    "collect resume ",
+    "collect config ",
+    "collect doctor --fix",
+)
 
 
 # ---- commands --------------------------------------------------------------------------------------------
@@ -235,6 +243,13 @@ def test_links_lead_somewhere(path):
         target = path.parent / file if file else path
         assert target.exists(), f"{link} leads nowhere"
         assert not anchor or anchor in anchors(target), f"{target.name} has no heading for {link}"
+
+
+def test_the_table_of_settings_is_that_of_the_code():
+    rows = re.findall(
+        r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \|", (ROOT / "docs" / "config.md").read_text("utf-8"), re.M
+    )
+    assert rows == [(each.name, each.takes, ", ".join(each.scopes), each.description) for each in SETTINGS.values()]
 
 
 def test_what_the_architecture_names_exists():
