@@ -9,6 +9,7 @@ import orjson
 from sqlalchemy import Connection, and_, func, insert, select, tuple_
 
 from blocks.acting import ACTING
+from blocks.sql.audit import audited
 from blocks.sql.constructs import Upsert, execute_bound, now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.tables import counter
@@ -125,6 +126,12 @@ class Config:
             yield connection
 
 
+def value_of(connection: Connection, name: str, tenant: str, collection: str) -> Value | None:
+    """What is set there, or less narrowly; None where nothing is."""
+    found = narrowest(_current(connection, narrowing(tenant, collection)), name, tenant, collection)
+    return found and found.version.value
+
+
 def _current(connection: Connection, places: Sequence[Place] = ()) -> dict[tuple[str, str, str], InForce]:
     query = _CURRENT.where(table.c.value.is_not(None))
     if places:
@@ -149,6 +156,9 @@ def _added(connection: Connection, place: Place, name: str, value: Value | None,
             set_at=at,
         )
     )
+    action, of = ("config unset" if value is None else "config set"), f"{place[1]}/{name}".removeprefix("/")
+    before = last.value if last else None
+    audited(connection, place[0], action, of, value=value, before=before, reason=reason)
     return version
 
 
