@@ -82,7 +82,8 @@ RUN_MOVES: dict[RunState, frozenset[RunState]] = {
 }
 
 SHARD_MOVES: dict[ShardState, frozenset[ShardState]] = {
-    ShardState.PENDING: frozenset({ShardState.RUNNING, ShardState.PAUSED, ShardState.CANCELLED}),
+    # What cannot be begun on a work pool fails without having run.
+    ShardState.PENDING: frozenset({ShardState.RUNNING, ShardState.PAUSED, ShardState.FAILED, ShardState.CANCELLED}),
     ShardState.RUNNING: frozenset(
         {
             ShardState.PAUSED,
@@ -92,8 +93,8 @@ SHARD_MOVES: dict[ShardState, frozenset[ShardState]] = {
             ShardState.CANCELLED,
         }
     ),
-    ShardState.PAUSED: frozenset({ShardState.RUNNING, ShardState.CANCELLED}),
-    ShardState.RETRYING: frozenset({ShardState.RUNNING, ShardState.PAUSED, ShardState.CANCELLED}),
+    ShardState.PAUSED: frozenset({ShardState.RUNNING, ShardState.FAILED, ShardState.CANCELLED}),
+    ShardState.RETRYING: frozenset({ShardState.RUNNING, ShardState.PAUSED, ShardState.FAILED, ShardState.CANCELLED}),
     ShardState.FAILED: frozenset({ShardState.RETRYING}),
     ShardState.COMPLETED: frozenset({ShardState.RETRYING}),
     ShardState.CANCELLED: frozenset({ShardState.RETRYING}),

@@ -55,7 +55,7 @@ def checked(definition: Collection) -> None:
             raise Misconfigured(
                 "schedule {slug} of {name} never comes again ({rule})",
                 "Correct its rule, or leave the schedule out.",
-                code="COL-0283",
+                code="COL-0299",
                 slug=each.slug,
                 name=definition.name,
                 rule=each.rule,
@@ -130,6 +130,24 @@ def applied_to_prefect(storage: Storage, settings: Settings, tenant: str, name: 
         storage.registry.note_applied(tenant, name, None, error.what)
     failed = storage.registry.registration(tenant, name)["failed"]
     return not failed, failed
+
+
+def version_among(rows: Sequence[dict[str, Any]], name: str, version: int) -> Collection:
+    """One of the versions that are kept. Raises Misconfigured."""
+    for row in rows:
+        if row["version"] == version:
+            return row["definition"]
+    raise Misconfigured(
+        "{name} has no version {version}",
+        "List its versions: collect versions {name}",
+        code="COL-0297",
+        name=name,
+        version=version,
+    )
+
+
+def difference(each: Difference) -> dict[str, Any]:
+    return dict(zip(("key", "before", "after"), each, strict=True))
 
 
 def differences_of(before: Collection | None, after: Collection | None) -> Iterator[Difference]:

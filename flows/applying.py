@@ -149,7 +149,8 @@ def as_prefect_has_it(rule: Schedule) -> SCHEDULE_TYPES:
         beginning = BEGINNING.replace(tzinfo=UTC)
         return IntervalSchedule(interval=timedelta(seconds=rule.interval), anchor_date=beginning, timezone="UTC")
     if rule.rrule is not None:
-        return RRuleSchedule(rrule=rule.rrule, timezone=rule.timezone)
+        began = "" if "DTSTART" in rule.rrule else f"DTSTART:{BEGINNING:%Y%m%dT%H%M%S}\n"  # it would write that itself
+        return RRuleSchedule(rrule=began + rule.rrule, timezone=rule.timezone)
     return CronSchedule(cron=rule.cron, timezone=rule.timezone)
 
 

@@ -31,7 +31,7 @@ from flows.beginning import begin, carried_out_before
 from flows.placing import place, placed_at
 from flows.prefect_states import TAKEN_OVER, is_cancelling, is_deployed
 from flows.reading import read_stage
-from flows.reconciling import IN_PREFECT, Slots, mirrored
+from flows.reconciling import IN_PREFECT, Slots, mirrored, reconcile
 from flows.shard import RENEWALS_PER_LEASE, RETRYING, begun, shard
 from flows.staying import called_for, goes_on, leave
 from tasks.closing import close_run
@@ -137,6 +137,9 @@ async def _led(here: Workspace, claim: RunClaim) -> State:
         with suppress(Fenced, Unreachable, Refused):
             _adopt(here, error)
             catalog.end(claim, *_torn(error, catalog.desired(here.run_id)))
+            if isinstance(error, Pause):
+                # Nobody leads it now who would take away the time after which Prefect fails it.
+                await reconcile(here.storage, here.run_id)
         raise
     await report_run(here.run_id)
     if end.state is RunState.PAUSED:

@@ -158,10 +158,11 @@ def _adopted(storage: Storage, run_id: str, shard_id: str | None, step: Step) ->
 
 
 def _is_ours_to_start(run: Mapping[str, Any], shard_id: str | None, flow_run: FlowRun, slots: Slots) -> bool:
-    """What the service carries out it hands over itself; what was started by hand is gone on with by hand."""
+    """What the service carries out it hands over itself, unless it hangs; what was started by hand is gone on with by
+    hand."""
     if shard_id:
         return shard_id in slots
-    return not run["awaited"] and flow_run.deployment_id is not None
+    return flow_run.deployment_id is not None and (not run["awaited"] or _is_stuck(flow_run))
 
 
 def _is_about_to(run: Mapping[str, Any], row: Mapping[str, Any], now: int) -> bool:

@@ -1,10 +1,11 @@
 """A Prefect server of its own, with the deployments of the project and workers that may be killed."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -45,9 +46,7 @@ class Pool:
     def kill_workers(self):
         """And whatever they carry out."""
         for worker in self._workers:
-            for pid in below(worker.pid) | {worker.pid}:
-                os.kill(pid, 9)
-            worker.wait()
+            kill(worker)
         self._workers.clear()
 
     def call(self, path, body=None):
@@ -82,6 +81,16 @@ def below(pid):
     children = Path(f"/proc/{pid}/task/{pid}/children")
     found = {int(each) for each in children.read_text().split()} if children.exists() else set()
     return found.union(*(below(each) for each in found)) if found else found
+
+
+def kill(process):
+    """With all it carries out; it is stopped before, since it may start something meanwhile."""
+    if process.poll() is None:
+        os.kill(process.pid, signal.SIGSTOP)
+        for pid in below(process.pid) | {process.pid}:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    process.communicate()
 
 
 @contextmanager

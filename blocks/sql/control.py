@@ -92,11 +92,8 @@ class Control:
             leases.one_at_a_time(connection)
             found = _settled(connection, run_id, shard_id)
             refuse(Verb.RESUME, found)
-            again = {"desired": Desired.RUN, "reason": None, "desired_at": now()}
-            if shard_id is None:
-                connection.execute(update(run).where(run.c.run_id == run_id).values(again))
-            else:
-                connection.execute(update(shard).where(shard_key(run_id, shard_id)).values(again))
+            if found.desired is not Desired.RUN:
+                _go_on(connection, run_id, shard_id)
             if not found.led:
                 _ask_for_it(connection, run_id, awaited)
             audited(connection, found.tenant, Verb.RESUME, found.name)
@@ -136,7 +133,8 @@ class Control:
     def fail(self, run_id: str, shard_id: str, error: str) -> None:
         """A shard that nobody could begin to read."""
         values = {"state": ShardState.FAILED, "error": error, "ended_at": now(), "fence": shard.c.fence + 1}
-        nobody = shard.c.lease_until < now(), shard.c.state.not_in(ENDED_SHARDS)
+        may = shard.c.state.in_(sources_of(SHARD_MOVES, ShardState.FAILED))
+        nobody = shard.c.lease_until < now(), may
         with self._database.write() as connection:
             connection.execute(update(shard).where(shard_key(run_id, shard_id), *nobody).values(values))
 
@@ -199,6 +197,14 @@ def give_up(connection: Connection, run_id: str, reason: str) -> bool:
     _write_wish(connection, found, Desired.CANCEL, reason)
     audited(connection, found.tenant, Verb.CANCEL, run_id, reason=reason)
     return _settled(connection, run_id, None).state != RunState.CANCELLED
+
+
+def _go_on(connection: Connection, run_id: str, shard_id: str | None) -> None:
+    again = {"desired": Desired.RUN, "reason": None, "desired_at": now()}
+    if shard_id is None:
+        connection.execute(update(run).where(run.c.run_id == run_id).values(again))
+    else:
+        connection.execute(update(shard).where(shard_key(run_id, shard_id)).values(again))
 
 
 def _write_wish(connection: Connection, of: Subject, wish: Desired, reason: str | None) -> None:

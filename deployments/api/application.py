@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from blocks.settings import Serving, Settings
 from blocks.stores import open_storage
 from collectors.language import LANGUAGE
-from deployments.api import audit, control, marks, past, problems, runs, shapes, testcases
+from deployments.api import audit, control, marks, past, problems, registry, runs, shapes, testcases
 from deployments.api.answers import answer
 from deployments.api.guard import Guard, Guarded
 from deployments.api.testcases import past_trees
@@ -31,6 +31,10 @@ async def health(request: Request) -> Response:
     if found["status"] == "down":
         return Response(orjson.dumps(found), 503, media_type="application/json")
     return answer(request, found)
+
+
+ROOMS = (testcases, runs, registry, control, marks, past, audit)
+ROUTERS = tuple(each.router for each in ROOMS)
 
 
 class InTheirLanguage:
@@ -67,7 +71,7 @@ def application(settings: Settings, service: Serving, ready: Callable[[], None] 
         lifespan=running,
         redirect_slashes=False,
     )
-    for router in (testcases.router, runs.router, control.router, marks.router, past.router, audit.router):
+    for router in ROUTERS:
         app.include_router(router, dependencies=[Depends(KEY)])
     app.include_router(open_router)
     problems.install(app)

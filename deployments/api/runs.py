@@ -83,16 +83,20 @@ def start_run(
 def _of_this_run(registered: Collection, body: Start, allowed: tuple[str, ...]) -> Collection:
     source = registered.source
     if body.base_url is not None:
-        if _origin(body.base_url) not in map(_origin, allowed):
-            raise HttpError(
-                "{address} is not on the list of addresses that may be collected",
-                "Whoever runs the service names them in COLLECT_ALLOWED_SOURCES.",
-                status=422,
-                code="COL-0807",
-                address=f"{body.base_url:.100}",
-            )
+        refuse_address(body.base_url, allowed)
         source = source | {"base_url": body.base_url}
     return of_mode(registered.model_copy(update={"source": source}), body.mode, body.scope)
+
+
+def refuse_address(address: str, allowed: tuple[str, ...]) -> None:
+    if _origin(address) not in map(_origin, allowed):
+        raise HttpError(
+            "{address} is not on the list of addresses that may be collected",
+            "Whoever runs the service names them in COLLECT_ALLOWED_SOURCES.",
+            status=422,
+            code="COL-0807",
+            address=f"{address:.100}",
+        )
 
 
 def _origin(address: str) -> tuple[str, str | None, int | None]:

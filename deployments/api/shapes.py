@@ -348,6 +348,60 @@ class Health(BaseModel):
     parts: dict[str, Part]
 
 
+class Due(BaseModel):
+    model_config = _example(
+        collection="tests", slug="nightly", active=True, next="2026-11-28T02:00:00+08:00", last=None, run_id=None,
+        rule="0 2 * * *", timezone="Asia/Shanghai", words="At 02:00", reason=None,
+    )  # fmt: skip
+
+    collection: str
+    slug: str
+    active: bool
+    next: str | None = Field(description="when it is due next; null while it is switched off")
+    last: str | None = Field(description="the last time it was due, and what became of that: run, skipped or missed")
+    run_id: str | None = Field(description="the run of that time")
+    rule: str
+    timezone: str
+    words: str = Field(description="what the rule says")
+    reason: str | None = Field(description="why it is switched off, or why the last time is no run")
+
+
+class Schedules(BaseModel):
+    name: str
+    schedules: list[Due]
+
+
+class Registered(BaseModel):
+    name: str
+    version: int
+    definition: dict[str, Any]
+    waits: str | None = Field(description="why Prefect does not show it, where it is to")
+    schedules: list[Due]
+
+
+class Version(BaseModel):
+    version: int
+    created_at: str
+    created_by: str | None
+    definition: dict[str, Any]
+
+
+class KeyChange(BaseModel):
+    key: str
+    before: Any
+    after: Any
+
+
+class Registration(BaseModel):
+    model_config = _example(
+        name="tests", version=2, differences=[{"key": "strategy.concurrency", "before": 4, "after": 2}]
+    )
+
+    name: str
+    version: int
+    differences: list[KeyChange]
+
+
 class Mistake(BaseModel):
     at: str = Field(description="where it stands")
     what: str
@@ -396,6 +450,7 @@ WORDS = {
     404: "not there, or another tenant's",
     408: "not sent in time",
     409: "the present state forbids it",
+    412: "changed by somebody else meanwhile",
     413: "too large",
     415: "of another kind",
     422: "something in it is wrong",

@@ -22,10 +22,12 @@ from deployments.registering import (
     Registration,
     applied_to_prefect,
     checked,
+    difference,
     differences_of,
     planned,
     reached,
     registered,
+    version_among,
 )
 
 
@@ -177,10 +179,10 @@ def versions(
         columns = {"VERSION": "version", "WHEN": "created_at", "BY": "created_by", "CHANGES": "changes"}
         print_rows(listed, columns, json, whole=True)
     elif second is None:
-        _show_version(_version(rows, name, first), json)
+        _showversion_among(version_among(rows, name, first), json)
     else:
-        found = [*differences_of(_version(rows, name, first), _version(rows, name, second))]
-        print_json([_difference(each) for each in found]) if json else _show_differences(found)
+        found = [*differences_of(version_among(rows, name, first), version_among(rows, name, second))]
+        print_json([difference(each) for each in found]) if json else _show_differences(found)
     return 0
 
 
@@ -206,7 +208,7 @@ def rollback(name: str, version: int, /, *, tenant: str = "default", dry_run: bo
     """
     settings = Settings.load()
     with open_storage(settings) as storage:
-        definition = _version(storage.registry.versions(tenant, name), name, version)
+        definition = version_among(storage.registry.versions(tenant, name), name, version)
         checked(definition)
         done = _put(storage, settings, definition, dry_run, None)
     return _told([done], dry_run, json)
@@ -305,25 +307,8 @@ def _said(value: Any) -> str:
 
 def _as_json(done: Registration) -> dict[str, Any]:
     told = {"name": done.definition.name, "tenant": done.definition.tenant, "version": done.version}
-    differences = [_difference(each) for each in done.differences]
+    differences = [difference(each) for each in done.differences]
     return told | {"differences": differences, "applied": done.applied, "waits": done.waits}
-
-
-def _difference(each: Difference) -> dict[str, Any]:
-    return dict(zip(("key", "before", "after"), each, strict=True))
-
-
-def _version(rows: Sequence[dict[str, Any]], name: str, version: int) -> Collection:
-    for row in rows:
-        if row["version"] == version:
-            return row["definition"]
-    raise Misconfigured(
-        "{name} has no version {version}",
-        "List its versions: collect versions {name}",
-        code="COL-0297",
-        name=name,
-        version=version,
-    )
 
 
 def _listed(row: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
@@ -333,7 +318,7 @@ def _listed(row: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any
     return told | {"created_at": moment(row["created_at"])}
 
 
-def _show_version(definition: Collection, json: bool) -> None:
+def _showversion_among(definition: Collection, json: bool) -> None:
     values = definition.model_dump(mode="json", exclude_defaults=True)
     if json:
         print_json(values)

@@ -2,19 +2,17 @@
 
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from blocks.reports import moment
 from blocks.settings import Settings
 from blocks.sql.registry import not_registered
 from blocks.stores import Storage, open_storage
-from collectors.language import LANGUAGE
-from collectors.scheduling import Schedule
 from deployments.cli.output import print_rows, say
+from deployments.schedules import rule_of, told
 
 schedule = App(name="schedule", help="Show when collections are due, and switch that on and off.")
 
@@ -125,7 +123,7 @@ def next_(
         rows = [row for row in storage.schedules.of(tenant, name) if slug in (None, row["slug"])]
         triggers = storage.registry.in_force(tenant, name)[1].triggers
     now = datetime.now(UTC)
-    due = sorted((at, rule) for row in rows for rule in [_rule(row)] for at in islice(rule.ticks(now), count))[:count]
+    due = sorted((at, rule) for row in rows for rule in [rule_of(row)] for at in islice(rule.ticks(now), count))[:count]
     if row := next((row for row in rows if not row["active"]), None):
         say("{slug} is switched off; switch it on: collect schedule resume {name}", slug=row["slug"], name=name)
     found = [
@@ -148,25 +146,3 @@ def _switch(name: str, slug: str | None, active: bool, reason: str | None, tenan
 def _refuse_unknown(storage: Storage, tenant: str, name: str) -> None:
     if storage.registry.registration(tenant, name) is None:
         raise not_registered(name)
-
-
-def told(row: dict[str, Any]) -> dict[str, Any]:
-    """A schedule as it is printed; times are ISO 8601."""
-    rule = _rule(row)
-    last = row["outcome"] and f"{moment(row['due_at'])} {row['outcome']}"
-    return {
-        "collection": row["collection"],
-        "slug": row["slug"],
-        "active": bool(row["active"]),
-        "next": moment(row["next_at"]) if row["active"] else None,
-        "last": last,
-        "run_id": row["run_id"],
-        "rule": rule.rule,
-        "timezone": rule.timezone,
-        "words": rule.words(LANGUAGE.get()),
-        "reason": row["reason"] if not row["active"] else row["why"],
-    }
-
-
-def _rule(row: dict[str, Any]) -> Schedule:
-    return Schedule.model_validate_json(row["rule"])

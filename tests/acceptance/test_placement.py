@@ -38,19 +38,21 @@ def placed(pool, slow, until):
     """A run whose shards are read by workers, the last one now; its process, its id, and what tells of them."""
     known = {each["run_id"] for each in pool.collect.json("status")}
     process = pool.collect.start("run", slow.collection(extra=f"{STRATEGY}placement: pool\n"), "--json")
-    run = until(lambda: [id for each in pool.collect.json("status") if (id := each["run_id"]) not in known])[0]
+    try:
+        run = until(lambda: [id for each in pool.collect.json("status") if (id := each["run_id"]) not in known])[0]
 
-    def shard(name):
-        return next(each for each in pool.collect.json("shards", run) if each["shard_id"] == name)
+        def shard(name):
+            return next(each for each in pool.collect.json("shards", run) if each["shard_id"] == name)
 
-    def is_read():
-        found = pool.collect.json("shards", run)
-        return len(found) == 3 and found[2]["state"] == "RUNNING"
+        def is_read():
+            found = pool.collect.json("shards", run)
+            return len(found) == 3 and found[2]["state"] == "RUNNING"
 
-    until(is_read, TO_START)
-    yield process, run, shard
-    process.kill()
-    process.communicate()
+        until(is_read, TO_START)
+        yield process, run, shard
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture
@@ -119,6 +121,35 @@ def test_a_placed_shard_whose_worker_is_killed_goes_on_elsewhere(pool, placed, u
     assert shard("s03")["progress"]["current"] >= at
 
 
+@pytest.mark.faults
+def test_a_placed_shard_whose_flow_run_is_deleted_is_placed_anew(pool, placed, until):
+    process, run, _ = placed
+    pool.kill_workers()
+    deleted = pool.named(f"{run}/s03")["id"]
+    pool.prefect("flow-run", "delete", deleted)
+    pool.worker()
+    until(lambda: (found := pool.named(f"{run}/s03")) and found["id"] != deleted, TO_START)
+    assert complete(process)["records"]["fetched"] == 403
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("by", ["button", "command"])
+def test_a_placed_shard_of_a_run_that_has_ended_is_retried_in_prefect(pool, placed, until, by):
+    process, run, shard = placed
+    pool.collect("cancel", f"{run}/s03", "--wait")
+    process.communicate(timeout=120)
+    assert process.returncode == 3
+    flow_run = until(lambda: (found := pool.named(f"{run}/s03"))["state"]["type"] == "CANCELLED" and found["id"])
+    if by == "button":
+        assert pool.press("Retry", flow_run) == "ACCEPT"
+    else:
+        pool.prefect("flow-run", "retry", flow_run)
+    until(lambda: shard("s03")["state"] == "RETRYING", TO_START)
+    pool.prefect("deployment", "run", "upkeep/local")
+    until(lambda: pool.collect.json("status", run)["state"] == "COMPLETED", 2 * TO_START)
+    assert pool.named(f"{run}/s03")["id"] == flow_run
+
+
 def test_a_placed_shard_that_prefect_cancels_is_cancelled_and_can_be_retried(pool, placed, until):
     process, run, shard = placed
     pool.prefect("flow-run", "cancel", pool.named(f"{run}/s03")["id"])
@@ -137,6 +168,16 @@ def test_a_run_of_prefects_is_paused_and_resumed_there(pool, deployed, until):
     assert pool.press("Resume", flow_run) == "ACCEPT"
     until(lambda: run()["state"] == "COMPLETED", TO_START)
     until(lambda: pool.call(f"/flow_runs/{flow_run}")["state"]["type"] == "COMPLETED")
+
+
+@pytest.mark.faults
+def test_a_soft_pause_is_ended_in_prefect_and_the_process_that_waits_goes_on(pool, deployed, until):
+    flow_run, run = deployed
+    pool.collect("pause", run()["run_id"], "--wait")
+    until(lambda: pool.call(f"/flow_runs/{flow_run}")["state"]["name"] == "Paused")
+    assert pool.press("Resume", flow_run) == "ACCEPT"
+    until(lambda: run()["state"] == "COMPLETED", TO_START)
+    assert pool.said(f"submitting flow run '{flow_run}'") == 1
 
 
 def test_a_shard_of_a_run_of_prefects_is_paused_alone(pool, deployed, until):
@@ -180,3 +221,18 @@ def test_a_run_whose_worker_is_killed_is_gone_on_with_by_upkeep(pool, deployed, 
     pool.prefect("deployment", "run", "upkeep/local")
     until(lambda: run()["state"] == "COMPLETED", 2 * TO_START)
     assert run()["flow_run_id"] == flow_run
+
+
+@pytest.mark.faults
+def test_what_is_large_is_read_by_workers_unless_somebody_says_otherwise(pool, sample, until):
+    with sample("--cases", "100000", "--directories", "10", "--latency", "0.2") as source:
+        file = source.collection("large", "strategy: {shard_size: 50000, concurrency: 2}\nplacement: auto\n")
+        process = pool.collect.start("run", file, "--json")
+        run = until(lambda: pool.collect.json("status", "--collection", "large"))[0]["run_id"]
+        until(lambda: "RUNNING" in [each["state"] for each in pool.collect.json("shards", run)[1:]], TO_START)
+        told = pool.collect.json("status", run)
+        assert (told["placement"], told["placement_reason"]) == ("pool", "100,010 records are 100,000 or more")
+        pool.collect("cancel", run, "--wait")
+        process.communicate(timeout=60)
+        assert process.returncode == 1
+        until(lambda: pool.named(f"{run}/s02")["state"]["type"] == "CANCELLED", TO_START)

@@ -70,5 +70,6 @@ def test_a_placed_shard_is_paused_and_resumed_on_prefects_page(page, pool, sampl
         out, err = process.communicate(timeout=180)
         assert process.returncode == 0, out + err
         page.goto(f"{pool.api.removesuffix('/api')}/v2/runs/flow-run/{pool.collect.json('status', run)['flow_run_id']}")
+        page.get_by_role("tab", name="Subflow Runs").click()
         page.get_by_text(f"{run}/s03").first.wait_for()
         picture(page, "prefect-run")

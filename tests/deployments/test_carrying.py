@@ -12,7 +12,7 @@ from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import DeploymentFilter
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Crashed, Running
+from prefect.states import Crashed, Pending, Running
 
 from blocks.imported import Parts
 from blocks.process import identity, is_here, this_process
@@ -194,6 +194,27 @@ async def test_a_run_whose_worker_died_is_handed_over_again(storage, ask, deploy
     await hand_over(storage, ME, name)
     assert storage.catalog.run(run_id)["flow_run_id"] not in (None, first)
     assert (await client.read_flow_run(first)).state.is_crashed()
+
+
+@pytest.mark.parametrize(("state", "limit"), [(Pending(), "TO_START"), (Running(), "TO_BEGIN")])
+async def test_a_flow_run_whose_worker_died_before_it_began_is_started_anew(
+    storage, ask, deployment, monkeypatch, state, limit
+):
+    from flows import reconciling
+    from flows.handing_over import hand_over
+
+    name, client = deployment
+    run_id = ask(1)
+    await hand_over(storage, ME, name)
+    flow_run = storage.catalog.run(run_id)["flow_run_id"]
+    await client.set_flow_run_state(flow_run, state, force=True)
+    await reconciling.reconcile_all(storage)
+    assert (await client.read_flow_run(flow_run)).state.name == state.name
+    monkeypatch.setattr(reconciling, limit, timedelta(0))
+    await reconciling.reconcile_all(storage)
+    await hand_over(storage, ME, name)
+    assert (await client.read_flow_run(flow_run)).state.name == "AwaitingRetry"
+    assert storage.catalog.run(run_id)["flow_run_id"] == flow_run
 
 
 async def test_a_flow_run_that_prefect_does_not_know_any_more_is_made_anew(storage, ask, deployment):

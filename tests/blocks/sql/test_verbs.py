@@ -10,7 +10,7 @@ from blocks.sql.requests import Requests
 from blocks.sql.shards import Shards
 from collectors.errors import Fenced, Misconfigured, Refused
 from collectors.models import ShardPlan
-from collectors.states import RUN_VERBS, SHARD_VERBS, Desired, RunState, ShardState, Verb
+from collectors.states import ENDED_SHARDS, RUN_VERBS, SHARD_MOVES, SHARD_VERBS, Desired, RunState, ShardState, Verb
 
 ME, ELSEWHERE = this_process(), "elsewhere:1:1"  # of another machine nobody knows that it is gone
 SHOWN = ("PAUSING", "RESUMING", "CANCELLING")
@@ -157,6 +157,13 @@ def test_a_shard_follows_its_run_and_keeps_its_own_wish(database, control, run, 
     assert control.look(run.run_id, "s2").state == "PAUSED"
 
 
+def test_to_resume_what_goes_on_changes_nothing(database, control, dump, run, reads):
+    before = dump(database)
+    for shard_id in (None, "s1", "s2"):
+        control.resume(run.run_id, shard_id)
+    assert dump(database) == before
+
+
 def test_where_nobody_works_a_verb_takes_effect_at_once(database, catalog, control, run, reads, alter):
     for table in ("run", "shard"):
         alter(database, f"UPDATE {table} SET lease_until = 0")
@@ -254,6 +261,23 @@ def test_a_retry_that_comes_while_a_run_is_concluded_is_not_lost(database, catal
     assert not catalog.end(run, RunState.PARTIALLY_COMPLETED)
     shards.release(shards.claim(run.run_id, "s1", ELSEWHERE), ShardState.COMPLETED)
     assert catalog.end(run, RunState.PARTIALLY_COMPLETED)
+
+
+def test_a_shard_that_nobody_could_begin_has_failed_unless_somebody_reads_it(database, catalog, control, run, reads):
+    for id in ("s1", "s2"):
+        control.fail(run.run_id, id, "it cannot be begun")
+    s1, s2 = catalog.shards(run.run_id)
+    assert (s1["state"], s2["state"], s2["error"]) == ("RUNNING", "FAILED", "it cannot be begun")
+    assert Shards(database).renew(reads) is Desired.RUN
+    assert control.retry(run.run_id, "specific", ("s2",)) == ["s2"]
+
+
+@pytest.mark.parametrize("state", ShardState)
+def test_a_shard_that_could_not_be_begun_fails_by_a_move_there_is(database, catalog, control, run, alter, state):
+    alter(database, "UPDATE shard SET state = ? WHERE shard_id = 's2'", state)
+    control.fail(run.run_id, "s2", "it cannot be begun")
+    after = catalog.shard(run.run_id, "s2")["state"]
+    assert after == state if state in ENDED_SHARDS else ShardState.FAILED in SHARD_MOVES[state] and after == "FAILED"
 
 
 def test_no_shard_of_a_run_that_has_ended_is_read(database, catalog, run, reads):

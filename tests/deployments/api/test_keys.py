@@ -7,19 +7,25 @@ import pytest
 
 from blocks.sql.keys import Role
 from collectors.errors import Unreachable
-from deployments.api import audit, control, marks, past, runs, testcases
-from deployments.api.application import open_router
+from deployments.api.application import ROUTERS, open_router
 from deployments.api.guard import NEEDED, SECONDS_KNOWN, Guard, Guarded
 from deployments.api.problems import HttpError
 
 ROUTES = [
     (method, route.path, route.name)
-    for router in (testcases.router, runs.router, control.router, marks.router, past.router, audit.router, open_router)
+    for router in (*ROUTERS, open_router)
     for route in router.routes
     for method in sorted(route.methods)
 ]
 GUARDED = [route for route in ROUTES if route[2] != "health"]
-FILLED = {"{id:anything}": "2", "{kind}": "case", "{name}": "demo", "{run}": "nothing", "{shard}": "s01"}
+FILLED = {
+    "{id:anything}": "2",
+    "{slug}": "nightly",
+    "{kind}": "case",
+    "{name}": "demo",
+    "{run}": "nothing",
+    "{shard}": "s01",
+}
 DAY = 24 * 3600 * 1_000_000
 
 
@@ -37,7 +43,7 @@ def test_every_route_stands_in_the_table_and_none_is_open_but_the_health():
 
 
 def test_every_route_looks_at_the_key_first():
-    routers = (testcases.router, runs.router, control.router, marks.router, past.router, audit.router, open_router)
+    routers = (*ROUTERS, open_router)
     assert all(type(each) is Guarded for router in routers for each in router.routes)
 
 
