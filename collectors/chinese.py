@@ -932,7 +932,6 @@ TEXTS: dict[str, str] = {
     "{name}  version {version}": "{name}  版本 {version}",
     "{name}  version {version}, unchanged": "{name}  版本 {version}，没有变化",
     "RULE": "规则",
-    "WHEN": "时间",
     "ACTIVE": "启用",
     "NEXT": "下次",
     "SCHEDULE": "计划",
