@@ -14,6 +14,7 @@ from blocks.queues.direct import DirectQueue
 from blocks.settings import Settings
 from blocks.sql.audit import Audit
 from blocks.sql.catalog import Catalog
+from blocks.sql.config import Config
 from blocks.sql.control import Control
 from blocks.sql.database import Database
 from blocks.sql.keys import Keys
@@ -54,6 +55,7 @@ class Storage:
     pages: KnownPages
     quality: Quality
     audit: Audit
+    config: Config
     rows: Rows
     documents: Documents
     past: Past
@@ -134,6 +136,7 @@ def _storage(
         KnownPages(main),
         Quality(main),
         Audit(main),
+        Config(main),
     )
     return Storage(*kept, rows, details, past, cache, queue, deliveries)
 

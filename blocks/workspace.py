@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 
 from blocks.imported import Imported
+from blocks.live import Live
 from blocks.process import this_process
 from blocks.settings import Settings, secret
 from blocks.sql.database import LONGEST_OUTAGE
@@ -13,6 +15,7 @@ from blocks.stores import Storage, open_storage
 from collectors.interfaces import Collector
 from collectors.models import IMPORT, Collection
 from collectors.outbound import Http
+from collectors.pacing import Pace
 from collectors.registry import connected
 
 
@@ -24,6 +27,13 @@ class Workspace:
     storage: Storage
     collector: Collector
     http: Http | None  # None where there is no source to ask
+    live: Live
+
+    @property
+    def concurrency(self) -> int:
+        """How many shards of the run are to be read side by side now."""
+        of = self.collection
+        return self.live.of("concurrency", of.tenant, of.name, of.strategy.concurrency)
 
     @property
     def source_time(self) -> int | None:
@@ -43,8 +53,9 @@ async def workspace(run_id: str) -> AsyncIterator[Workspace]:
         return
     with open_storage(Settings.load(), LONGEST_OUTAGE) as storage:
         collection = Collection.model_validate_json(storage.catalog.run(run_id)["definition"])
-        async with _source(run_id, collection, storage) as (collector, http):
-            opened = Workspace(run_id, this_process(), collection, storage, collector, http)
+        live = Live(storage.config)
+        async with live.listening(), _source(run_id, collection, storage, live) as (collector, http):
+            opened = Workspace(run_id, this_process(), collection, storage, collector, http, live)
             token = _current.set(opened)
             try:
                 yield opened
@@ -55,10 +66,11 @@ async def workspace(run_id: str) -> AsyncIterator[Workspace]:
 
 @asynccontextmanager
 async def _source(
-    run_id: str, collection: Collection, storage: Storage
+    run_id: str, collection: Collection, storage: Storage, live: Live
 ) -> AsyncIterator[tuple[Collector, Http | None]]:
     if collection.collector == IMPORT:
         yield Imported(storage.spool, run_id), None
     else:
-        async with connected(collection, secret) as source:
+        rate = partial(live.of, "requests_per_second", collection.tenant, collection.name, None)
+        async with connected(collection, secret, Pace(rate=rate)) as source:
             yield source

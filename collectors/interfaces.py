@@ -92,13 +92,14 @@ class Counting(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a run stands: what is desired, how many records it has refused, how many batches are not loaded yet, and how
-    many records are planned."""
+    """How a run stands: what is desired, how many records it has refused, how many batches are not loaded yet, how
+    many records are planned, and how many shards are being read that come before the one that asks."""
 
     desired: Desired
     quarantined: int
     open_batches: int
     planned: int = 0
+    ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True)

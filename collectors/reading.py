@@ -5,6 +5,7 @@ The cursor is committed after the batch is durable, so whatever interrupts a sha
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -28,6 +29,7 @@ from collectors.states import Desired, ShardState
 
 MOST_OPEN_BATCHES = 24
 LOOK_EVERY = 0.1
+LOOK_BEHIND_OTHERS = 0.5  # there may be sixty of them
 log = logging.getLogger(__name__)
 
 
@@ -43,6 +45,7 @@ class Reader:
     epoch: int = 0
     takes: Callable[[Record], bool] = lambda record: True  # whether a record belongs to what is collected
     pages: Pages | None = None  # where known pages are looked up; None: each is read record by record
+    concurrency: Callable[[], float] = lambda: math.inf  # how many shards of the run may be read side by side now
 
     async def read(self, claim: Claim) -> ShardState:
         """Read the shard to its end, or until it is to stop. Leaves it COMPLETED, PAUSED, CANCELLED, RETRYING or
@@ -91,7 +94,7 @@ class Reader:
                     return ShardState.COMPLETED
                 if standing.desired is not Desired.RUN:
                     return _stopped(standing.desired)
-                if standing.open_batches > MOST_OPEN_BATCHES and not await until_stopped(stop, self._room(claim)):
+                if self._pause(standing) and not await until_stopped(stop, self._room(claim)):
                     return _stopped(stop.desired)
 
     async def _page(
@@ -122,10 +125,17 @@ class Reader:
         return page.cursor, await self._keep(claim, number, observation, page, place, condition.etag)
 
     async def _room(self, claim: Claim) -> bool:
-        """True as soon as loading is not too far behind, so that what is read is soon in the stores."""
-        while (await to_thread.run_sync(self.progress.standing, claim)).open_batches > MOST_OPEN_BATCHES:
-            await asyncio.sleep(LOOK_EVERY)
+        """True as soon as it need not wait any more."""
+        while pause := self._pause(await to_thread.run_sync(self.progress.standing, claim)):
+            await asyncio.sleep(pause)
         return True
+
+    def _pause(self, standing: Standing) -> float:
+        """Seconds to wait while enough shards before it are being read; and while loading is too far behind, so that
+        what is read is soon in the stores."""
+        if standing.ahead >= self.concurrency():
+            return LOOK_BEHIND_OTHERS
+        return LOOK_EVERY if standing.open_batches > MOST_OPEN_BATCHES else 0.0
 
     def _place(self, claim: Claim, cursor: Json) -> str | None:
         """Under which name a page is known; None where pages are not."""

@@ -112,13 +112,13 @@ def _offers(found: type, ability: str) -> bool:
 
 @asynccontextmanager
 async def connected(
-    collection: Collection, lookup: Callable[[str], str | None]
+    collection: Collection, lookup: Callable[[str], str | None], pace: Pace | None = None
 ) -> AsyncIterator[tuple[Collector, Http]]:
     """The collection's collector, ready to ask its source. `lookup` resolves `env:NAME` in the source's parameters."""
     collector = load(collection.collector)
     parameters = checked_source(collection, lookup)
     strategy, connection = collection.strategy, collector.connection(parameters)
-    async with Http(parameters.base_url, strategy.retry, Pace(), strategy.timeout, **connection) as http:
+    async with Http(parameters.base_url, strategy.retry, pace or Pace(), strategy.timeout, **connection) as http:
         yield collector(parameters, http, strategy.page_size), http
 
 

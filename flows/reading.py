@@ -20,7 +20,7 @@ One = Callable[[Workspace, str, asyncio.Event, asyncio.Event], Awaitable[None]]
 
 
 async def read_stage(here: Workspace, stage: str, stop: asyncio.Event, one: One) -> None:
-    """Shards side by side up to the strategy's concurrency, started one after another.
+    """Shards side by side up to the concurrency that is in force, started one after another.
 
     Ends when all of them have ended, or when the others are held back: by `stop`, or by pauses of their own that take
     too long. `one` reads a shard, and sets its first event as soon as the next one may start.
@@ -60,7 +60,7 @@ class _Reading:
         """The next shard, whenever there is one and a place for it."""
         while not self._stop.is_set():
             self._ended.clear()
-            room = len(self._read) < self._here.collection.strategy.concurrency
+            room = len(self._read) < self._here.concurrency
             if room and (shard_id := await self._next()):
                 self._held_back_since = None
                 yield shard_id
@@ -70,7 +70,7 @@ class _Reading:
                 return
 
     async def _next(self) -> str | None:
-        most = self._here.collection.strategy.concurrency + len(self._read) + len(self._not_before)
+        most = self._here.concurrency + len(self._read) + len(self._not_before)
         due = await to_thread.run_sync(self._here.storage.catalog.due, self._here.run_id, self._stage, most)
         return next((each["shard_id"] for each in due if each["shard_id"] not in self._read and self._may(each)), None)
 

@@ -71,7 +71,8 @@ async def read(here: Workspace, shard_id: str) -> ShardState:
     skips = here.collection.mode == "full" and here.collection.strategy.skip_unchanged
     pages = here.storage.pages if skips else None
     epoch = run["epoch"] or 0
-    reader = Reader(here.collection, here.collector, progress, here.storage.queue, every, epoch, takes, pages)
+    of = here.collection, here.collector, progress, here.storage.queue, every, epoch, takes, pages
+    reader = Reader(*of, lambda: here.concurrency)
     return await reader.read(await to_thread.run_sync(progress.claim, here.run_id, shard_id, here.owner))
 
 

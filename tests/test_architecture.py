@@ -88,6 +88,7 @@ def test_reading_commands_import_neither_prefect_nor_an_http_client():
         "import sys\nimport deployments.cli.looking, deployments.cli.browsing, deployments.cli.searching\n"
         "import deployments.cli.showing, deployments.cli.explaining, deployments.cli.looking_back\n"
         "import deployments.cli.audit\n"
+        "import deployments.cli.configuring\n"
         "print([name for name in ('prefect', 'httpx', 'yaml', 'redis') if name in sys.modules])"
     )
     assert loaded.strip() == "[]"

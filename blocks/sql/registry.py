@@ -6,6 +6,7 @@ from sqlalchemy import Connection, and_, func, insert, select, update
 
 from blocks.acting import ACTING
 from blocks.sql import leases, schedules
+from blocks.sql.audit import audited
 from blocks.sql.constructs import now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.tables import collection, registration
@@ -64,7 +65,10 @@ class Registry:
             number = _kept(connection, definition, ACTING.get())
             _put_in_force(connection, definition, number)
             schedules.put(connection, definition)
-        return Registered(number, known, (number, definition) != (version, known))
+            changed = (number, definition) != (version, known)
+            if changed:
+                audited(connection, definition.tenant, "register", definition.name, version=number, before=version)
+        return Registered(number, known, changed)
 
     @contending
     def unregister(self, tenant: str, name: str) -> None:
@@ -75,6 +79,7 @@ class Registry:
             if not connection.execute(update(registration).where(mine).values(retired_at=now())).rowcount:
                 raise not_registered(name)
             schedules.drop(connection, tenant, name)
+            audited(connection, tenant, "unregister", name)
 
     @repeatable
     def definition(self, tenant: str, name: str) -> Collection | None:

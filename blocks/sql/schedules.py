@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, insert, select, update
 
+from blocks.sql.audit import audited
 from blocks.sql.constructs import now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.tables import run, schedule, tick
@@ -82,7 +83,9 @@ def switch(
     where = _of(tenant, collection, slug)
     rule = Schedule.model_validate_json(connection.scalar(select(schedule.c.rule).where(where)))
     values = {"active": active, "reason": reason, "switched_at": now(), "next_at": next_of(connection, rule)}
-    connection.execute(update(schedule).where(where, schedule.c.active.is_not(active)).values(values))
+    if connection.execute(update(schedule).where(where, schedule.c.active.is_not(active)).values(values)).rowcount:
+        action = "schedule resume" if active else "schedule pause"
+        audited(connection, tenant, action, f"{collection}/{slug}", reason=reason)
 
 
 def note_noticed(connection: Connection, tenant: str, collection: str, slug: str, due_at: int) -> None:

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, bindparam, case, exists, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, exists, func, or_, select, true, update
 
 from blocks.sql import leases, ledger
 from blocks.sql.constructs import Upsert, execute_bound, now
@@ -23,14 +23,32 @@ _OBSERVE = Upsert(counter, [(counter.c.value, counter.c.value + 1)])
 _OBSERVED = select(counter.c.value).where(counter.c.name == OBSERVATION)
 _OF_RUN, _OF_SHARD = run.c.run_id == bindparam("run"), shard.c.shard_id == bindparam("shard")
 _OWN_WISH = select(shard.c.desired).where(shard.c.run_id == run.c.run_id, _OF_SHARD).scalar_subquery()
+_LENGTHS = func.length(shard.c.shard_id), func.length(bindparam("shard"))
+_BEFORE = or_(_LENGTHS[0] < _LENGTHS[1], and_(_LENGTHS[0] == _LENGTHS[1], shard.c.shard_id < bindparam("shard")))
+_AHEAD = and_(shard.c.state == ShardState.RUNNING, shard.c.lease_until > now(), _BEFORE)
+# In one walk over the shards of a run, of which there may be thousands.
+_SHARDS = (
+    select(
+        func.coalesce(func.sum(shard.c.quarantined), 0).label("quarantined"),
+        func.coalesce(func.sum(shard.c.estimate), 0).label("planned"),
+        func.coalesce(func.sum(case((_AHEAD, 1), else_=0)), 0).label("ahead"),
+    )
+    .where(shard.c.run_id == bindparam("run"))
+    .subquery()
+)
 _DESIRED = select(run.c.desired, _OWN_WISH).where(_OF_RUN)
-_STANDING = select(
-    run.c.desired,
-    _OWN_WISH,
-    select(func.coalesce(func.sum(shard.c.quarantined), 0)).where(shard.c.run_id == run.c.run_id).scalar_subquery(),
-    select(func.count()).select_from(batch).where(ledger.open_of_run()).scalar_subquery(),
-    select(func.coalesce(func.sum(shard.c.estimate), 0)).where(shard.c.run_id == run.c.run_id).scalar_subquery(),
-).where(_OF_RUN)
+_STANDING = (
+    select(
+        run.c.desired,
+        _OWN_WISH,
+        _SHARDS.c.quarantined,
+        select(func.count()).select_from(batch).where(ledger.open_of_run()).scalar_subquery(),
+        _SHARDS.c.planned,
+        _SHARDS.c.ahead,
+    )
+    .join_from(run, _SHARDS, true())
+    .where(_OF_RUN)
+)
 MAY_GO_ON = and_(
     func.coalesce(shard.c.desired, Desired.RUN) == Desired.RUN,
     exists().where(run.c.run_id == shard.c.run_id, run.c.desired == Desired.RUN, run.c.state.in_(OPEN_RUNS)),
@@ -260,8 +278,8 @@ def _taken_over(claim: Claim) -> Fenced:
 
 
 def standing_of(connection: Connection, claim: Claim) -> Standing:
-    *wishes, quarantined, open_batches, planned = execute_bound(connection, _STANDING, _named(claim)).one()
-    return Standing(desired_of(*wishes), int(quarantined), open_batches, int(planned))
+    *wishes, quarantined, open_batches, planned, ahead = execute_bound(connection, _STANDING, _named(claim)).one()
+    return Standing(desired_of(*wishes), int(quarantined), open_batches, int(planned), int(ahead))
 
 
 def desired_of(of_run: str, of_shard: str | None) -> Desired:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, and_, insert, select
 
 from blocks.sql import leases, schedules
 from blocks.sql.catalog import add_run, new_run_id
+from blocks.sql.config import value_of
 from blocks.sql.constructs import now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.registry import in_force
@@ -113,6 +114,8 @@ def _against(connection: Connection, definition: Collection, slug: str, due_at: 
         return Ticked(Outcome.SKIPPED, "it is switched off")
     if late > timedelta(seconds=max(triggers.catch_up, PUNCTUAL)):
         return Ticked(Outcome.MISSED, f"it was noticed {late.total_seconds():.0f} s late")
+    if value_of(connection, "schedules", definition.tenant, definition.name) is False:
+        return Ticked(Outcome.SKIPPED, "schedules are set off")
     if triggers.is_dark(at):
         return Ticked(Outcome.SKIPPED, "it lies in a blackout")
     return None

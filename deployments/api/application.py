@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 import orjson
@@ -10,10 +11,11 @@ from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from blocks.live import Live
 from blocks.settings import Serving, Settings
 from blocks.stores import open_storage
 from collectors.language import LANGUAGE
-from deployments.api import audit, control, marks, past, problems, registry, runs, shapes, testcases
+from deployments.api import audit, config, control, marks, past, problems, registry, runs, shapes, testcases
 from deployments.api.answers import answer
 from deployments.api.guard import Guard, Guarded
 from deployments.api.testcases import past_trees
@@ -33,8 +35,12 @@ async def health(request: Request) -> Response:
     return answer(request, found)
 
 
-ROOMS = (testcases, runs, registry, control, marks, past, audit)
+ROOMS = (testcases, runs, registry, control, marks, config, past, audit)
 ROUTERS = tuple(each.router for each in ROOMS)
+
+
+def _rate(live: Live, tenant: str, otherwise: float) -> float:
+    return live.of("api_requests_per_second", tenant, "", otherwise)
 
 
 class InTheirLanguage:
@@ -57,10 +63,11 @@ def application(settings: Settings, service: Serving, ready: Callable[[], None] 
     async def running(app: FastAPI) -> AsyncIterator[None]:
         with open_storage(settings) as storage:
             app.state.service, app.state.storage = service, storage
-            app.state.guard = Guard(storage.keys.caller, service.requests_per_second)
+            live = Live(storage.config)
+            app.state.guard = Guard(storage.keys.caller, service.requests_per_second, partial(_rate, live))
             app.state.watch = Watch(settings, storage)
             app.state.past_trees = past_trees()
-            async with app.state.watch.watching():
+            async with live.listening(), app.state.watch.watching():
                 ready()
                 yield
 

@@ -49,6 +49,10 @@ NEEDED: dict[str, Role | None] = {
     "diff": Role.VIEWER,
     "watermark": Role.VIEWER,
     "set_watermark": Role.OPERATOR,
+    "config": Role.VIEWER,
+    "config_history": Role.VIEWER,
+    "set_config": Role.OPERATOR,
+    "unset_config": Role.OPERATOR,
     "bump_epoch": Role.ADMIN,
     "audit": Role.ADMIN,
 }
@@ -65,9 +69,14 @@ class Guard:
     Of keys that were never valid only so many are looked up.
     """
 
-    def __init__(self, lookup: Callable[[str], Caller | None], rate: float) -> None:
-        """`rate`: requests a second of one tenant in this process."""
-        self._lookup, self._rate = lookup, rate
+    def __init__(
+        self,
+        lookup: Callable[[str], Caller | None],
+        rate: float,
+        live: Callable[[str, float], float] = lambda _, rate: rate,
+    ) -> None:
+        """`rate`: requests a second of one tenant in this process; `live` says what is set of it instead."""
+        self._lookup, self._rate, self._live = lookup, rate, live
         self._known: dict[str, tuple[float, Caller]] = {}
         self._buckets: dict[str, Bucket] = {}
 
@@ -120,14 +129,16 @@ class Guard:
         return caller
 
     def _count(self, tenant: str) -> None:
-        bucket = self._buckets.setdefault(tenant, Bucket(self._rate, self._rate))
+        rate = self._live(tenant, self._rate)
+        bucket = self._buckets.setdefault(tenant, Bucket(rate, rate))
+        bucket.allow(rate, rate)
         if seconds := bucket.take():
             error = HttpError(
                 "more than {rate:g} requests a second",
                 "Wait, and ask less often.",
                 status=429,
                 code="COL-0805",
-                rate=self._rate,
+                rate=rate,
             )
             error.headers = {"Retry-After": str(max(1, round(seconds)))}
             raise error

@@ -14,7 +14,20 @@ from collectors.errors import CollectError, Misconfigured, Refused, Rejected, Tr
 
 MEDIA_TYPE = "application/problem+json"
 SECONDS_TO_WAIT = 5
-NOT_THERE = frozenset({"COL-0204", "COL-0205", "COL-0228", "COL-0245", "COL-0277", "COL-0282", "COL-0283", "COL-0297"})
+NOT_THERE = frozenset(
+    [
+        "COL-0204",
+        "COL-0205",
+        "COL-0228",
+        "COL-0245",
+        "COL-0277",
+        "COL-0282",
+        "COL-0283",
+        "COL-0285",
+        "COL-0288",
+        "COL-0297",
+    ]
+)
 OF_THE_SERVERS = ("COL-06", "COL-07")
 OF_HTTP = {404: "nothing is at {path}", 405: "{path} does not know {method}"}
 STATUSES: Sequence[tuple[type[CollectError], int]] = (

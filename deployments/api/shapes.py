@@ -155,6 +155,37 @@ class Mark(BaseModel):
     moved_at: str | None
 
 
+class SettingVersion(BaseModel):
+    model_config = _example(
+        version=2, value=2, set_by="user:ops", set_at="2026-01-01T00:00:00+00:00", reason="the source is slow",
+    )  # fmt: skip
+
+    version: int
+    value: bool | int | float | None = Field(description="null where it was taken away")
+    set_by: str
+    set_at: str
+    reason: str | None
+
+
+class Setting(BaseModel):
+    model_config = _example(
+        name="concurrency", description="shards of a run that are read side by side", unit="", value=2, version=2,
+        scopes=["global", "tenant", "collection"], origin="collection", set_by="user:ops", reason="the source is slow",
+        set_at="2026-01-01T00:00:00+00:00",
+    )  # fmt: skip
+
+    name: str
+    description: str
+    value: bool | int | float | None = Field(description="null where there is no limit")
+    unit: str
+    origin: Literal["default", "definition", "environment", "global", "tenant", "collection"]
+    scopes: list[Literal["global", "tenant", "collection"]] = Field(description="where it may be set")
+    version: int | None = Field(description="null where it is not set")
+    set_by: str | None
+    set_at: str | None
+    reason: str | None
+
+
 class Controlled(BaseModel):
     model_config = _example(
         run_id="7f3a90c1", shard_id="s03", state="PAUSING", reason="the source is slow",

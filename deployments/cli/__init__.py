@@ -49,6 +49,7 @@ COMMANDS = {
     "storage": ("storage:storage", "Say where the stores are, check them, make their tables."),
     "dev-servers": ("dev_servers:dev_servers", "Start and end private MariaDB, MongoDB, Redis and RabbitMQ servers."),
     "reconcile": ("reconciling:reconcile", "Compare rows, documents and cache of a collection."),
+    "config": ("configuring:config", "Show and change settings while everything runs, without a restart."),
     "watermark": ("marks:watermark", "Show, set or reset up to which time of its source a collection is complete."),
     "epoch": ("marks:epoch", "Begin a collection anew after its source was restored from a backup."),
     "ledger": ("ledgers:ledger", "Show how far the batches of a run have come."),

@@ -1,11 +1,12 @@
 """Pauses: what a source's header asks for, and nobody goes before the time it named."""
 
+import asyncio
 from datetime import UTC, datetime
 from itertools import islice
 
 import pytest
 
-from collectors.pacing import LONGEST_PAUSE, USUAL_PAUSE, Bucket, Pace, pauses, retry_after
+from collectors.pacing import LONGEST_PAUSE, LOOK_EVERY, USUAL_PAUSE, Bucket, Pace, pauses, retry_after
 
 NOW = datetime(2026, 10, 21, 7, 28, 0, tzinfo=UTC)
 LEAST = 0.1
@@ -131,3 +132,68 @@ def test_a_bucket_holds_no_more_than_a_burst_however_long_nobody_comes():
     bucket = Bucket(10, 3, lambda: now[0])
     now[0] = 1e6
     assert [bucket.take() > 0 for _ in range(4)] == [False, False, False, True]
+
+
+def test_a_bucket_whose_rate_is_changed_keeps_what_had_come_till_then():
+    now = [0.0]
+    bucket = Bucket(10, 10, lambda: now[0])
+    assert [bucket.take() for _ in range(10)] == [0] * 10
+    now[0] = 0.3
+    bucket.allow(1, 1)
+    assert [bucket.take() > 0 for _ in range(2)] == [False, True]
+    now[0] = 0.8
+    bucket.allow(100, 5)
+    assert bucket.take() == pytest.approx(0.005)
+    now[0] = 0.9
+    assert [bucket.take() > 0 for _ in range(6)] == [False] * 5 + [True]
+
+
+async def turns(pace, clock, count):
+    """When each of so many who come at once has its turn."""
+    came = []
+
+    async def one(number):
+        await pace.turn()
+        came.append((number, clock.now))
+
+    await asyncio.gather(*(one(number) for number in range(count)))
+    return came
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that goes on when somebody sleeps."""
+    clock, sleep = Clock(), asyncio.sleep
+
+    async def slept(seconds):
+        clock.now += max(seconds, 1e-6)  # no timer is more exact
+        await sleep(0)
+
+    monkeypatch.setattr("collectors.pacing.asyncio.sleep", slept)
+    return clock
+
+
+async def test_turns_come_at_the_rate_that_is_allowed_and_first_come_first_served(clock):
+    came = await turns(Pace(clock, lambda: 5.0), clock, 21)
+    assert [number for number, _ in came] == list(range(21))
+    assert came[-1][1] - came[0][1] == pytest.approx(20 / 5.0, abs=0.001)
+
+
+async def test_a_rate_that_is_changed_is_in_force_for_those_who_wait_already(clock):
+    """One in a thousand seconds at first; nobody sleeps until his time has come."""
+    rates = iter([0.001] * 10)
+    came = await turns(Pace(clock, lambda: next(rates, 100.0)), clock, 5)
+    assert came[-1][1] - 1_000.0 < 10 * LOOK_EVERY + 0.1
+
+
+async def test_without_a_rate_nobody_waits_and_thousands_a_second_are_not_slowed_down_by_timers(clock):
+    assert {at for _, at in await turns(Pace(clock), clock, 100)} == {1_000.0}
+    came = await turns(Pace(clock, lambda: 10_000.0), clock, 1_000)
+    assert came[-1][1] - 1_000.0 == pytest.approx(0.1, abs=0.001)
+
+
+async def test_who_waits_for_a_pause_takes_no_turn_of_others(clock):
+    pace = Pace(clock, lambda: 1.0)
+    pace.hold(30)
+    came = await turns(pace, clock, 2)
+    assert [at - 1_000.0 for _, at in came] == pytest.approx([30, 31])

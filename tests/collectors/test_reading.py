@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -387,6 +388,51 @@ async def test_a_queue_that_fails_leaves_the_cursor_where_it_was(begin, reader, 
     assert standing(run) == ("FAILED", 0, None, 0, 0)
     assert await reader(run, Listed(*PAGES)).read(run.claim()) is ShardState.COMPLETED
     assert ids() == ALL
+
+
+# ---- side by side ----------------------------------------------------------------------------------------
+
+
+async def test_who_comes_after_enough_others_waits_at_a_checkpoint_with_its_lease(begin, reader, storage, monkeypatch):
+    monkeypatch.setattr("collectors.reading.LOOK_BEHIND_OTHERS", 0.01)
+    run, allowed = begin(shards=2), [1]
+    first = run.claim("s01")
+    collector = Listed(*PAGES)
+    waiting = replace(reader(run, collector, renew_every=0.01), concurrency=lambda: allowed[0])
+    reading = asyncio.create_task(waiting.read(run.claim("s02")))
+    while storage.catalog.shard(run.run_id, "s02")["page"] < 1:
+        await asyncio.sleep(0)
+    until = storage.catalog.shard(run.run_id, "s02")["lease_until"]
+    while storage.catalog.shard(run.run_id, "s02")["lease_until"] == until:
+        await asyncio.sleep(0)
+    assert set(collector.fetches) == {None}
+    storage.shards.release(first, ShardState.PAUSED)
+    assert await reading is ShardState.COMPLETED
+
+
+async def test_who_waits_goes_on_when_more_are_allowed_and_stops_when_it_is_to(begin, reader, storage, monkeypatch):
+    monkeypatch.setattr("collectors.reading.LOOK_BEHIND_OTHERS", 0.01)
+    run, allowed = begin(shards=2), [1]
+    run.claim("s01")
+
+    async def lowered(cursor):
+        if cursor == 1:
+            allowed[0] = 1
+
+    async def has_read(pages):
+        while storage.catalog.shard(run.run_id, "s02")["page"] < pages:
+            await asyncio.sleep(0)
+
+    collector = Listed(*PAGES, at=lowered)
+    waiting = replace(reader(run, collector, renew_every=0.01), concurrency=lambda: allowed[0])
+    reading = asyncio.create_task(waiting.read(run.claim("s02")))
+    await has_read(1)
+    assert set(collector.fetches) == {None}
+    allowed[0] = 2
+    await has_read(2)
+    storage.catalog.desire(run.run_id, Desired.PAUSE)
+    assert await reading is ShardState.PAUSED
+    assert set(collector.fetches) == {None, 1}
 
 
 # ---- pausing ---------------------------------------------------------------------------------------------

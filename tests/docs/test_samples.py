@@ -19,6 +19,7 @@ from urllib.request import Request, urlopen
 import pytest
 import yaml
 
+from collectors.config import SETTINGS
 from collectors.models import Collection
 from collectors.registry import checked_source, names
 from collectors.testing.sample import Settings, application
@@ -42,6 +43,13 @@ NOT_RUN = {
     'collect shards "$': "of the walk that tests/acceptance/test_operate.py types",
     'collect status "$': "of the walk that tests/acceptance/test_operate.py types",
     "collect run slow.yaml": "of the walk that tests/acceptance/test_operate.py types",
+    "collect register": "needs a source of its own: tests/acceptance/test_registry.py types the whole page",
+    "collect unregister": "of the page that tests/acceptance/test_registry.py types",
+    "collect apply": "needs a folder of files: tests/deployments/test_registering.py",
+    "collect versions": "of the page that tests/acceptance/test_registry.py types",
+    "collect rollback": "of the page that tests/acceptance/test_registry.py types",
+    "collect schedule": "of the page that tests/acceptance/test_registry.py types",
+    "collect status --collection tests": "of the page that tests/acceptance/test_registry.py types",
     "collect load": "loads until it is ended: tests/deployments/test_loading.py",
     "collect serve": "serves until it is ended: tests/acceptance/test_service.py types the whole page",
     "collect export imports": "typed by tests/acceptance/test_service.py",
@@ -93,7 +101,14 @@ def is_tried(line: str) -> bool:
 
 TRIED = [line for line in samples() if is_tried(line)]
 pytestmark = pytest.mark.timeout(600)  # the commands are all run before the first is judged
-CHANGING = ("collect run ", "collect watermark ", "collect epoch ", "collect resume ", "collect doctor --fix")
+CHANGING = (
+    "collect run ",
+    "collect watermark ",
+    "collect epoch ",
+    "collect resume ",
+    "collect config ",
+    "collect doctor --fix",
+)
 
 
 # ---- commands --------------------------------------------------------------------------------------------
@@ -235,6 +250,13 @@ def test_links_lead_somewhere(path):
         target = path.parent / file if file else path
         assert target.exists(), f"{link} leads nowhere"
         assert not anchor or anchor in anchors(target), f"{target.name} has no heading for {link}"
+
+
+def test_the_table_of_settings_is_that_of_the_code():
+    rows = re.findall(
+        r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \|", (ROOT / "docs" / "config.md").read_text("utf-8"), re.M
+    )
+    assert rows == [(each.name, each.takes, ", ".join(each.scopes), each.description) for each in SETTINGS.values()]
 
 
 def test_what_the_architecture_names_exists():

@@ -17,6 +17,7 @@ import orjson
 import pytest
 
 from blocks.concluding import concluded
+from blocks.live import Live
 from blocks.past import Past
 from blocks.process import this_process
 from blocks.stores import Storage
@@ -176,7 +177,7 @@ class Leading:
     async def _led(self):
         storage, source = self.runs.storage, self.runs.source
         collector = self.runs.kind(SimpleNamespace(project_id=1, suite_id=None), source, PAGE)
-        here = Workspace(self.run_id, self.owner, self.definition, storage, collector, source)
+        here = Workspace(self.run_id, self.owner, self.definition, storage, collector, source, Live(storage.config))
         claim = storage.catalog.lead(self.run_id, self.owner)
         if not storage.catalog.run(self.run_id)["planned"]:
             source.began = None

@@ -2,6 +2,8 @@
 
 import pytest
 
+from blocks.acting import acting
+from blocks.sql.audit import Audit
 from blocks.sql.catalog import Catalog
 from blocks.sql.registry import Changed, Registry
 from blocks.sql.schedules import Schedules
@@ -141,3 +143,18 @@ def test_a_schedule_that_is_not_there_is_told_with_the_nearest_name(registry, sc
     registry.register(definition("plain"))
     with pytest.raises(Misconfigured, match="plain has no schedule"):
         schedules.switch("default", "plain", None, False)
+
+
+def test_each_change_is_told_once_with_who_made_it(registry, schedules, definition, database):
+    registry.register(definition(schedule=[NIGHTLY]))
+    registry.register(definition(schedule=[NIGHTLY]))
+    with acting("key:1"):
+        schedules.switch("default", "cases", None, False, "a holiday")
+    schedules.switch("default", "cases", None, False)
+    registry.unregister("default", "cases")
+    told = [(each["actor"] == "key:1", each["action"], each["subject"]) for each in Audit(database).entries()]
+    assert told == [
+        (False, "unregister", "cases"),
+        (True, "schedule pause", "cases/nightly"),
+        (False, "register", "cases"),
+    ]

@@ -299,6 +299,14 @@ def test_one_holder_does_not_disturb_the_next_shard(shards, catalog, run):
 # ---- checkpoints -------------------------------------------------------------------------------------------
 
 
+def test_a_shard_knows_how_many_before_it_are_being_read(shards, catalog, run, database, alter):
+    claims = {id: shards.claim(run.run_id, id, this_process()) for id in ("s02", "s03", "s09", "s10")}
+    assert [shards.standing(claim).ahead for claim in claims.values()] == [0, 1, 2, 3]
+    shards.release(claims["s02"], ShardState.PAUSED)
+    alter(database, "UPDATE shard SET lease_until = 1 WHERE shard_id = ?", "s03")
+    assert shards.checkpoint(claims["s10"], 0, 50, [], [], read=50).ahead == 1
+
+
 def test_a_checkpoint_keeps_cursor_counts_ledger_and_quarantine(
     shards, catalog, run, database, dump, new_batch, new_case
 ):

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from blocks.sql.catalog import Catalog
+from blocks.sql.config import Config
 from blocks.sql.registry import Registry
 from blocks.sql.requests import Requests
 from blocks.sql.schedules import Schedules, micros
@@ -166,6 +167,15 @@ def test_switched_off_or_gone_nothing_begins(register, registry, ticks, schedule
     assert ticks.notice(*OF, last_minute()).reason == "it is switched off"
     registry.unregister("default", "cases")
     assert ticks.notice(*OF, last_minute() - A_MINUTE).outcome is Outcome.SKIPPED
+
+
+def test_set_off_nothing_begins_until_it_is_set_on(register, ticks, database):
+    register()
+    config = Config(database)
+    config.set(("", ""), "schedules", False)
+    assert ticks.notice(*OF, last_minute()).reason == "schedules are set off"
+    config.set(("default", "cases"), "schedules", True)
+    assert ticks.notice(*OF, last_minute() - A_MINUTE).outcome is Outcome.RUN
 
 
 # ---- while another run is under way ------------------------------------------------------------------------
