@@ -3,7 +3,7 @@
 # make faults  kill and freeze a run at every step, then see that planted faults are noticed (forty minutes)
 # make model   sources that change while they are read, and runs that die: SEEDS of them on stores in memory, STORED on
 #              SQLite (a hundred thousand and a thousand, half an hour)
-# make test-authz  50,000 requests that have to be refused, by random routes, keys and bodies (three minutes)
+# make test-authz  50,000 requests that have to be refused, by random routes, keys and bodies (two minutes)
 # make test-browser  Prefect's page in Chromium, which has to be installed (Debian: chromium); a minute
 # make kiwi    collect a real Kiwi TCMS server and compare the counts (three minutes at the first start)
 # make bench   the full stack beside a plain loop, Scrapy and dlt (half an hour)
