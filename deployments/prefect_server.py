@@ -164,6 +164,7 @@ def _environment(settings: Settings, api: str) -> dict[str, str]:
         "PREFECT_HOME": str(settings.prefect_home),
         "PREFECT_UI_API_URL": api,
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "30",  # of SQLite, where one writer waits for the others
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     return inherited | QUIET | own
