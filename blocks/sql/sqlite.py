@@ -1,6 +1,7 @@
 """SQLite as a store that several threads and processes share: WAL, one writer at a time, readers never wait."""
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +18,7 @@ from blocks.sql.sealing import Seals
 from collectors.errors import CollectError, Misconfigured, Unusable
 
 PATIENCE_SECONDS = 30.0
+LOOK_EVERY = 0.002
 FAILURES = (DBAPIError, sqlite3.Error, QueuedTooLong, UnicodeEncodeError)
 # What SQLite's primary error codes mean to people.
 TROUBLES: dict[int, tuple[type[CollectError], str, str, str]] = (
@@ -94,10 +96,10 @@ class SqliteDatabase:
         # A pool of one makes writers of this process queue up here instead of polling SQLite's lock.
         one = {"pool_size": 1, "max_overflow": 0, "pool_timeout": patience}
         self._writer = create_engine(url, hide_parameters=True, execution_options=sealed, **one)
-        for engine, begin in ((self._reader, "BEGIN"), (self._writer, "BEGIN IMMEDIATE")):
+        for engine, begin in ((self._reader, _begin_reading), (self._writer, partial(_begin_writing, patience))):
             engine.dialect.statement_compiler = Hinting
             event.listen(engine, "connect", partial(_prepare, patience))
-            event.listen(engine, "begin", lambda connection, begin=begin: connection.exec_driver_sql(begin))
+            event.listen(engine, "begin", begin)
         self._open(tables, schema)
 
     @contextmanager
@@ -215,6 +217,27 @@ def _own(path: Path) -> None:
             path=path,
             why=error.strerror,
         ) from error
+
+
+def _begin_reading(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _begin_writing(patience: float, connection: Connection) -> None:
+    """SQLite itself looks ever more rarely whether the lock is free: who has waited for long is passed by others."""
+    driver, give_up = connection.connection.driver_connection, time.monotonic() + patience
+    while time.monotonic() < give_up:
+        try:
+            driver.execute("PRAGMA busy_timeout = 0")
+            driver.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                break
+            time.sleep(LOOK_EVERY)
+        finally:
+            driver.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _prepare(patience: float, connection: Any, _: Any) -> None:
