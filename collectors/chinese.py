@@ -984,6 +984,7 @@ TEXTS: dict[str, str] = {
     'Send If-Match as GET answered it, such as "3".': 'If-Match 请原样发送 GET 返回的值，如 "3"。',
     "source.{key} refers to a variable that is not for definitions that are sent": "source.{key} 引用了不供远程提交的定义使用的变量",
     "Refer to one whose name begins with {begins}; whoever runs the service sets it.": "请引用名称以 {begins} 开头的变量；由运行服务的人设置。",
+    "{line}": "{line}",
     "{what}": "{what}",
     "{remedy}": "{remedy}",
 }

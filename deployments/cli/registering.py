@@ -1,21 +1,20 @@
-"""`register`, `unregister`, `apply`, `versions` and `rollback`: which definitions are in force."""
+"""`register`, `unregister` and `apply`: which definitions are in force."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from cyclopts import Parameter
 
-from blocks.reports import moment
 from blocks.settings import Settings
 from blocks.sql.registry import Changed
 from blocks.stores import Storage, open_storage
 from collectors.errors import Misconfigured
 from collectors.language import LANGUAGE, spoken
 from collectors.models import Collection
-from deployments.cli.output import print_json, print_rows, say, show, show_warnings
+from deployments.cli.output import print_json, say, show, show_warnings
 from deployments.definitions import of_file, of_folder
 from deployments.registering import (
     Difference,
@@ -27,7 +26,6 @@ from deployments.registering import (
     planned,
     reached,
     registered,
-    version_among,
 )
 
 
@@ -65,8 +63,9 @@ def register(
     _check(definitions, offline)
     settings = Settings.load()
     with open_storage(settings) as storage:
-        done = [_put(storage, settings, each, dry_run, expect) for each in definitions]
-    return _told(done, dry_run, json)
+        done = [put(storage, settings, each, dry_run, expect) for each in definitions]
+    tell(done, dry_run, json)
+    return 0
 
 
 def unregister(name: str, /, *, tenant: str = "default") -> int:
@@ -124,97 +123,28 @@ def apply(
     json
         print an array of what was done
     """
-    found = of_folder(folder)
+    found, pruned = of_folder(folder), prune and not dry_run
     definitions = [definition for _, definition in found]
     _refuse_twice(definitions, [path for path, _ in found])
     _check(definitions, offline)
     settings = Settings.load()
     with open_storage(settings) as storage:
-        done = [_put(storage, settings, each, dry_run, None) for each in definitions]
+        done = [put(storage, settings, each, dry_run, None) for each in definitions]
         named = {each.name for each in definitions if each.tenant == tenant}
         without = [each for each in storage.registry.names_in_force(tenant) if each not in named]
-        for name in without if prune and not dry_run else ():
+        for name in without if pruned else ():
             storage.registry.unregister(tenant, name)
             applied_to_prefect(storage, settings, tenant, name)
     for name in without:
-        text = "{name} has no file here, and is not registered any more" if prune and not dry_run else _DRIFT
-        say(text, name=name)
-    differs = (dry_run and any(each.differences for each in done)) or (without and not (prune and not dry_run))
-    return _told(done, dry_run, json) or (3 if differs else 0)
+        say(_PRUNED if pruned else _WITHOUT_FILE, name=name)
+    tell(done, dry_run, json)
+    return 3 if (without and not pruned) or (dry_run and any(each.differences for each in done)) else 0
 
 
-def versions(
-    name: str,
-    first: int | None = None,
-    second: int | None = None,
-    /,
-    *,
-    tenant: str = "default",
-    json: bool = False,
-) -> int:
-    """List the versions of a definition; show one of them as a file, or what changed between two.
-
-    Examples
-        $ collect versions tests
-        $ collect versions tests 2
-        $ collect versions tests 1 2
-
-    Parameters
-    ----------
-    name
-        the collection
-    first
-        show this version
-    second
-        what changed from the first one to this one
-    tenant
-        whose it is
-    json
-        print JSON
-    """
-    with open_storage(Settings.load()) as storage:
-        rows = storage.registry.versions(tenant, name)
-    if first is None:
-        listed = [_listed(row, before) for row, before in zip(rows, [*rows[1:], None], strict=True)]
-        columns = {"VERSION": "version", "WHEN": "created_at", "BY": "created_by", "CHANGES": "changes"}
-        print_rows(listed, columns, json, whole=True)
-    elif second is None:
-        _showversion_among(version_among(rows, name, first), json)
-    else:
-        found = [*differences_of(version_among(rows, name, first), version_among(rows, name, second))]
-        print_json([difference(each) for each in found]) if json else _show_differences(found)
-    return 0
-
-
-def rollback(name: str, version: int, /, *, tenant: str = "default", dry_run: bool = False, json: bool = False) -> int:
-    """Put an older version of a definition in force again, as a new version.
-
-    Examples
-        $ collect rollback tests 1
-        $ collect rollback tests 1 --dry-run
-
-    Parameters
-    ----------
-    name
-        the collection
-    version
-        the version, as collect versions lists it
-    tenant
-        whose it is
-    dry_run
-        only print what would change
-    json
-        print an array of what was done
-    """
-    settings = Settings.load()
-    with open_storage(settings) as storage:
-        definition = version_among(storage.registry.versions(tenant, name), name, version)
-        checked(definition)
-        done = _put(storage, settings, definition, dry_run, None)
-    return _told([done], dry_run, json)
-
-
-_DRIFT = "{name} is registered and has no file here; take it out of force: collect unregister {name}, or apply --prune"
+_PRUNED = "{name} has no file here, and is not registered any more"
+_WITHOUT_FILE = (
+    "{name} is registered and has no file here; take it out of force: collect unregister {name}, or apply --prune"
+)
 
 
 def _refuse_twice(definitions: Sequence[Collection], files: Sequence[Path]) -> None:
@@ -245,7 +175,7 @@ async def _reach(definitions: Sequence[Collection]) -> None:
         await reached(each)
 
 
-def _put(
+def put(
     storage: Storage, settings: Settings, definition: Collection, dry_run: bool, expect: int | None
 ) -> Registration:
     if dry_run:
@@ -253,23 +183,23 @@ def _put(
     try:
         return registered(storage, settings, definition, expect)
     except Changed as error:
-        _show_differences([*differences_of(definition, error.theirs)])
+        for each in differences_of(definition, error.theirs):
+            say("{line}", line=_line(*each))
         raise
 
 
-def _told(done: Sequence[Registration], dry_run: bool, json: bool) -> int:
+def tell(done: Sequence[Registration], dry_run: bool, json: bool) -> None:
     if json:
         print_json([_as_json(each) for each in done])
-        return 0
+        return
     for each in done:
         _show(each, dry_run)
-    return 0
 
 
 def _show(done: Registration, dry_run: bool) -> None:
     text = "{name}  version {version}" if done.differences else "{name}  version {version}, unchanged"
     show(spoken(text, name=done.definition.name, version=done.version))
-    _show_differences(done.differences)
+    show_differences(done.differences)
     if dry_run:
         return
     for each in done.definition.schedule:
@@ -290,38 +220,23 @@ def _show(done: Registration, dry_run: bool) -> None:
         )
 
 
-def _show_differences(found: Sequence[Difference]) -> None:
-    for key, before, after in found:
-        show(f"  {key}  {_said(before)} -> {_said(after)}")
+def show_differences(found: Iterable[Difference]) -> None:
+    for each in found:
+        show(_line(*each))
+
+
+def _line(key: str, before: Any, after: Any) -> str:
+    return f"  {key}  {_said(before)} -> {_said(after)}"
 
 
 def _said(value: Any) -> str:
-    return (
-        "-"
-        if value is None
-        else yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000)
-        .removesuffix("\n...\n")
-        .strip()
-    )
+    if value is None:
+        return "-"
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000)
+    return text.removesuffix("\n...\n").strip()
 
 
 def _as_json(done: Registration) -> dict[str, Any]:
     told = {"name": done.definition.name, "tenant": done.definition.tenant, "version": done.version}
     differences = [difference(each) for each in done.differences]
     return told | {"differences": differences, "applied": done.applied, "waits": done.waits}
-
-
-def _listed(row: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
-    found = differences_of(before and before["definition"], row["definition"])
-    changes = ", ".join(key for key, *_ in found) if before else ""
-    told = {"version": row["version"], "created_by": row["created_by"], "changes": changes}
-    return told | {"created_at": moment(row["created_at"])}
-
-
-def _showversion_among(definition: Collection, json: bool) -> None:
-    values = definition.model_dump(mode="json", exclude_defaults=True)
-    if json:
-        print_json(values)
-    else:
-        show_text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-        print(show_text, end="")

@@ -96,7 +96,7 @@ def test_what_somebody_else_has_changed_is_shown_and_kept(run, file):
     run("register", file(strategy={"concurrency": 2}), "--expect", "1")
     refused = run("register", file(strategy={"concurrency": 3}), "--expect", "1", exit_code=4)
     assert "COL-0434" in refused.stderr
-    assert "strategy.concurrency  3 -> 2" in refused.stdout
+    assert "strategy.concurrency  3 -> 2" in refused.stderr
     assert len(run.json("versions", "tests")) == 2
 
 
