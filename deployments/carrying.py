@@ -31,6 +31,7 @@ LOOK_EVERY = 0.25
 LOOK_AFTER_THEM_EVERY = 5.0  # what was handed over may fail before it begins
 LOOK_FOR_WHAT_IS_DUE_EVERY = 1.0
 TIDY_EVERY = 60.0
+LESS_URGENT = 5  # than to answer who asks
 PREFECT_GONE = 3
 LONGEST_PAUSE = 60.0
 log = logging.getLogger("deployments.carrying")  # as a program it is called __main__
@@ -132,7 +133,7 @@ async def patiently(stop: asyncio.Event, work: Callable[[], Awaitable[bool]], ev
 
 async def tidying(storage: Storage, stop: asyncio.Event) -> None:
     while not stop.is_set():
-        for tidy in (storage.control.settle_all, storage.spool.tidy, storage.requests.forget):
+        for tidy in (storage.control.settle_all, storage.spool.tidy, storage.requests.forget, storage.ticks.forget):
             try:
                 await to_thread.run_sync(tidy)
             except CollectError as error:
@@ -182,6 +183,7 @@ async def _prefect_up(settings: Settings) -> None:
 def main() -> int:
     LANGUAGE.set(language())
     ACTING.set(SERVICE)
+    os.nice(LESS_URGENT)
     show_warnings()
     try:
         return asyncio.run(_carry_until_told(Settings.load(), int(sys.argv[1])))

@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import ProxyHandler, build_opener
 
+from blocks.prefect_health import asked, healthy
 from blocks.process import identity, is_here, locked, pid_of
 from blocks.settings import Settings
 from collectors.errors import Misconfigured, Unreachable
@@ -87,7 +87,7 @@ def _comes_up(settings: Settings, api: str) -> bool:
 
 def _is_ours(settings: Settings, api: str) -> bool:
     try:
-        told = json.loads(_asked(f"{api}/admin/settings"))
+        told = json.loads(asked(f"{api}/admin/settings"))
     except (OSError, ValueError, HTTPException):
         return False
     return isinstance(told, dict) and told.get("home") == str(settings.prefect_home)
@@ -175,19 +175,6 @@ def taken(api: str) -> bool:
     address = urlsplit(api)
     with socket.socket() as probe:
         return probe.connect_ex((address.hostname, address.port)) == 0
-
-
-def healthy(api: str) -> bool:
-    """Whether a Prefect server answers at this API address."""
-    try:
-        return bool(_asked(f"{api}/health"))
-    except (OSError, ValueError, HTTPException):
-        return False
-
-
-def _asked(address: str) -> bytes:
-    with build_opener(ProxyHandler({})).open(address, timeout=3) as answer:
-        return answer.read()
 
 
 def _until(condition, seconds: float) -> bool:

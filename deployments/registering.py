@@ -104,7 +104,8 @@ def planned(storage: Storage, definition: Collection) -> Registration:
     """What to register it would do."""
     version, before = storage.registry.in_force(definition.tenant, definition.name) or (0, None)
     differences = tuple(differences_of(before, definition))
-    return Registration(definition, version + bool(differences), differences)
+    row = storage.registry.registration(definition.tenant, definition.name)
+    return Registration(definition, version + bool(differences), differences, waits=row and row["failed"])
 
 
 def registered(

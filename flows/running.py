@@ -4,6 +4,7 @@ import logging
 import time
 from uuid import UUID
 
+from anyio import to_thread
 from httpx import HTTPError, Request, Response
 from prefect import get_client, tags
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
@@ -12,6 +13,7 @@ from prefect.exceptions import ObjectNotFound, Pause
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Crashed
 
+from blocks.prefect_health import healthy
 from blocks.settings import Settings
 from blocks.stores import open_storage
 from flows.collect import collect, labels
@@ -58,7 +60,10 @@ class _Patience:
         if again and self._silent_since is None:
             self._silent_since = time.monotonic()
         if self._silent_since is not None and time.monotonic() - self._silent_since > SECONDS_WITHOUT_PREFECT:
-            raise unanswered(PREFECT_API_URL.value(), self._run_id)
+            api = PREFECT_API_URL.value()
+            if not await to_thread.run_sync(healthy, api):
+                raise unanswered(api, self._run_id)
+            self._silent_since = None  # it is only busy
 
     async def _answered(self, response: Response) -> None:
         response.request.extensions["unanswered"] = False

@@ -28,3 +28,4 @@ async def upkeep(deployment: str = "collect/local") -> None:
         get_run_logger().info("%d runs were handed over", handed)
         await to_thread.run_sync(storage.spool.tidy)
         await to_thread.run_sync(storage.requests.forget)
+        await to_thread.run_sync(storage.ticks.forget)

@@ -4,7 +4,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, insert, select
+from sqlalchemy import Connection, and_, delete, insert, literal, select
 
 from blocks.sql import leases, schedules
 from blocks.sql.catalog import add_run, new_run_id
@@ -19,6 +19,7 @@ from collectors.models import Collection
 from collectors.scheduling import Schedule
 from collectors.validating import of_mode
 
+KEPT = 100 * 24 * 3600 * 1_000_000  # longer than any catch_up
 PUNCTUAL = 300.0  # seconds by which a run may begin late although nothing is made up for
 
 
@@ -84,6 +85,12 @@ class Ticks:
                 _note(connection, tenant, collection, slug, due_at, Ticked(Outcome.MISSED, reason))
                 schedules.note_noticed(connection, tenant, collection, slug, last or due_at)
         return last and (last, self.notice(tenant, collection, slug, last))
+
+    @repeatable
+    def forget(self) -> None:
+        """What became of times so long ago that nobody can notice them again."""
+        with self._database.write() as connection:
+            connection.execute(delete(tick).where(tick.c.due_at < now() - literal(KEPT)))
 
     def _judged(
         self, connection: Connection, tenant: str, collection: str, slug: str, due_at: int, owner: str | None

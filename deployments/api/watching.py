@@ -8,6 +8,7 @@ from typing import Any
 
 from anyio import to_thread
 
+from blocks.prefect_health import healthy
 from blocks.settings import Settings
 from blocks.stores import Storage
 from collectors.errors import CollectError, Unreachable, parted
@@ -75,7 +76,7 @@ class Watch:
 
 def _prefect_answers(settings: Settings) -> bool:
     api = settings.prefect_api_url or prefect_server.running(settings)
-    return bool(api) and prefect_server.healthy(api)
+    return bool(api) and healthy(api)
 
 
 def _code(wrong: str) -> str:

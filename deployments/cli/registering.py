@@ -138,7 +138,8 @@ def apply(
     for name in without:
         say(_PRUNED if pruned else _WITHOUT_FILE, name=name)
     tell(done, dry_run, json)
-    return 3 if (without and not pruned) or (dry_run and any(each.differences for each in done)) else 0
+    differs = (without and not pruned) or any(each.waits or (dry_run and each.differences) for each in done)
+    return 3 if differs else 0
 
 
 _PRUNED = "{name} has no file here, and is not registered any more"
@@ -200,6 +201,8 @@ def _show(done: Registration, dry_run: bool) -> None:
     text = "{name}  version {version}" if done.differences else "{name}  version {version}, unchanged"
     show(spoken(text, name=done.definition.name, version=done.version))
     show_differences(done.differences)
+    if done.waits:
+        say("  Prefect   it is kept, and shown there later: {why}", why=done.waits)
     if dry_run:
         return
     for each in done.definition.schedule:
@@ -211,9 +214,7 @@ def _show(done: Registration, dry_run: bool) -> None:
                 zone=each.timezone,
             )
         )
-    if done.waits:
-        say("  Prefect   it is kept, and shown there later: {why}", why=done.waits)
-    elif not done.applied and done.definition.schedule:
+    if not done.waits and not done.applied and done.definition.schedule:
         say(
             "  next      collect serve carries it out; see when: collect schedule next {name}",
             name=done.definition.name,

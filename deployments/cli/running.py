@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from blocks.prefect_health import healthy
 from blocks.process import this_process
 from blocks.reports import Report, as_json, in_words, report
 from blocks.settings import Settings
@@ -140,7 +141,7 @@ def follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: bool
     except (Refused, Unusable):
         raise
     except Exception as error:
-        if prefect_server.healthy(api):
+        if healthy(api):
             raise
         done = report(catalog, run_id)
         if done.state in OPEN_RUNS:

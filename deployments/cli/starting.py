@@ -13,6 +13,7 @@ from collectors import registry
 from collectors.errors import Misconfigured
 from collectors.language import spoken
 from collectors.models import LONGEST_NAME, Retention, Retry, ShardRetry, Strategy
+from collectors.scheduling import Triggers
 from deployments.cli.output import say, show
 from deployments.cli.parameters import Key, keys_of, line, scalar, source_lines
 
@@ -90,6 +91,10 @@ def _text(file: Path, collector: str, keys: list[Key]) -> str:
         ),
         "# retention:",
         *(line("#   ", key) for key in keys_of(Retention)),
+        "# schedule:",
+        '#   - {slug: nightly, cron: "0 2 * * *", timezone: UTC, mode: incremental}',
+        "# triggers:",
+        *(line("#   ", key) for key in keys_of(Triggers) if key.key != "blackout"),
     ]
     return "\n".join([*lines, ""])
 

@@ -7,6 +7,7 @@ from cyclopts import App
 
 from blocks import settings_file
 from blocks.addresses import ROLES, addresses, shown
+from blocks.prefect_health import healthy
 from blocks.production import refuse_unsafe
 from blocks.settings import Settings
 from collectors.language import spoken
@@ -85,7 +86,7 @@ def mirror() -> int:
 
 def _mirror(settings: Settings) -> None:
     api = settings.prefect_api_url or prefect_server.running(settings)
-    if not api or not prefect_server.healthy(api):
+    if not api or not healthy(api):
         command = "collect storage mirror"
         say("no Prefect server answers, so its blocks are not written; when one does: {command}", command=command)
         return

@@ -101,6 +101,24 @@ def test_a_carrier_that_is_told_to_end_leaves_its_runs_at_a_checkpoint(storage, 
     assert storage.requests.take(ME) == run_id
 
 
+def test_what_is_due_is_carried_out_by_itself(storage, carrier, until, source):
+    """And a collection of which the collector was removed meanwhile fails, and costs the others nothing."""
+    parameters = {"base_url": source.url, "project_id": 1, "suite_id": 1, "username": "u", "api_key": "k"}
+    often = {"schedule": {"interval": 2}, "triggers": {"overlap": "queue"}, "source": parameters}
+    storage.registry.register(Collection(name="gone", collector="removed", **often))
+    storage.registry.register(Collection(name="often", collector="testrail", **often))
+    carrier()
+
+    def states(name):
+        return {row["state"] for row in storage.catalog.runs("default", name)}
+
+    until(lambda: RunState.COMPLETED in states("often") and RunState.FAILED in states("gone"))
+    until(lambda: len(storage.catalog.runs("default", "often")) > 1)
+    assert "COL-0230" in storage.catalog.runs("default", "gone")[-1]["error"]
+    storage.schedules.switch("default", "often", None, False)
+    storage.schedules.switch("default", "gone", None, False)
+
+
 def test_a_run_that_fails_costs_the_others_nothing(storage, ask, carrier, until):
     source = {"base_url": "http://127.0.0.1:9", "project_id": 1, "username": "u", "api_key": "k"}
     strategy = {"retry": {"attempts": 1}}

@@ -175,6 +175,8 @@ def test_with_prefect_away_it_is_kept_and_applied_later(run, file, prefect_serve
     assert [each["slug"] for each in run.json("schedule", "list")] == ["nightly"]
     with open_storage(Settings(run.home, None)) as storage:
         assert "does not answer" in storage.registry.registration("default", "tests")["failed"]
+    drift = run("apply", str(Path(path).parent), "--dry-run", "--offline", exit_code=3)
+    assert "does not answer" in drift.stderr
     run.environment |= prefect_server
     (again,) = run.json("register", path)
     assert "work pool" in again["waits"].casefold()

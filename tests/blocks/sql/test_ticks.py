@@ -155,6 +155,15 @@ def test_what_was_missed_for_too_long_is_not_made_up_for(registry, ticks, due_si
     assert ticks.catch_up(*OF) is None
 
 
+def test_what_nobody_can_notice_again_is_forgotten(register, ticks, dump, database):
+    register()
+    old = last_minute() - 101 * 1_440 * A_MINUTE
+    ticks.notice(*OF, old)
+    ticks.notice(*OF, last_minute())
+    ticks.forget()
+    assert [row[3] for row in dump(database)["tick"]] == [last_minute()]
+
+
 def test_in_a_blackout_nothing_begins(register, ticks):
     register(blackout=[{"start": "00:00", "end": "12:00"}, {"start": "12:00", "end": "00:00"}])
     found = ticks.notice(*OF, last_minute())
