@@ -1,6 +1,7 @@
 """A run as a flow: plan, read the stages one after another, close, report."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any
@@ -221,13 +222,21 @@ async def _stages_loaded(here: Workspace, claim: RunClaim, stop: Stop, slots: Sl
                 return bool(loaded)
 
 
-async def _one(here: Workspace, shard_id: str, started: asyncio.Event, stop: asyncio.Event) -> None:
+async def _one(
+    here: Workspace, shard_id: str, started: asyncio.Event, stop: asyncio.Event, let_go: Callable[[], None]
+) -> None:
     def on_running(*_: Any) -> None:
         started.set()
+
+    def paused(reading: asyncio.Task[ShardState]) -> None:
+        """Whoever resumes it does not wait until Prefect has shown that it was paused."""
+        if not reading.cancelled() and not reading.exception() and reading.result() is ShardState.PAUSED:
+            let_go()
 
     collection = here.collection
     try:
         async with begun(here, shard_id) as reading:
+            reading.add_done_callback(paused)
             try:
                 with tags(*labels(collection.name, collection.mode, collection.tenant)):
                     state = await shard.with_options(on_running=[on_running])(here.run_id, shard_id, return_state=True)
@@ -241,7 +250,9 @@ async def _one(here: Workspace, shard_id: str, started: asyncio.Event, stop: asy
         started.set()
 
 
-async def _elsewhere(slots: Slots, here: Workspace, shard_id: str, started: asyncio.Event, stop: asyncio.Event) -> None:
+async def _elsewhere(
+    slots: Slots, here: Workspace, shard_id: str, started: asyncio.Event, stop: asyncio.Event, _: Callable[[], None]
+) -> None:
     await place(here, slots, shard_id, started, stop)
     row = await to_thread.run_sync(here.storage.catalog.shard, here.run_id, shard_id)
     if row["state"] == ShardState.FAILED:

@@ -5,6 +5,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from random import random
 from typing import Any
 
@@ -16,21 +17,22 @@ from collectors.keeping import until_stopped
 from collectors.states import Desired, ShardState
 from flows.staying import LOOK_EVERY, SECONDS_IN_PLACE
 
-One = Callable[[Workspace, str, asyncio.Event, asyncio.Event], Awaitable[None]]
+One = Callable[[Workspace, str, asyncio.Event, asyncio.Event, Callable[[], None]], Awaitable[None]]
 
 
 async def read_stage(here: Workspace, stage: str, stop: asyncio.Event, one: One) -> None:
     """Shards side by side up to the concurrency that is in force, started one after another.
 
     Ends when all of them have ended, or when the others are held back: by `stop`, or by pauses of their own that take
-    too long. `one` reads a shard, and sets its first event as soon as the next one may start.
+    too long. `one` reads a shard, sets its first event as soon as the next one may start, and may call what it is given
+    last when the shard can be read anew before all is told to Prefect.
     """
     reading = _Reading(here, stage, stop)
     try:
         async with asyncio.TaskGroup() as group:
             async for shard_id in reading.due():
                 started = asyncio.Event()
-                task = group.create_task(one(here, shard_id, started, stop))
+                task = group.create_task(one(here, shard_id, started, stop, partial(reading.let_go, shard_id)))
                 reading.begun(shard_id, task)
                 await started.wait()
     except BaseExceptionGroup as failed:
@@ -49,12 +51,11 @@ class _Reading:
 
     def begun(self, shard_id: str, task: asyncio.Task[None]) -> None:
         self._read[shard_id] = task
+        task.add_done_callback(lambda _: self._read.get(shard_id) is task and self.let_go(shard_id))
 
-        def ended(_: asyncio.Task[None]) -> None:
-            del self._read[shard_id]
-            self._ended.set()
-
-        task.add_done_callback(ended)
+    def let_go(self, shard_id: str) -> None:
+        self._read.pop(shard_id, None)
+        self._ended.set()
 
     async def due(self) -> AsyncIterator[str]:
         """The next shard, whenever there is one and a place for it."""
