@@ -1,15 +1,17 @@
 """When a collection is due by itself: rules in cron, intervals or recurrences, and what may keep a run from beginning.
 
-Times are what Prefect's own scheduler makes of the same rules, also where clocks are changed: a tick that both of them
-notice is one tick.
+Times are what Prefect's own scheduler makes of the same rules. Where clocks are put forward it depends on its version
+of Python whether a time that is left out is an hour early or late: `known_as` tells which of ours is meant.
 """
 
 import calendar
 import re
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
 from difflib import get_close_matches
 from functools import cached_property
+from itertools import takewhile
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -18,6 +20,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 LONGEST_SLUG = 64
 BEGINNING = datetime(2020, 1, 1)  # where intervals, and recurrences without DTSTART, are counted from
 SHORTEST = 1  # seconds
+CHANGE = timedelta(hours=1)  # of a clock, at most
+MOST_A_DAY = 24  # times of a recurrence
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 # What cron-descriptor leaves as the locale of the process has it.
 NAMES = {name: f"{number} 月" for number, name in enumerate(calendar.month_name) if name} | {
@@ -97,8 +101,7 @@ class Schedule(_Rules):
         if self.cron is not None:
             _check_cron(self.cron)
         if self.rrule is not None:
-            if re.search("FREQ=(SECOND|MINUTE)LY", self.rrule) and "DTSTART" not in self.rrule:
-                raise ValueError("recurrences by the minute need a DTSTART; or use cron, or an interval")
+            _refuse_costly(self.rrule)
             try:
                 next(self._recurrence.xafter(BEGINNING), None)
             except (ValueError, TypeError, AttributeError) as error:
@@ -113,6 +116,24 @@ class Schedule(_Rules):
             if each > last:
                 yield each
                 last = each
+
+    def known_as(self, at: datetime) -> datetime:
+        """The time of this schedule that somebody else takes for `at`: that, or the nearest one by a change of the
+        clock; `at` itself where there is none."""
+        just_before = timedelta(microseconds=1)
+        if next(self.ticks(at - just_before), None) == at:
+            return at
+        near = takewhile((at + CHANGE).__ge__, self.ticks(at - CHANGE - just_before))
+        return min(near, key=lambda each: abs(each - at), default=at)
+
+    def latest(self, since: datetime, until: datetime) -> datetime | None:
+        """The last time it was due in (since, until]; looked for from the end, as there may be very many."""
+        back = timedelta(minutes=1)
+        while True:
+            found = deque(takewhile(until.__ge__, self.ticks(max(since, until - back))), maxlen=1)
+            if found or until - back <= since:
+                return next(iter(found), None)
+            back *= 4
 
     def _elapsed(self, after: datetime) -> Iterator[datetime]:
         beginning, step = BEGINNING.replace(tzinfo=UTC), timedelta(seconds=self.interval)
@@ -160,6 +181,28 @@ class Schedule(_Rules):
         options.locale_code = {"zh": "zh_CN"}.get(language, "en_US")
         said = get_description(self.cron, options)
         return re.sub("|".join(NAMES), lambda name: NAMES[name[0]], said) if language == "zh" else said
+
+
+def _refuse_costly(text: str) -> None:
+    """A recurrence is counted from its beginning, each time it is asked."""
+    if re.search("FREQ=(SECOND|MINUTE|HOUR)LY", text):
+        raise ValueError("a recurrence comes once a day at most; by the hour or more often: use cron, or an interval")
+    a_day = 1
+    for values in re.findall(r"BY(?:HOUR|MINUTE|SECOND)=([\d,]*)", text):
+        a_day *= values.count(",") + 1
+    if a_day > MOST_A_DAY:
+        raise ValueError(f"a recurrence comes {MOST_A_DAY} times a day at most, and this one {a_day} times: use cron")
+    if (began := re.search(r"DTSTART\D*(\d{4})", text)) and int(began[1]) < BEGINNING.year:
+        raise ValueError(f"a recurrence begins in {BEGINNING.year} or later; write a later DTSTART")
+
+
+def micros(at: datetime) -> int:
+    """Microseconds since 1970."""
+    return int(at.timestamp()) * 1_000_000 + at.microsecond
+
+
+def time_of(microseconds: int) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=microseconds)
 
 
 def _check_cron(text: str) -> None:

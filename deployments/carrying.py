@@ -18,6 +18,7 @@ from blocks.children import MISCONFIGURED, when_stdin_ends
 from blocks.loaders import loader_staying
 from blocks.process import this_process
 from blocks.settings import Serving, Settings, language
+from blocks.sql.ticks import PREFECTS_TURN
 from blocks.stores import Storage, open_storage
 from collectors.errors import CollectError, Misconfigured, named
 from collectors.keeping import until_stopped
@@ -88,7 +89,6 @@ class Carrier:
 
 
 async def handing_over(storage: Storage, pool: str, stop: asyncio.Event) -> None:
-    from flows.applying import PREFECTS_TURN, apply
     from flows.handing_over import hand_over
     from flows.reconciling import reconcile_all
 
@@ -99,19 +99,30 @@ async def handing_over(storage: Storage, pool: str, stop: asyncio.Event) -> None
         if time.monotonic() > look_anyway or await to_thread.run_sync(storage.requests.waiting, True):
             await hand_over(storage, this_process(), f"collect/{pool}")
             await reconcile_all(storage)
-            await apply(storage, pool)
-            await to_thread.run_sync(storage.ticks.begin_due, PREFECTS_TURN)
             look_anyway = time.monotonic() + LOOK_AFTER_THEM_EVERY
         return False
 
     await patiently(stop, all_that_wait)
 
 
-async def beginning(storage: Storage, stop: asyncio.Event) -> None:
-    """What is due begins by itself: without a work pool, no scheduler but this one has to do with it."""
+async def applying(storage: Storage, pool: str, stop: asyncio.Event) -> None:
+    """Of very many collections less often: a tenth of the time is spent on it."""
+    from flows.applying import apply
+
+    async def what_is_registered() -> bool:
+        began = time.monotonic()
+        await apply(storage, pool)
+        await until_stopped(stop, asyncio.sleep(9 * (time.monotonic() - began)))
+        return False
+
+    await patiently(stop, what_is_registered, LOOK_AFTER_THEM_EVERY)
+
+
+async def beginning(storage: Storage, stop: asyncio.Event, late: float) -> None:
+    """What is due begins by itself; with a work pool `late` by as many seconds as Prefect's scheduler has for it."""
 
     async def what_is_due() -> bool:
-        await to_thread.run_sync(storage.ticks.begin_due)
+        await to_thread.run_sync(storage.ticks.begin_due, late)
         return False
 
     await patiently(stop, what_is_due, LOOK_FOR_WHAT_IS_DUE_EVERY)
@@ -159,15 +170,17 @@ async def _carry_until_told(settings: Settings, runs: int) -> int:
     when_stdin_ends(stop.set)
     pool = Serving.load().work_pool
     with open_storage(settings) as storage:
-        beside = [asyncio.create_task(each) for each in (tidying(storage, stop), prefect_gone(settings, stop))]
-        if pool:
-            await handing_over(storage, pool, stop)
-        else:
-            beside.append(asyncio.create_task(beginning(storage, stop)))
-            async with loader_staying(storage, stop):
-                await Carrier(storage, runs, stop).carry()
-        _, gone, *_ = await asyncio.gather(*beside)
-    return PREFECT_GONE if gone else 0
+        async with asyncio.TaskGroup() as beside:
+            beside.create_task(tidying(storage, stop))
+            gone = beside.create_task(prefect_gone(settings, stop))
+            beside.create_task(beginning(storage, stop, PREFECTS_TURN if pool else 0.0))
+            if pool:
+                beside.create_task(applying(storage, pool, stop))
+                await handing_over(storage, pool, stop)
+            else:
+                async with loader_staying(storage, stop):
+                    await Carrier(storage, runs, stop).carry()
+    return PREFECT_GONE if gone.result() else 0
 
 
 async def _prefect_up(settings: Settings) -> None:

@@ -38,7 +38,7 @@ def register(definition: Collection, expected: int | None = None, check: bool = 
     `expected`: the version this one is to follow (0: none); `check`: whether its source is asked first. Raises
     Misconfigured, Refused (Changed when `expected` is not in force any more), and what asking the source may raise.
     """
-    checked(definition)
+    checked(definition, offline=not check)
     if check:
         asyncio.run(reached(definition))
     settings = Settings.load()
@@ -46,10 +46,13 @@ def register(definition: Collection, expected: int | None = None, check: bool = 
         return registered(storage, settings, definition, expected)
 
 
-def checked(definition: Collection) -> None:
-    """What a registration needs beside a definition that can be read. Raises Misconfigured."""
+def checked(definition: Collection, offline: bool = False) -> None:
+    """What a registration needs beside a definition that can be read. Raises Misconfigured.
+
+    `offline`: the variables it refers to need not be set here.
+    """
     _refuse_plain_secrets(definition)
-    checked_source(definition, secret)
+    checked_source(definition, (lambda name: secret(name) or name) if offline else secret)
     for each in definition.schedule:
         if next(each.ticks(datetime.now(UTC)), None) is None:
             raise Misconfigured(
@@ -102,10 +105,11 @@ async def reached(definition: Collection) -> None:
 
 def planned(storage: Storage, definition: Collection) -> Registration:
     """What to register it would do."""
-    version, before = storage.registry.in_force(definition.tenant, definition.name) or (0, None)
+    of = definition.tenant, definition.name
+    _, before = storage.registry.in_force(*of) or (0, None)
+    row = storage.registry.registration(*of)
     differences = tuple(differences_of(before, definition))
-    row = storage.registry.registration(definition.tenant, definition.name)
-    return Registration(definition, version + bool(differences), differences, waits=row and row["failed"])
+    return Registration(definition, storage.registry.next_version(definition), differences, waits=row and row["failed"])
 
 
 def registered(
@@ -129,7 +133,8 @@ def applied_to_prefect(storage: Storage, settings: Settings, tenant: str, name: 
         asyncio.run(apply(storage, pool, (tenant, name)))
     except Unreachable as error:
         storage.registry.note_applied(tenant, name, None, error.what)
-    failed = storage.registry.registration(tenant, name)["failed"]
+    row = storage.registry.registration(tenant, name)
+    failed = row and row["failed"]
     return not failed, failed
 
 
@@ -159,15 +164,23 @@ def differences_of(before: Collection | None, after: Collection | None) -> Itera
             yield key, old.get(key), new.get(key)
 
 
+def without_secrets(definition: Collection) -> dict[str, Any]:
+    """As it stands in a file: what was only run may have been written with a password in it."""
+    values = definition.model_dump(mode="json", exclude_defaults=True)
+    hidden = _secrets_if_known(definition)
+    source = {key: _shown(value, key in hidden) for key, value in definition.source.items()}
+    return values | ({"source": source} if source else {})
+
+
 def _flat(definition: Collection | None) -> dict[str, Any]:
     if definition is None:
         return {}
-    values = definition.model_dump(mode="json", exclude_defaults=True, exclude={"schedule"})
+    values = without_secrets(definition)
+    values.pop("schedule", None)
     for each in definition.schedule:
         rule = each.model_dump(mode="json", exclude_defaults=True, exclude={"slug"})
         values |= {f"schedule.{each.slug}": rule}
-    hidden = {f"source.{key}" for key in _secrets_if_known(definition)}
-    return {key: _shown(value, key in hidden) for key, value in _leaves(values)}
+    return dict(_leaves(values))
 
 
 def _secrets_if_known(definition: Collection) -> Sequence[str]:

@@ -1,38 +1,36 @@
-"""What is registered, as deployments of Prefect: one of each collection and channel, with its schedules.
-
-Prefect's page may switch a schedule as people switch it here: whoever has changed it since both agreed is followed.
-"""
+"""What is registered, as deployments of Prefect: one of each collection and channel, with its schedules."""
 
 import hashlib
+from contextlib import suppress
 from datetime import UTC, timedelta
 from typing import Any
 
 import orjson
 from anyio import to_thread
-from httpx import HTTPStatusError
+from httpx import HTTPStatusError, TransportError
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import SCHEDULE_TYPES, CronSchedule, IntervalSchedule, RRuleSchedule
-from prefect.exceptions import ObjectNotFound
+from prefect.client.schemas.sorting import DeploymentSort
+from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.utilities.callables import parameter_schema
 
-from blocks.acting import PREFECT, acting
+from blocks.sql.schedules import Switch
 from blocks.stores import Storage
 from collectors.language import spoken
 from collectors.models import EVERYTHING, Collection, Mode, Scope
 from collectors.scheduling import BEGINNING, Schedule
 from flows.collect import collect, labels
-from flows.prefect_states import asked
+from flows.prefect_states import asked, unanswered_by
+from flows.switching import adopt, tell
 
 CHANNEL = "stable"
 ENTRYPOINT = "flows.collect.collect"
 OURS = "platform-collect"  # the tag of every deployment that is made here
 USUAL_TENANT = "default"
-IN_PREFECT = "switched in Prefect"
-PREFECTS_TURN = 60.0  # seconds in which Prefect begins what is due; later it is begun without its scheduler
 A_PAGE = 200
 LONGEST_REASON = 300
 Row = dict[str, Any]
@@ -41,7 +39,8 @@ Row = dict[str, Any]
 async def apply(storage: Storage, pool: str, only: tuple[str, str] | None = None) -> None:
     """Have Prefect show what is registered, or `only` one (tenant, name), and have switches agree.
 
-    What Prefect does not take is noted with its reason. Raises Unreachable when it does not answer.
+    What Prefect does not take is noted with its reason, and costs the others nothing. Raises Unreachable when it does
+    not answer.
     """
     rows = await to_thread.run_sync(storage.registry.known_to_prefect)
     rows = [row for row in rows if only in (None, (row["tenant"], row["collection"]))]
@@ -53,12 +52,14 @@ async def apply(storage: Storage, pool: str, only: tuple[str, str] | None = None
             await _apply(storage, client, pool, row, theirs.get((row["tenant"], row["collection"])))
 
 
-async def _deployments(client: PrefectClient) -> dict[tuple[str, str], DeploymentResponse]:
-    """By tenant and collection."""
+async def _deployments(client: PrefectClient) -> dict[Any, DeploymentResponse]:
+    """By tenant and collection. The newest first: all of them have one name, and pages follow an order."""
     ours, found = DeploymentFilter(tags=DeploymentFilterTags(all_=[OURS])), []
-    while len(some := await client.read_deployments(deployment_filter=ours, limit=A_PAGE, offset=len(found))) == A_PAGE:
-        found += some
-    return {(each.parameters["tenant"], each.parameters["collection"]): each for each in [*found, *some]}
+    while True:
+        page = {"limit": A_PAGE, "offset": len(found), "sort": DeploymentSort.CREATED_DESC}
+        found += (some := await client.read_deployments(deployment_filter=ours, **page))
+        if len(some) < A_PAGE:
+            return {(each.parameters.get("tenant"), each.parameters.get("collection")): each for each in found}
 
 
 async def _apply(
@@ -67,12 +68,15 @@ async def _apply(
     of = row["tenant"], row["collection"]
     try:
         if row["retired_at"] is not None:
-            digest = await asked(_deleted(client, theirs))
+            digest = await _deleted(client, theirs)
         else:
             digest = await _deployed(storage, client, pool, row, theirs)
-    except (HTTPStatusError, ObjectNotFound) as error:
+    except TransportError as error:
+        raise unanswered_by(error) from None
+    except (HTTPStatusError, PrefectException, ValueError) as error:
         why = spoken("Prefect does not take it: {why}", why=_why(error)[:LONGEST_REASON])
-        await to_thread.run_sync(storage.registry.note_applied, *of, None, why)
+        still = row["applied"] if row["retired_at"] else None  # what is to go is tried again
+        await to_thread.run_sync(storage.registry.note_applied, *of, still, why)
         return
     if (digest, None) != (row["applied"], row["failed"]):
         await to_thread.run_sync(storage.registry.note_applied, *of, digest, None)
@@ -80,24 +84,30 @@ async def _apply(
 
 async def _deleted(client: PrefectClient, theirs: DeploymentResponse | None) -> None:
     if theirs:
-        await client.delete_deployment(theirs.id)
+        with suppress(ObjectNotFound):
+            await client.delete_deployment(theirs.id)
 
 
 async def _deployed(
     storage: Storage, client: PrefectClient, pool: str, row: Row, theirs: DeploymentResponse | None
-) -> str:
+) -> str | None:
     """The digest of what Prefect has now."""
     of = row["tenant"], row["collection"]
-    version, definition = await to_thread.run_sync(storage.registry.in_force, *of)
-    switches = {each["slug"]: each for each in await to_thread.run_sync(storage.schedules.of, *of)}
+    found = await to_thread.run_sync(storage.registry.in_force, *of)
+    if found is None:
+        return row["applied"]
+    version, definition = found
+    if theirs:
+        await adopt(storage, client, of, theirs)
     wanted = _wanted(version, definition, pool)
     digest = hashlib.sha256(orjson.dumps(wanted, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    switches = await to_thread.run_sync(storage.schedules.switches, *of)
     if theirs is None or digest != row["applied"] or _changed(definition, theirs):
         await _create(client, definition, wanted, switches)
         for slug, each in switches.items():
-            await to_thread.run_sync(storage.schedules.note_told, *of, slug, bool(each["active"]))
+            await to_thread.run_sync(storage.schedules.note_told, *of, slug, each.active)
     else:
-        await _agree(storage, client, of, switches, theirs)
+        await tell(storage, client, of, switches, theirs)
     return digest
 
 
@@ -119,7 +129,7 @@ def _about(mode: Mode, scope: Scope) -> dict[str, Any]:
 
 
 async def _create(
-    client: PrefectClient, definition: Collection, wanted: dict[str, Any], switches: dict[str, Row]
+    client: PrefectClient, definition: Collection, wanted: dict[str, Any], switches: dict[str, Switch]
 ) -> None:
     """Made anew: what Prefect has scheduled by rules that are no more goes with them."""
     flow_id = await client.create_flow_from_name(flow_name(definition.tenant, definition.name))
@@ -127,7 +137,7 @@ async def _create(
         DeploymentScheduleCreate(
             slug=each.slug,
             schedule=as_prefect_has_it(each),
-            active=bool(switches[each.slug]["active"]),
+            active=switches[each.slug].active,
             parameters={"schedule": each.slug} | _about(*definition.due_by(each)),
         )
         for each in definition.schedule
@@ -160,33 +170,8 @@ def _changed(definition: Collection, theirs: DeploymentResponse) -> bool:
     return ours != {each.slug: each.schedule for each in theirs.schedules}
 
 
-async def _agree(
-    storage: Storage, client: PrefectClient, of: tuple[str, str], switches: dict[str, Row], theirs: DeploymentResponse
-) -> None:
-    wanted = {}
-    for each in theirs.schedules:
-        row, on = switches[each.slug], each.active and not theirs.paused
-        wanted[each.slug] = on if on != row["told"] else row["active"]
-        if on != row["told"]:
-            with acting(PREFECT):
-                await to_thread.run_sync(storage.schedules.switch, *of, each.slug, on, IN_PREFECT)
-    if any(wanted[each.slug] != (each.active and not theirs.paused) for each in theirs.schedules):
-        await _tell(client, wanted, theirs)
-    for slug, on in wanted.items():
-        if on != switches[slug]["told"]:
-            await to_thread.run_sync(storage.schedules.note_told, *of, slug, on)
-
-
-async def _tell(client: PrefectClient, wanted: dict[str, bool], theirs: DeploymentResponse) -> None:
-    """All of them: of a deployment that was paused as a whole, each has kept a switch of its own."""
-    for each in theirs.schedules:
-        await client.update_deployment_schedule(theirs.id, each.id, active=wanted[each.slug])
-    if theirs.paused and any(wanted.values()):
-        await client.resume_deployment(theirs.id)
-
-
-def _why(error: HTTPStatusError | ObjectNotFound) -> str:
-    response = getattr(error, "response", None) or getattr(error.http_exc, "response", None)
+def _why(error: Exception) -> str:
+    response = getattr(error, "response", None) or getattr(getattr(error, "http_exc", None), "response", None)
     try:
         return str(response.json()["detail"])
     except (AttributeError, ValueError, KeyError, TypeError):

@@ -8,12 +8,12 @@ from blocks.acting import PREFECT, acting
 from blocks.process import this_process
 from blocks.settings import Settings
 from blocks.sql.catalog import new_run_id
-from blocks.sql.schedules import micros
 from blocks.sql.ticks import Outcome
 from blocks.stores import Storage, open_storage
 from collectors.errors import Misconfigured
 from collectors.models import Collection, Mode, Scope
 from collectors.registry import load
+from collectors.scheduling import micros
 from collectors.validating import of_mode
 
 

@@ -24,12 +24,16 @@ async def asked(call: Awaitable[Answer]) -> Answer:
     try:
         return await call
     except (HTTPError, PrefectException) as error:
-        raise Unreachable(
-            "Prefect does not take or tell what waits to be carried out ({why})",
-            "It is tried again as long as the service or upkeep runs.",
-            code="COL-0707",
-            why=f"{error}".partition("\n")[0][:200],
-        ) from None
+        raise unanswered_by(error) from None
+
+
+def unanswered_by(error: Exception) -> Unreachable:
+    return Unreachable(
+        "Prefect does not take or tell what waits to be carried out ({why})",
+        "It is tried again as long as the service or upkeep runs.",
+        code="COL-0707",
+        why=f"{error}".partition("\n")[0][:200],
+    )
 
 
 async def flow_runs(ids: Iterable[str]) -> dict[str, FlowRun]:

@@ -6,9 +6,10 @@ from prefect.logging import get_run_logger
 
 from blocks.acting import SERVICE, acting
 from blocks.process import this_process
-from blocks.settings import Settings
+from blocks.settings import Serving, Settings
+from blocks.sql.ticks import PREFECTS_TURN
 from blocks.stores import open_storage
-from flows.applying import PREFECTS_TURN, apply
+from flows.applying import apply
 from flows.handing_over import hand_over
 from flows.reconciling import reconcile_all
 
@@ -21,9 +22,9 @@ async def upkeep(deployment: str = "collect/local") -> None:
         deployment: the deployment that carries runs out
     """
     with acting(SERVICE), open_storage(Settings.load()) as storage:
-        await reconcile_all(storage)
-        await apply(storage, deployment.partition("/")[2])
         await to_thread.run_sync(storage.ticks.begin_due, PREFECTS_TURN)
+        await reconcile_all(storage)
+        await apply(storage, Serving.load().work_pool or deployment.partition("/")[2])
         handed = await hand_over(storage, this_process(), deployment)
         get_run_logger().info("%d runs were handed over", handed)
         await to_thread.run_sync(storage.spool.tidy)

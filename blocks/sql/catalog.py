@@ -536,7 +536,7 @@ def in_the_way(connection: Connection, definition: Collection) -> Sequence[str]:
 
 def supersede(connection: Connection, of: Collection, run_id: str, successor: str) -> None:
     """Cancel a run that was interrupted. Raises Refused when it is not: it is under way, waits, or was paused."""
-    _refuse_if_paused(connection, run_id)
+    refuse_if_paused(connection, run_id)
     refuse_if_held(connection, of.name, run_id)
     _refuse_if_awaited(connection, of.name, run_id)
     reason = f"superseded by run {successor}"
@@ -582,7 +582,7 @@ def refuse_if_to_rest(row: Mapping[str, Any]) -> None:
         )
 
 
-def _refuse_if_paused(connection: Connection, run_id: str) -> None:
+def refuse_if_paused(connection: Connection, run_id: str) -> None:
     row = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().one()
     if row["desired"] != Desired.LEAVE:
         refuse_if_to_rest(row)

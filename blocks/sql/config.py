@@ -57,7 +57,8 @@ class Config:
         checked_place(name, place)
         found = setting(name).checked(value)
         with self._changing() as connection:
-            return _added(connection, place, name, found, reason)
+            last = _last(connection, place, name)
+            return last if last and last.value == found else _added(connection, place, name, found, reason)
 
     @contending
     def unset(self, place: Place, name: str, reason: str | None = None) -> Version | None:
@@ -128,8 +129,8 @@ class Config:
 
 def value_of(connection: Connection, name: str, tenant: str, collection: str) -> Value | None:
     """What is set there, or less narrowly; None where nothing is."""
-    found = narrowest(_current(connection, narrowing(tenant, collection)), name, tenant, collection)
-    return found and found.version.value
+    found = (_last(connection, place, name) for place in narrowing(tenant, collection))
+    return next((each.value for each in found if each and each.value is not None), None)
 
 
 def _current(connection: Connection, places: Sequence[Place] = ()) -> dict[tuple[str, str, str], InForce]:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, func, or_, select, update
 
 from blocks.sql import leases
 from blocks.sql.audit import audited
-from blocks.sql.catalog import cancel_shards, no_run, no_shards, seconds_held, seconds_led
+from blocks.sql.catalog import cancel_shards, no_run, no_shards, refuse_if_paused, seconds_held, seconds_led
 from blocks.sql.constructs import now
 from blocks.sql.database import Database, contending
 from blocks.sql.retrying import Scope, retry_ended, retry_meanwhile
@@ -192,10 +192,12 @@ def _done_over(
 
 
 def give_up(connection: Connection, run_id: str, reason: str) -> bool:
-    """Cancel an open run; whether a process has to let go of it first."""
+    """Cancel an open run; whether a process has to let go of it first. Raises Refused for one that people paused."""
     found = _settled(connection, run_id, None)
-    _write_wish(connection, found, Desired.CANCEL, reason)
-    audited(connection, found.tenant, Verb.CANCEL, run_id, reason=reason)
+    if found.desired is not Desired.CANCEL:
+        refuse_if_paused(connection, run_id)
+        _write_wish(connection, found, Desired.CANCEL, reason)
+        audited(connection, found.tenant, Verb.CANCEL, run_id, reason=reason)
     return _settled(connection, run_id, None).state != RunState.CANCELLED
 
 

@@ -15,11 +15,10 @@ from collectors.models import IMPORT, Collection
 
 
 class Registered(NamedTuple):
-    """What a registration did: the version in force, what was before, and whether that is another one."""
+    """What a registration did: the version in force, and what was before."""
 
     version: int
     before: Collection | None
-    changed: bool
 
 
 class Changed(Refused):
@@ -63,12 +62,11 @@ class Registry:
                 raise Changed(definition.name, expected, version, known)
             refuse_mixed(connection, definition)
             number = _kept(connection, definition, ACTING.get())
-            _put_in_force(connection, definition, number)
+            _put_in_force(connection, definition)
             schedules.put(connection, definition)
-            changed = (number, definition) != (version, known)
-            if changed:
+            if (number, definition) != (version, known):
                 audited(connection, definition.tenant, "register", definition.name, version=number, before=version)
-        return Registered(number, known, changed)
+        return Registered(number, known)
 
     @contending
     def unregister(self, tenant: str, name: str) -> None:
@@ -78,7 +76,7 @@ class Registry:
             leases.one_at_a_time(connection)
             if not connection.execute(update(registration).where(mine).values(retired_at=now())).rowcount:
                 raise not_registered(name)
-            schedules.drop(connection, tenant, name)
+            schedules.rest(connection, tenant, name)
             audited(connection, tenant, "unregister", name)
 
     @repeatable
@@ -97,6 +95,13 @@ class Registry:
         with self._database.read() as connection:
             found = connection.scalars(query.where(c.tenant == tenant).order_by(c.name))
             return [Collection.model_validate_json(text) for text in found]
+
+    @repeatable
+    def next_version(self, definition: Collection) -> int:
+        """Under which number it would be kept."""
+        with self._database.read() as connection:
+            version, known = _newest(connection, definition.tenant, definition.name) or (0, None)
+        return version + (known != definition)
 
     @repeatable
     def in_force(self, tenant: str, name: str) -> tuple[int, Collection] | None:
@@ -211,20 +216,20 @@ def _kept(connection: Connection, definition: Collection, by: str | None) -> int
     return version + 1
 
 
-def _put_in_force(connection: Connection, definition: Collection, version: int) -> None:
-    mine, values = _registered(definition.tenant, definition.name), {"version": version, "retired_at": None}
-    if not connection.scalar(select(func.count()).where(mine)):
+def _put_in_force(connection: Connection, definition: Collection) -> None:
+    mine = _registered(definition.tenant, definition.name)
+    if connection.scalar(select(func.count()).where(mine)):
+        connection.execute(update(registration).where(mine).values(retired_at=None))
+    else:
         key = {"tenant": definition.tenant, "collection": definition.name}
-        connection.execute(insert(registration).values(**key, **values))
-    connection.execute(update(registration).where(mine).values(values))
+        connection.execute(insert(registration).values(**key))
 
 
 def in_force(connection: Connection, tenant: str, name: str) -> tuple[int, Collection] | None:
     """The version that is registered; None when it is not."""
     registered = and_(_registered(tenant, name), registration.c.retired_at.is_(None))
-    if connection.scalar(select(registration.c.version).where(registered)) is None:
-        return None
-    return _newest(connection, tenant, name)
+    is_registered = connection.scalar(select(func.count()).where(registered))
+    return _newest(connection, tenant, name) if is_registered else None
 
 
 def _named(tenant: str, name: str) -> Any:

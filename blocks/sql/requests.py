@@ -181,17 +181,21 @@ def _known(connection: Connection, tenant: str, once: Once) -> str | None:
 
 def _may_begin(connection: Connection, to_hand_over: bool) -> Iterator[str]:
     """Those nobody holds, one after another in each mode of a collection."""
-    query = select(run.c.run_id, run.c.flow_run_id, run.c.definition).where(_WAITING)
+    query = select(run.c.run_id, run.c.flow_run_id, run.c.tenant, run.c.collection, run.c.mode).where(_WAITING)
     seen: set[Any] = set()
-    for run_id, flow_run_id, text in connection.execute(query.order_by(run.c.created_at, run.c.run_id)).all():
-        definition = Collection.model_validate_json(text)
-        which = (definition.tenant, definition.name, definition.mode)
-        first = which not in seen or definition.triggers.overlap == "allow"
-        seen.add(which)
-        if first and not (to_hand_over and flow_run_id) and not _held(connection, definition, run_id):
+    for run_id, flow_run_id, *which in connection.execute(query.order_by(run.c.created_at, run.c.run_id)).all():
+        first = tuple(which) not in seen
+        seen.add(tuple(which))
+        if not (to_hand_over and flow_run_id) and _is_free(connection, run_id, first):
             yield run_id
 
 
-def _held(connection: Connection, definition: Collection, run_id: str) -> bool:
-    """Whether somebody leads it, or another one in its way."""
-    return any(seconds_led(connection, each) for each in {run_id, *in_the_way(connection, definition)})
+def _is_free(connection: Connection, run_id: str, first: bool) -> bool:
+    """Whether nobody leads it, or another one in its way; `first`: none waits for longer."""
+    if seconds_led(connection, run_id):
+        return False
+    text = connection.scalar(select(run.c.definition).where(run.c.run_id == run_id))
+    definition = Collection.model_validate_json(text)
+    if definition.triggers.overlap == "allow":
+        return True
+    return first and not any(seconds_led(connection, each) for each in in_the_way(connection, definition))

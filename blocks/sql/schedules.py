@@ -1,23 +1,33 @@
 """Schedules of what is registered: their rules, their switches, and when each is due next."""
 
-from collections import deque
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy import Connection, and_, delete, exists, insert, select, update
 
+from blocks.acting import SERVICE, acting
 from blocks.sql.audit import audited
 from blocks.sql.constructs import now
 from blocks.sql.database import Database, contending, repeatable
-from blocks.sql.tables import run, schedule, tick
+from blocks.sql.tables import registration, run, schedule, tick
 from collectors.errors import Misconfigured
 from collectors.models import Collection
-from collectors.scheduling import Schedule
+from collectors.scheduling import Schedule, micros, time_of
 from collectors.states import RunState
 from collectors.validating import nearest
 
+_IS_REGISTERED = exists().where(
+    registration.c.tenant == schedule.c.tenant,
+    registration.c.collection == schedule.c.collection,
+    registration.c.retired_at.is_(None),
+)
 FAILING = "its last {count} runs have failed"
+
+
+class Switch(NamedTuple):
+    """Whether a schedule is switched on here, and whether Prefect was told so; None where it was told nothing."""
+
+    active: bool
+    told: bool | None
 
 
 class Schedules:
@@ -27,12 +37,20 @@ class Schedules:
     @repeatable
     def of(self, tenant: str, collection: str | None = None) -> list[dict[str, Any]]:
         """The rows, each with what became of its last tick: `outcome`, `run_id`, `due_at`, `why`."""
-        mine = [schedule.c.tenant == tenant]
+        mine = [schedule.c.tenant == tenant, _IS_REGISTERED]
         if collection is not None:
             mine.append(schedule.c.collection == collection)
         query = select(schedule).where(*mine).order_by(schedule.c.collection, schedule.c.slug)
         with self._database.read() as connection:
             return [dict(row) | _last(connection, row) for row in connection.execute(query).mappings().all()]
+
+    @repeatable
+    def switches(self, tenant: str, collection: str) -> dict[str, Switch]:
+        """By their slugs."""
+        c = schedule.c
+        with self._database.read() as connection:
+            rows = connection.execute(select(c.slug, c.active, c.told).where(of(tenant, collection))).all()
+        return {row.slug: Switch(bool(row.active), row.told) for row in rows}
 
     @contending
     def switch(
@@ -40,7 +58,7 @@ class Schedules:
     ) -> list[str]:
         """On or off, by a person; one of them, or all; answers which. Raises Misconfigured when there is none."""
         with self._database.write() as connection:
-            known = connection.scalars(select(schedule.c.slug).where(_of(tenant, collection))).all()
+            known = connection.scalars(select(schedule.c.slug).where(of(tenant, collection))).all()
             meant = [each for each in known if slug in (None, each)]
             if not meant:
                 raise _none(collection, slug, known)
@@ -52,110 +70,89 @@ class Schedules:
     def note_told(self, tenant: str, collection: str, slug: str, told: bool | None) -> None:
         """Whether Prefect has it switched on."""
         with self._database.write() as connection:
-            connection.execute(update(schedule).where(_of(tenant, collection, slug)).values(told=told))
+            connection.execute(update(schedule).where(of(tenant, collection, slug)).values(told=told))
 
 
 def put(connection: Connection, definition: Collection) -> None:
     """As the definition has them. A switch stays as people have left it, unless the definition itself says otherwise
     than it did."""
-    mine = _of(definition.tenant, definition.name)
-    rules = dict(connection.execute(select(schedule.c.slug, schedule.c.rule).where(mine)).all())
+    mine = of(definition.tenant, definition.name)
+    known = {row["slug"]: row for row in connection.execute(select(schedule).where(mine)).mappings().all()}
     for each in definition.schedule:
-        before, rule = rules.pop(each.slug, None), each.model_dump_json()
+        before, rule = known.pop(each.slug, None), each.model_dump_json()
         if before is None:
             _add(connection, definition, each)
-        elif before != rule:
-            own = _of(definition.tenant, definition.name, each.slug)
-            connection.execute(update(schedule).where(own).values(rule=rule, next_at=next_of(connection, each)))
-            if Schedule.model_validate_json(before).active != each.active:
+        elif before["rule"] != rule or before["next_at"] is None:
+            own = of(definition.tenant, definition.name, each.slug)
+            connection.execute(update(schedule).where(own).values(rule=rule, next_at=_next(connection, each)))
+            if Schedule.model_validate_json(before["rule"]).active != each.active:
                 switch(connection, definition.tenant, definition.name, each.slug, each.active)
-    connection.execute(delete(schedule).where(mine, schedule.c.slug.in_([*rules])))
+    connection.execute(delete(schedule).where(mine, schedule.c.slug.in_([*known])))
 
 
-def drop(connection: Connection, tenant: str, collection: str) -> None:
-    connection.execute(delete(schedule).where(_of(tenant, collection)))
+def rest(connection: Connection, tenant: str, collection: str) -> None:
+    """They are not due any more; their switches are kept for when the collection is registered again."""
+    connection.execute(update(schedule).where(of(tenant, collection)).values(next_at=None, told=None))
 
 
 def switch(
     connection: Connection, tenant: str, collection: str, slug: str, active: bool, reason: str | None = None
 ) -> None:
     """What was due while it was off is not made up for."""
-    where = _of(tenant, collection, slug)
+    where = of(tenant, collection, slug)
     rule = Schedule.model_validate_json(connection.scalar(select(schedule.c.rule).where(where)))
-    values = {"active": active, "reason": reason, "switched_at": now(), "next_at": next_of(connection, rule)}
+    values = {"active": active, "reason": reason, "switched_at": now(), "next_at": _next(connection, rule)}
     if connection.execute(update(schedule).where(where, schedule.c.active.is_not(active)).values(values)).rowcount:
         action = "schedule resume" if active else "schedule pause"
         audited(connection, tenant, action, f"{collection}/{slug}", reason=reason)
 
 
-def note_noticed(connection: Connection, tenant: str, collection: str, slug: str, due_at: int) -> None:
+def note_noticed(connection: Connection, tenant: str, collection: str, slug: str, at: int) -> None:
     """The next time comes after this one, and after what was noticed before."""
-    where = _of(tenant, collection, slug)
+    where = of(tenant, collection, slug)
     row = connection.execute(select(schedule.c.rule, schedule.c.next_at).where(where)).first()
-    if row is None or (row.next_at is not None and row.next_at > due_at):
-        return
-    following = next(Schedule.model_validate_json(row.rule).ticks(time_of(due_at)), None)
-    connection.execute(update(schedule).where(where).values(next_at=following and micros(following)))
+    if row is not None and row.next_at is not None and row.next_at <= at:
+        following = next(Schedule.model_validate_json(row.rule).ticks(time_of(at)), None)
+        connection.execute(update(schedule).where(where).values(next_at=following and micros(following)))
 
 
 def switch_off_if_failing(connection: Connection, run_id: str, most: int) -> None:
     """After `most` failures on end of the schedule that began this run, since it was switched on; 0: never."""
-    mine = connection.execute(select(tick).where(tick.c.run_id == run_id)).mappings().first()
+    c = tick.c
+    mine = connection.execute(select(c.tenant, c.collection, c.slug).where(c.run_id == run_id)).first()
     if mine is None or not most:
         return
-    of = mine["tenant"], mine["collection"], mine["slug"]
-    since = select(schedule.c.switched_at).where(_of(*of)).scalar_subquery()
-    its = and_(tick.c.tenant == of[0], tick.c.collection == of[1], tick.c.slug == of[2], tick.c.noticed_at > since)
-    query = select(run.c.state).join(tick, tick.c.run_id == run.c.run_id).where(its)
+    since = select(schedule.c.switched_at).where(of(*mine)).scalar_subquery()
+    query = select(run.c.state).join(tick, c.run_id == run.c.run_id).where(ticks_of(*mine), c.noticed_at > since)
     states = connection.scalars(query.order_by(tick.c.due_at.desc()).limit(most)).all()
     if len(states) == most and set(states) == {RunState.FAILED}:
-        switch(connection, *of, False, FAILING.format(count=most))
+        with acting(SERVICE):
+            switch(connection, *mine, False, FAILING.format(count=most))
 
 
-def next_of(connection: Connection, rule: Schedule) -> int | None:
+def _next(connection: Connection, rule: Schedule) -> int | None:
     following = next(rule.ticks(time_of(connection.scalar(select(now())))), None)
     return following and micros(following)
-
-
-def latest(rule: Schedule, since: datetime, until: datetime) -> datetime | None:
-    """The last time it was due in (since, until]; looked for from the end, as there may be very many."""
-    back = timedelta(minutes=1)
-    while True:
-        found = deque(_between(rule, max(since, until - back), until), maxlen=1)
-        if found or until - back <= since:
-            return next(iter(found), None)
-        back *= 4
-
-
-def micros(at: datetime) -> int:
-    return int(at.timestamp()) * 1_000_000 + at.microsecond
-
-
-def time_of(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=microseconds)
-
-
-def _between(rule: Schedule, since: datetime, until: datetime) -> Iterator[datetime]:
-    for each in rule.ticks(since):
-        if each > until:
-            return
-        yield each
 
 
 def _add(connection: Connection, definition: Collection, rule: Schedule) -> None:
     key = {"tenant": definition.tenant, "collection": definition.name, "slug": rule.slug}
     values = {"rule": rule.model_dump_json(), "active": rule.active, "switched_at": now()}
-    connection.execute(insert(schedule).values(**key, **values, next_at=next_of(connection, rule)))
+    connection.execute(insert(schedule).values(**key, **values, next_at=_next(connection, rule)))
 
 
 def _last(connection: Connection, row: Any) -> dict[str, Any]:
-    its = and_(tick.c.tenant == row["tenant"], tick.c.collection == row["collection"], tick.c.slug == row["slug"])
+    its = ticks_of(row["tenant"], row["collection"], row["slug"])
     query = select(tick.c.outcome, tick.c.run_id, tick.c.due_at, tick.c.reason.label("why")).where(its)
     found = connection.execute(query.order_by(tick.c.due_at.desc()).limit(1)).mappings().first()
     return dict(found) if found else dict.fromkeys(("outcome", "run_id", "due_at", "why"))
 
 
-def _of(tenant: str, collection: str, slug: str | None = None) -> Any:
+def ticks_of(tenant: str, collection: str, slug: str) -> Any:
+    return and_(tick.c.tenant == tenant, tick.c.collection == collection, tick.c.slug == slug)
+
+
+def of(tenant: str, collection: str, slug: str | None = None) -> Any:
     mine = and_(schedule.c.tenant == tenant, schedule.c.collection == collection)
     return mine if slug is None else and_(mine, schedule.c.slug == slug)
 

@@ -46,7 +46,6 @@ registration = Table(
     catalog,
     Column("tenant", String(64), primary_key=True),
     Column("collection", String(100), primary_key=True),
-    Column("version", Integer, nullable=False),
     Column("retired_at", BigInteger),
     Column("applied", LONG),
     Column("failed", LONG),
@@ -80,6 +79,7 @@ tick = Table(
     Column("run_id", String(32)),
     Column("noticed_at", BigInteger, nullable=False),
     Index("tick_of_run", "run_id"),
+    Index("tick_due", "due_at"),
 )
 
 run = Table(

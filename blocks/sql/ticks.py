@@ -1,10 +1,11 @@
 """What becomes of a time at which a schedule is due: one run, whoever notices it, and however often."""
 
+import logging
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, delete, insert, literal, select
+from sqlalchemy import Connection, delete, insert, literal, select
 
 from blocks.sql import leases, schedules
 from blocks.sql.catalog import add_run, new_run_id
@@ -14,13 +15,16 @@ from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.registry import in_force
 from blocks.sql.requests import admitted
 from blocks.sql.tables import schedule, tick
-from collectors.errors import Misconfigured, Refused
+from collectors.errors import Misconfigured, Refused, named
 from collectors.models import Collection
-from collectors.scheduling import Schedule
+from collectors.scheduling import Schedule, micros, time_of
 from collectors.validating import of_mode
 
 KEPT = 100 * 24 * 3600 * 1_000_000  # longer than any catch_up
+UNNOTICED = "nobody was there to begin it"
+PREFECTS_TURN = 60.0  # seconds in which Prefect's scheduler begins what is due, where it does
 PUNCTUAL = 300.0  # seconds by which a run may begin late although nothing is made up for
+log = logging.getLogger(__name__)
 
 
 class Outcome(StrEnum):
@@ -51,17 +55,22 @@ class Ticks:
         """
         with self._database.write() as connection:
             leases.one_at_a_time(connection)
-            if known := _known(connection, tenant, collection, slug, due_at):
-                return known
-            found = self._judged(connection, tenant, collection, slug, due_at, owner)
-            _note(connection, tenant, collection, slug, due_at, found)
-            schedules.note_noticed(connection, tenant, collection, slug, due_at)
-            return found
+            rule = connection.scalar(select(schedule.c.rule).where(schedules.of(tenant, collection, slug)))
+            at = micros(Schedule.model_validate_json(rule).known_as(time_of(due_at))) if rule else due_at
+            return self._noticed(connection, tenant, collection, slug, at, owner)
 
     def begin_due(self, late: float = 0.0) -> list[Ticked]:
-        """Notice all schedules, of all tenants, that have been due for so many seconds; answers what became of them."""
-        found = (self.catch_up(*of) for of in self._due(late))
-        return [each[1] for each in found if each]
+        """Notice all schedules, of all tenants, that have been due for so many seconds; answers what became of them.
+
+        One that cannot be noticed costs the others nothing: it is tried again, and logged each time.
+        """
+        found = []
+        for of in self._due(late):
+            try:
+                found += self.catch_up(*of)
+            except Exception as error:  # noqa: BLE001 - a definition that this version cannot read, for one
+                log.warning("schedule %s/%s/%s: %s", *of, named(error))
+        return found
 
     @repeatable
     def _due(self, late: float) -> list[tuple[str, str, str]]:
@@ -72,25 +81,37 @@ class Ticks:
             return [tuple(row) for row in connection.execute(query)]
 
     @contending
-    def catch_up(self, tenant: str, collection: str, slug: str) -> tuple[int, Ticked] | None:
-        """Of a schedule that is due: its last time, when that is not too long ago; what was missed before is noted.
-
-        Answers that time (microseconds since 1970), and what became of it; None when it is not due any more.
-        """
+    def catch_up(self, tenant: str, collection: str, slug: str) -> list[Ticked]:
+        """Notice the last time at which a schedule was due, when that is not too long ago; what was missed before is
+        noted as one. Nothing when it is not due any more."""
         with self._database.write() as connection:
             leases.one_at_a_time(connection)
-            due_at, last = _to_make_up_for(connection, tenant, collection, slug)
-            if due_at is not None and due_at != last:
-                reason = "nobody was there to begin it"
-                _note(connection, tenant, collection, slug, due_at, Ticked(Outcome.MISSED, reason))
-                schedules.note_noticed(connection, tenant, collection, slug, last or due_at)
-        return last and (last, self.notice(tenant, collection, slug, last))
+            at = connection.scalar(select(now()))
+            due_at, last = _to_make_up_for(connection, tenant, collection, slug, at)
+            if due_at is None:
+                return []
+            if due_at != last and not _known(connection, tenant, collection, slug, due_at):
+                _note(connection, tenant, collection, slug, due_at, Ticked(Outcome.MISSED, UNNOTICED))
+            if last is not None:
+                return [self._noticed(connection, tenant, collection, slug, last, None)]
+            schedules.note_noticed(connection, tenant, collection, slug, at)
+            return []
 
     @repeatable
     def forget(self) -> None:
         """What became of times so long ago that nobody can notice them again."""
         with self._database.write() as connection:
             connection.execute(delete(tick).where(tick.c.due_at < now() - literal(KEPT)))
+
+    def _noticed(
+        self, connection: Connection, tenant: str, collection: str, slug: str, due_at: int, owner: str | None
+    ) -> Ticked:
+        found = _known(connection, tenant, collection, slug, due_at)
+        if found is None:
+            found = self._judged(connection, tenant, collection, slug, due_at, owner)
+            _note(connection, tenant, collection, slug, due_at, found)
+        schedules.note_noticed(connection, tenant, collection, slug, due_at)
+        return found
 
     def _judged(
         self, connection: Connection, tenant: str, collection: str, slug: str, due_at: int, owner: str | None
@@ -102,9 +123,11 @@ class Ticks:
         definition = registered[1]
         if why := _against(connection, definition, slug, due_at):
             return why
-        due, run_id = of_mode(definition, *definition.due_by(rule)), new_run_id()
+        run_id = new_run_id()
         try:
-            at_once = admitted(connection, due, run_id)
+            due = of_mode(definition, *definition.due_by(rule))
+            with connection.begin_nested():  # who was to give way does not, when another one is in the way, too
+                at_once = admitted(connection, due, run_id)
         except (Refused, Misconfigured) as error:
             return Ticked(Outcome.SKIPPED, error.what)
         held = {"owner": owner, "lease_until": leases.until(self._lease_seconds)} if owner and at_once else {}
@@ -114,35 +137,38 @@ class Ticks:
 
 def _against(connection: Connection, definition: Collection, slug: str, due_at: int) -> Ticked | None:
     """What speaks against a run of that time."""
-    at, triggers = schedules.time_of(due_at), definition.triggers
-    late = schedules.time_of(connection.scalar(select(now()))) - at
-    mine = schedule.c.tenant == definition.tenant, schedule.c.collection == definition.name, schedule.c.slug == slug
-    if not connection.scalar(select(schedule.c.active).where(*mine)):
+    at, triggers = time_of(due_at), definition.triggers
+    present = time_of(connection.scalar(select(now())))
+    late = present - at
+    if not connection.scalar(select(schedule.c.active).where(schedules.of(definition.tenant, definition.name, slug))):
         return Ticked(Outcome.SKIPPED, "it is switched off")
     if late > timedelta(seconds=max(triggers.catch_up, PUNCTUAL)):
         return Ticked(Outcome.MISSED, f"it was noticed {late.total_seconds():.0f} s late")
     if value_of(connection, "schedules", definition.tenant, definition.name) is False:
         return Ticked(Outcome.SKIPPED, "schedules are set off")
-    if triggers.is_dark(at):
+    if triggers.is_dark(at) or triggers.is_dark(present):
         return Ticked(Outcome.SKIPPED, "it lies in a blackout")
     return None
 
 
-def _to_make_up_for(connection: Connection, tenant: str, collection: str, slug: str) -> tuple[int | None, int | None]:
+def _to_make_up_for(
+    connection: Connection, tenant: str, collection: str, slug: str, at: int
+) -> tuple[int | None, int | None]:
     """Since when the schedule is due, and the last time it was so, if that is not too long ago."""
-    mine = schedule.c.tenant == tenant, schedule.c.collection == collection, schedule.c.slug == slug
-    row = connection.execute(select(schedule.c.rule, schedule.c.next_at).where(*mine)).first()
-    at, registered = connection.scalar(select(now())), in_force(connection, tenant, collection)
+    query = select(schedule.c.rule, schedule.c.next_at).where(schedules.of(tenant, collection, slug))
+    row, registered = connection.execute(query).first(), in_force(connection, tenant, collection)
     if row is None or registered is None or row.next_at is None or row.next_at > at:
         return None, None
     oldest = at - int(max(registered[1].triggers.catch_up, PUNCTUAL) * 1_000_000)
-    since = schedules.time_of(max(row.next_at - 1, oldest))
-    last = schedules.latest(Schedule.model_validate_json(row.rule), since, schedules.time_of(at))
-    return row.next_at, last and schedules.micros(last)
+    since = time_of(max(row.next_at - 1, oldest))
+    last = Schedule.model_validate_json(row.rule).latest(since, time_of(at))
+    return row.next_at, last and micros(last)
 
 
 def _known(connection: Connection, tenant: str, collection: str, slug: str, due_at: int) -> Ticked | None:
-    query = select(tick.c.outcome, tick.c.reason, tick.c.run_id).where(_of(tenant, collection, slug, due_at))
+    query = select(tick.c.outcome, tick.c.reason, tick.c.run_id).where(
+        schedules.ticks_of(tenant, collection, slug), tick.c.due_at == due_at
+    )
     row = connection.execute(query).first()
     return row and Ticked(Outcome(row.outcome), row.reason, row.run_id)
 
@@ -151,8 +177,3 @@ def _note(connection: Connection, tenant: str, collection: str, slug: str, due_a
     key = {"tenant": tenant, "collection": collection, "slug": slug, "due_at": due_at}
     values = {"outcome": found.outcome, "reason": found.reason, "run_id": found.run_id, "noticed_at": now()}
     connection.execute(insert(tick).values(**key, **values))
-
-
-def _of(tenant: str, collection: str, slug: str, due_at: int) -> Any:
-    c = tick.c
-    return and_(c.tenant == tenant, c.collection == collection, c.slug == slug, c.due_at == due_at)

@@ -19,10 +19,19 @@ from deployments.api.answers import Cursor, Limit, answer, listed, position_of
 from deployments.api.guard import Guarded
 from deployments.api.problems import HttpError
 from deployments.api.runs import refuse_address, storage_of
-from deployments.registering import Registration, checked, difference, differences_of, planned, reached, version_among
+from deployments.registering import (
+    Registration,
+    checked,
+    difference,
+    differences_of,
+    planned,
+    reached,
+    version_among,
+    without_secrets,
+)
 from deployments.schedules import told as told_of_schedule
 
-SECRETS = "COLLECT_SECRET_"  # what is sent may refer to these variables of the service alone
+SECRETS = "COLLECT_SECRET_"  # begins the variables that definitions may refer to that are sent
 OWN = ("name", "tenant")  # the address says the one, and the key the other
 router = APIRouter(prefix="/api/collections/{name}", tags=["registry"], route_class=Guarded)
 Name = Annotated[str, Path(max_length=LONGEST_NAME, pattern=r"^[^\s/\\:]+$")]
@@ -77,7 +86,7 @@ async def register(
     sent = body.model_dump(mode="json", exclude_unset=True) | {"name": name, "tenant": tenant}
     meant = validated(Collection, sent, "")
     _refuse_what_is_not_theirs(meant, request.app.state.service.allowed_sources)
-    await to_thread.run_sync(checked, meant)
+    await to_thread.run_sync(checked, meant, offline)
     expected = _expected(if_match, if_none_match)
     if dry_run:
         return _answered(await to_thread.run_sync(planned, storage, meant))
@@ -114,7 +123,7 @@ def rollback(request: Request, name: Name, body: Annotated[Version, Body()]) -> 
     """Put an older version in force again, as a new one."""
     storage, tenant = storage_of(request), request.state.caller.tenant
     found = version_among(storage.registry.versions(tenant, name), name, body.version)
-    checked(found)
+    checked(found, offline=True)
     return _put(storage, found, None)
 
 
@@ -193,16 +202,23 @@ def _changed(error: Changed, meant: Collection) -> HttpError:
 def _refuse_what_is_not_theirs(meant: Collection, allowed: tuple[str, ...]) -> None:
     """Whoever has a key could have the service send what it knows to an address of their own."""
     refuse_address(str(meant.source.get("base_url")), allowed)
+    begins = secrets_of_tenant(meant.tenant)
     for key, value in meant.source.items():
-        if isinstance(value, str) and value.startswith(REFERENCE) and not value.startswith(REFERENCE + SECRETS):
+        if isinstance(value, str) and value.startswith(REFERENCE) and not value.startswith(REFERENCE + begins):
             raise HttpError(
                 "source.{key} refers to a variable that is not for definitions that are sent",
                 "Refer to one whose name begins with {begins}; whoever runs the service sets it.",
                 status=422,
                 code="COL-0821",
                 key=key,
-                begins=SECRETS,
+                begins=begins,
             )
+
+
+def secrets_of_tenant(tenant: str) -> str:
+    """How the variables begin that are a tenant's: no two tenants share a beginning, and none begins another's."""
+    plain = re.fullmatch("[a-z0-9]+", tenant)
+    return f"{SECRETS}{tenant.upper() if plain else '_' + tenant.encode().hex().upper()}_"
 
 
 def _in_force(storage: Storage, tenant: str, name: str) -> tuple[int, Collection]:
@@ -212,4 +228,4 @@ def _in_force(storage: Storage, tenant: str, name: str) -> tuple[int, Collection
 
 
 def _as_sent(found: Collection) -> dict[str, Any]:
-    return found.model_dump(mode="json", exclude_defaults=True, exclude=set(OWN))
+    return {key: value for key, value in without_secrets(found).items() if key not in OWN}

@@ -166,7 +166,7 @@ def _refuse_twice(definitions: Sequence[Collection], files: Sequence[Path]) -> N
 def _check(definitions: Sequence[Collection], offline: bool) -> None:
     show_warnings()
     for each in definitions:
-        checked(each)
+        checked(each, offline)
     if not offline:
         asyncio.run(_reach(definitions))
 

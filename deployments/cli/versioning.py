@@ -10,7 +10,7 @@ from blocks.stores import open_storage
 from collectors.models import Collection
 from deployments.cli.output import print_json, print_rows
 from deployments.cli.registering import put, show_differences, tell
-from deployments.registering import checked, difference, differences_of, version_among
+from deployments.registering import checked, difference, differences_of, version_among, without_secrets
 
 
 def versions(
@@ -49,7 +49,7 @@ def versions(
         columns = {"VERSION": "version", "WHEN": "created_at", "BY": "created_by", "CHANGES": "changes"}
         print_rows(listed, columns, json, whole=True)
     elif second is None:
-        _showversion_among(version_among(rows, name, first), json)
+        _show_version(version_among(rows, name, first), json)
     else:
         found = [*differences_of(version_among(rows, name, first), version_among(rows, name, second))]
         print_json([difference(each) for each in found]) if json else show_differences(found)
@@ -79,7 +79,7 @@ def rollback(name: str, version: int, /, *, tenant: str = "default", dry_run: bo
     settings = Settings.load()
     with open_storage(settings) as storage:
         definition = version_among(storage.registry.versions(tenant, name), name, version)
-        checked(definition)
+        checked(definition, offline=True)
         done = put(storage, settings, definition, dry_run, None)
     tell([done], dry_run, json)
     return 0
@@ -92,10 +92,9 @@ def _listed(row: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any
     return told | {"created_at": moment(row["created_at"])}
 
 
-def _showversion_among(definition: Collection, json: bool) -> None:
-    values = definition.model_dump(mode="json", exclude_defaults=True)
+def _show_version(definition: Collection, json: bool) -> None:
+    values = without_secrets(definition)
     if json:
         print_json(values)
     else:
-        show_text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-        print(show_text, end="")
+        print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), end="")

@@ -55,16 +55,16 @@ def test_the_newest_version_of_each_definition_is_known_by_name_and_tenant(regis
 
 
 def test_to_register_the_same_twice_changes_nothing(registry, definition):
-    assert registry.register(definition()) == (1, None, True)
-    assert registry.register(definition()) == (1, definition(), False)
-    assert registry.register(definition(strategy={"concurrency": 2})) == (2, definition(), True)
+    assert registry.register(definition()) == (1, None)
+    assert registry.register(definition()) == (1, definition())
+    assert registry.register(definition(strategy={"concurrency": 2})) == (2, definition())
     assert [row["version"] for row in registry.versions("default", "cases")] == [2, 1]
 
 
 def test_what_was_only_collected_is_not_registered(registry, definition):
     registry.remember(definition())
     assert registry.in_force("default", "cases") is None
-    assert registry.register(definition()) == (1, None, True)
+    assert registry.register(definition()) == (1, None)
     assert registry.in_force("default", "cases") == (1, definition())
 
 
@@ -94,8 +94,17 @@ def test_unregistered_it_keeps_its_versions_and_is_due_no_more(registry, schedul
         registry.unregister("default", "cases")
     with pytest.raises(Misconfigured, match="COL-0282"):
         registry.unregister("other", "cases")
-    assert registry.register(definition(schedule=[NIGHTLY])) == (1, None, True)
+    assert registry.register(definition(schedule=[NIGHTLY])) == (1, None)
     assert slugs(schedules) == ["nightly"]
+
+
+def test_a_switch_outlasts_that_its_collection_was_not_registered(registry, schedules, definition):
+    registry.register(definition(schedule=[NIGHTLY]))
+    schedules.switch("default", "cases", None, False, "a holiday")
+    registry.unregister("default", "cases")
+    registry.register(definition(schedule=[NIGHTLY]))
+    assert slugs(schedules, active=False, reason="a holiday") == ["nightly"]
+    assert all(row["next_at"] for row in schedules.of("default", "cases"))
 
 
 def test_a_run_tells_the_version_it_began_with_whatever_part_it_is_about(registry, catalog, definition):

@@ -9,8 +9,9 @@ from blocks.sql.catalog import Catalog
 from blocks.sql.config import Config
 from blocks.sql.registry import Registry
 from blocks.sql.requests import Requests
-from blocks.sql.schedules import Schedules, micros
+from blocks.sql.schedules import Schedules
 from blocks.sql.ticks import Outcome, Ticks
+from collectors.scheduling import micros
 from collectors.states import Desired, RunState
 
 ME, OTHER = "far:1:1", "far:2:1"
@@ -125,12 +126,11 @@ def test_what_is_noticed_late_is_made_up_for_within_a_time(register, ticks, minu
 def test_of_what_was_missed_the_last_time_is_made_up_for(register, ticks, due_since, schedules, dump, database):
     register(catch_up=86_400)
     since = due_since(300)
-    at, found = ticks.catch_up(*OF)
-    assert (found.outcome, at) == (Outcome.RUN, last_minute())
+    (found,) = ticks.catch_up(*OF)
+    assert (found.outcome, schedules.of("default", "cases")[0]["due_at"]) == (Outcome.RUN, last_minute())
     assert noticed(dump, database) == ["missed", "run"]
     assert min(row[3] for row in dump(database)["tick"]) == since
-    assert ticks.catch_up(*OF) is None
-    assert schedules.of("default", "cases")[0]["next_at"] > at
+    assert ticks.catch_up(*OF) == []
 
 
 def test_all_that_is_due_is_begun_once(register, ticks, due_since, catalog, schedules):
@@ -150,9 +150,40 @@ def test_what_was_missed_for_too_long_is_not_made_up_for(registry, ticks, due_si
     yearly = {"slug": OF[2], "cron": f"0 0 1 {(datetime.now(UTC) + timedelta(days=180)).month} *"}
     registry.register(definition(schedule=yearly))
     due_since(600)
-    assert ticks.catch_up(*OF) is None
+    assert ticks.catch_up(*OF) == []
     assert noticed(dump, database) == ["missed"]
-    assert ticks.catch_up(*OF) is None
+    assert ticks.catch_up(*OF) == []
+
+
+def test_after_a_long_time_without_anybody_it_goes_on_from_now(
+    registry, ticks, due_since, definition, schedules, dump, database
+):
+    """And does not catch up with one time after another."""
+    half_past = {"slug": OF[2], "cron": f"{(datetime.now(UTC) - timedelta(minutes=20)).minute} * * * *"}
+    registry.register(definition(schedule=half_past, triggers={"catch_up": 0}))
+    due_since(14_400)
+    assert ticks.catch_up(*OF) == []
+    assert noticed(dump, database) == ["missed"]
+    assert schedules.of("default", "cases")[0]["next_at"] > last_minute()
+
+
+def test_one_that_cannot_be_read_costs_the_others_nothing(
+    register, registry, ticks, due_since, definition, alter, database, caplog
+):
+    register()
+    registry.register(definition("broken", schedule=MINUTE))
+    alter(database, "UPDATE collection SET definition = ? WHERE name = ?", "{}", "broken")
+    due_since(1)
+    assert [each.outcome for each in ticks.begin_due()] == [Outcome.RUN]
+    assert "default/broken/every-minute" in caplog.text
+
+
+def test_a_time_that_was_noticed_before_is_not_due_again(register, ticks, due_since):
+    register()
+    known = ticks.notice(*OF, last_minute())
+    due_since(0)
+    assert ticks.begin_due() == [known]
+    assert ticks.begin_due() == []
 
 
 def test_what_nobody_can_notice_again_is_forgotten(register, ticks, dump, database):
@@ -245,6 +276,34 @@ def test_a_paused_run_is_not_passed_by_one_that_queues(register, under_way, tick
     catalog.end(run, RunState.PAUSED)
     found = ticks.notice(*OF, last_minute())
     assert (found.outcome, run.run_id in found.reason) == (Outcome.SKIPPED, True)
+
+
+def test_a_paused_run_is_not_replaced(register, under_way, ticks, catalog):
+    register(overlap="replace")
+    run = under_way()
+    catalog.desire(run.run_id, Desired.STOP, "a holiday")
+    catalog.end(run, RunState.PAUSED)
+    assert ticks.notice(*OF, last_minute()).outcome is Outcome.SKIPPED
+    assert catalog.run(run.run_id)["state"] == RunState.PAUSED
+
+
+def test_who_was_to_give_way_does_not_for_a_run_that_does_not_begin(register, registry, ticks, catalog, definition):
+    """One was interrupted, and another one is under way."""
+    register(overlap="allow")
+    left, led = (catalog.begin(definition(triggers={"overlap": "allow"}), OTHER) for _ in range(2))
+    catalog.lead(led.run_id, OTHER)
+    catalog.desire(left.run_id, Desired.LEAVE)
+    register(overlap="refuse")
+    assert ticks.notice(*OF, last_minute()).outcome is Outcome.SKIPPED
+    assert RunState.CANCELLED not in {row["state"] for row in catalog.runs("default")}
+
+
+def test_in_a_blackout_nothing_is_made_up_for(register, ticks):
+    """Due before it, and noticed in it."""
+    now = datetime.now(UTC)
+    dark = {"start": f"{now - timedelta(minutes=10):%H:%M}", "end": f"{now + timedelta(minutes=10):%H:%M}"}
+    register(blackout=[dark], catch_up=7_200)
+    assert ticks.notice(*OF, last_minute() - 30 * A_MINUTE).outcome is Outcome.SKIPPED
 
 
 def test_after_so_many_failures_on_end_it_is_switched_off(register, ticks, catalog, schedules):

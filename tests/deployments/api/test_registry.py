@@ -5,9 +5,11 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from collectors.models import Collection
 from collectors.testing.sample import Settings as Sample
 from collectors.testing.sample import application as sample
 from collectors.testing.serving import served
+from deployments.api.registry import secrets_of_tenant
 
 NIGHTLY = {"slug": "nightly", "cron": "0 2 * * *", "timezone": "Asia/Shanghai"}
 AT = "/api/collections/tests"
@@ -21,13 +23,13 @@ def source():
 
 @pytest.fixture
 def body(source, monkeypatch):
-    monkeypatch.setenv("COLLECT_SECRET_TESTS", "sample")
+    monkeypatch.setenv("COLLECT_SECRET_DEFAULT_TESTS", "sample")
     parameters = {
         "base_url": source,
         "project_id": 1,
         "suite_id": 1,
         "username": "u",
-        "api_key": "env:COLLECT_SECRET_TESTS",
+        "api_key": "env:COLLECT_SECRET_DEFAULT_TESTS",
     }
     return {"collector": "testrail", "source": parameters, "schedule": [NIGHTLY]}
 
@@ -92,7 +94,7 @@ def test_what_would_change_is_told_and_not_done(allowed, body):
         ({"source": {"api_key": "env:HOME"}}, "COL-0821"),
         ({"source": {"username": "env:COLLECT_METADATA"}}, "COL-0821"),
         ({"source": {"base_url": "http://127.0.0.1:1"}}, "COL-0807"),
-        ({"source": {"base_url": "env:COLLECT_SECRET_TESTS"}}, "COL-0807"),
+        ({"source": {"base_url": "env:COLLECT_SECRET_DEFAULT_TESTS"}}, "COL-0807"),
         ({"collector": "import"}, "COL-0237"),
         ({"collector": "nothing"}, "COL-0230"),
         ({"schedule": {"cron": "0 0 30 2 *"}}, "COL-0299"),
@@ -147,9 +149,24 @@ def test_unregistered_it_is_gone_and_its_versions_are_not(put, body, allowed):
     assert len(allowed.as_("viewer").get(f"{AT}/versions").json()["items"]) == 1
 
 
-def test_another_tenants_is_not_there(put, body, allowed):
+def test_another_tenants_is_not_there_and_neither_are_its_secrets(put, body, allowed, monkeypatch):
     put(body)
     for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/versions"), ("POST", "/schedules/nightly/pause")):
         assert allowed.as_("admin", "acme").request(method, AT + path).status_code == 404
-    assert allowed.as_("admin", "acme").put(AT, json=body).json()["version"] == 1
+    assert allowed.as_("admin", "acme").put(AT, json=body).json()["code"] == "COL-0821"
+    monkeypatch.setenv("COLLECT_SECRET_ACME_TESTS", "sample")
+    theirs = body | {"source": body["source"] | {"api_key": "env:COLLECT_SECRET_ACME_TESTS"}}
+    assert allowed.as_("admin", "acme").put(AT, json=theirs).json()["version"] == 1
     assert allowed.as_("viewer").get(AT).json()["version"] == 1
+
+
+def test_a_password_in_what_was_only_run_is_not_told(allowed, body):
+    plain = Collection(name="tests", collector="testrail", source=body["source"] | {"api_key": "hunter2-s3cret"})
+    allowed.storage.registry.remember(plain)
+    assert "hunter2" not in allowed.as_("viewer").get(f"{AT}/versions").text
+
+
+@pytest.mark.parametrize("tenant", ["default", "acme", "a-b", "a_b", "A", "租户"])
+def test_no_two_tenants_share_their_variables(tenant):
+    others = {"default", "acme", "a-b", "a_b", "A", "租户", "a"} - {tenant}
+    assert not any(secrets_of_tenant(tenant).startswith(secrets_of_tenant(other)) for other in others)

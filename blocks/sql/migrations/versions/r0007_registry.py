@@ -17,7 +17,6 @@ def upgrade() -> None:
     add_table(
         "registration",
         *_of_collection(),
-        sa.Column("version", sa.Integer, nullable=False),
         sa.Column("retired_at", sa.BigInteger),
         sa.Column("applied", LONG),
         sa.Column("failed", LONG),
@@ -46,7 +45,7 @@ def upgrade() -> None:
         sa.Column("run_id", sa.String(32)),
         sa.Column("noticed_at", sa.BigInteger, nullable=False),
         key=[*OF_COLLECTION, "slug", "due_at"],
-        indexes={"tick_of_run": ["run_id"]},
+        indexes={"tick_of_run": ["run_id"], "tick_due": ["due_at"]},
     )
     add_table(
         "setting",
