@@ -82,7 +82,7 @@ def test_of_several_files_none_is_registered_when_one_is_wrong(run, file):
     ],
 )
 def test_what_can_never_work_is_refused_by_its_key(run, file, fields, code):
-    assert code in run("register", file(**fields), "--offline", exit_code=2).stderr
+    assert code in run("register", file(**fields), exit_code=2).stderr
 
 
 def test_a_source_that_is_not_there_is_told_unless_it_is_not_asked(run, file):
