@@ -36,8 +36,51 @@ MODES, SWEEPS = "tests/properties/test_modes.py", "tests/blocks/sql/test_sweeps.
 MARKS, SELECTING = "tests/blocks/sql/test_watermarks.py", "tests/collectors/test_selecting.py"
 
 VERBS, ADOPTING = "tests/blocks/sql/test_verbs.py", "tests/flows/test_adopting.py"
+TICKS, AUDITED = "tests/blocks/sql/test_ticks.py", "tests/blocks/sql/test_audit.py"
 
 SABOTAGES = (
+    Sabotage(
+        "registry: a time is a run each time it is noticed",
+        "blocks/sql/ticks.py",
+        "        found = _known(connection, tenant, collection, slug, due_at)\n",
+        "        found = None\n",
+        TICKS,
+    ),
+    Sabotage(
+        "registry: a run begins although it is dark",
+        "blocks/sql/ticks.py",
+        "if triggers.is_dark(at) or triggers.is_dark(present):",
+        "if triggers.is_dark(at):",
+        TICKS,
+    ),
+    Sabotage(
+        "registry: what was pressed in Prefect is told away",
+        "flows/switching.py",
+        "if switches[slug].told not in (None, on)}",
+        "if False}",
+        "tests/flows/test_applying.py",
+    ),
+    Sabotage(
+        "registry: a password in an old version is told",
+        "deployments/registering.py",
+        "return HIDDEN if secret and",
+        "return HIDDEN if False and",
+        "tests/deployments/api/test_registry.py",
+    ),
+    Sabotage(
+        "registry: an entry stands by itself",
+        "blocks/sql/audit.py",
+        "key_id, seal = seals.sealed(*entry.values(), before)",
+        "key_id, seal = seals.sealed(*entry.values(), NO_SEAL)",
+        AUDITED,
+    ),
+    Sabotage(
+        "registry: roles are not looked at",
+        "deployments/api/guard.py",
+        "if caller.role < needed:",
+        "if False:",
+        "tests/deployments/api/test_keys.py",
+    ),
     Sabotage(
         "a shard is read although it is paused",
         "blocks/sql/shards.py",
