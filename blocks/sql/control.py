@@ -92,11 +92,11 @@ class Control:
             leases.one_at_a_time(connection)
             found = _settled(connection, run_id, shard_id)
             refuse(Verb.RESUME, found)
-            if found.desired is not Desired.RUN:
-                _go_on(connection, run_id, shard_id)
             if not found.led:
                 _ask_for_it(connection, run_id, awaited)
-            audited(connection, found.tenant, Verb.RESUME, found.name)
+            if found.desired is not Desired.RUN:
+                _go_on(connection, run_id, shard_id)
+                audited(connection, found.tenant, Verb.RESUME, found.name)
             return _subject(connection, run_id, shard_id)
 
     @contending

@@ -381,8 +381,9 @@ class Health(BaseModel):
 
 class Due(BaseModel):
     model_config = _example(
-        collection="tests", slug="nightly", active=True, next="2026-11-28T02:00:00+08:00", last=None, run_id=None,
-        rule="0 2 * * *", timezone="Asia/Shanghai", words="At 02:00", reason=None,
+        collection="tests", slug="nightly", active=True, next="2026-11-28T02:00:00+08:00",
+        last="2026-11-27T02:00:00+08:00 run", run_id="7f3a90c1", rule="0 2 * * *", timezone="Asia/Shanghai",
+        words="At 02:00", reason="",
     )  # fmt: skip
 
     collection: str

@@ -184,8 +184,11 @@ def known(settings: Settings) -> Iterator[tuple[Catalog, Registry] | None]:
             readable = _is_catalog(connection)
         except sqlite3.DatabaseError:
             readable = False
+        if not readable:
+            yield None
+            return
         database = _Looking(connection)
-        yield (Catalog(database), Registry(database)) if readable else None
+        yield Catalog(database), Registry(database)
 
 
 def _is_catalog(connection: sqlite3.Connection) -> bool:

@@ -264,7 +264,7 @@ class Platform:
         name = f"storm{self._storms}"
         parameters = {"base_url": self.source.url, "project_id": 1, "suite_id": 1, "username": "u", "api_key": "k"}
         values = {"collector": "testrail", "source": parameters, "strategy": STRATEGY}
-        storage.catalog.register(Collection(name=name, placement=storm.placement, **values))
+        storage.registry.remember(Collection(name=name, placement=storm.placement, **values))
         answer = self._client.post(f"/api/collections/{name}/runs")
         assert answer.status_code == 202, answer.text
         return name, answer.json()["run_id"]

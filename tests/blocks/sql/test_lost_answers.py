@@ -9,6 +9,7 @@ from sqlalchemy import text
 from blocks.process import this_process
 from blocks.sql.catalog import Catalog
 from blocks.sql.mysql import MysqlDatabase
+from blocks.sql.registry import Registry
 from blocks.sql.rows import Rows
 from blocks.sql.run_ledger import RunLedger
 from blocks.sql.shards import Shards
@@ -157,7 +158,7 @@ def test_a_plan(mysql, beyond, proxy, run, end):
 @ENDS
 def test_a_definition(mysql, beyond, proxy, definition, end):
     proxy.when(b"COMMIT", end)
-    Catalog(beyond).register(definition())
+    Registry(beyond).remember(definition())
     assert not proxy.awaits
     assert once(mysql, "collection")["version"] == 1
 
