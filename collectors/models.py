@@ -110,8 +110,8 @@ def errors_within(allowed: int | str, planned: int) -> int:
 
 
 def one_word(value: str) -> str:
-    if not re.fullmatch(r"[^\s/\\:]+", value):
-        raise ValueError("has to be one word, without blanks, slashes or colons")
+    if not re.fullmatch(r"[^\s/\\:]+", value) or not value.isprintable() or "\ufffd" in value:
+        raise ValueError("has to be one word, without blanks, slashes or colons, of characters that can be seen")
     return value
 
 

@@ -21,8 +21,10 @@ KINDS = {
 
 
 def of_mode(collection: Collection, mode: Mode, scope: Scope) -> Collection:
-    """The collection as one of its runs is about it. Raises Misconfigured when mode and scope do not fit."""
-    return validated(Collection, collection.model_dump() | {"mode": mode, "scope": scope.model_dump()}, "")
+    """The collection as one of its runs is about it, which is due by no schedule. Raises Misconfigured when mode and
+    scope do not fit."""
+    own = {"mode": mode, "scope": scope.model_dump(), "schedule": ()}
+    return validated(Collection, collection.model_dump() | own, "")
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from pydantic import SecretStr
 
 from blocks.settings import Serving, Settings, secret
+from blocks.sql.registry import refuse_changed
 from blocks.stores import Storage, open_storage
 from collectors.errors import CollectError, Misconfigured, Unreachable
 from collectors.models import Collection
@@ -51,6 +53,7 @@ def checked(definition: Collection, offline: bool = False) -> None:
 
     `offline`: the variables it refers to need not be set here.
     """
+    _refuse_unwritable(definition)
     _refuse_plain_secrets(definition)
     checked_source(definition, (lambda name: secret(name) or name) if offline else secret)
     for each in definition.schedule:
@@ -63,6 +66,18 @@ def checked(definition: Collection, offline: bool = False) -> None:
                 name=definition.name,
                 rule=each.rule,
             )
+
+
+def _refuse_unwritable(definition: Collection) -> None:
+    try:
+        orjson.dumps(definition.model_dump(mode="json"))
+    except (TypeError, ValueError):
+        raise Misconfigured(
+            "{name} holds a number or a text that cannot be kept",
+            "Numbers have 64 bits, and texts are Unicode; write a longer number as a text, in quotes.",
+            code="COL-0294",
+            name=definition.name,
+        ) from None
 
 
 def _refuse_plain_secrets(definition: Collection) -> None:
@@ -103,10 +118,12 @@ async def reached(definition: Collection) -> None:
         ) from None
 
 
-def planned(storage: Storage, definition: Collection) -> Registration:
-    """What to register it would do."""
+def planned(storage: Storage, definition: Collection, expected: int | None = None) -> Registration:
+    """What to register it would do. Raises Changed as `register` does."""
     of = definition.tenant, definition.name
-    _, before = storage.registry.in_force(*of) or (0, None)
+    found = storage.registry.in_force(*of)
+    refuse_changed(found, definition.name, expected)
+    _, before = found or (0, None)
     row = storage.registry.registration(*of)
     differences = tuple(differences_of(before, definition))
     return Registration(definition, storage.registry.next_version(definition), differences, waits=row and row["failed"])

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 from anyio import to_thread
-from httpx import TransportError
+from httpx import HTTPStatusError, TransportError
 from prefect import flow, runtime, tags
 from prefect.context import TagsContext
 from prefect.exceptions import Abort, Pause
@@ -189,9 +190,16 @@ async def _woken(here: Workspace, claim: RunClaim, stop: Stop) -> bool:
 
 def _torn(error: BaseException, wish: Desired) -> tuple[RunState, str | None]:
     """A run that was stopped from outside, or lost Prefect, can go on; one that met a defect of ours has failed."""
-    if isinstance(error, Exception) and not isinstance(error, (Unreachable, TransportError)):
+    if isinstance(error, Exception) and not _is_away(error):
         return RunState.FAILED, str(named(error))
     return RunState.CANCELLED if wish is Desired.CANCEL else RunState.PAUSED, None
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether it is Prefect that is away, or has too much to do."""
+    if isinstance(error, HTTPStatusError):
+        return error.response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return isinstance(error, Unreachable | TransportError)
 
 
 async def _stages(here: Workspace, claim: RunClaim, stop: Stop, slots: Slots) -> Outcome:

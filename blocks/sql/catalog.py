@@ -127,7 +127,9 @@ class Catalog:
         """
         with self._database.write() as connection:
             leases.one_at_a_time(connection)
-            found = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().one()
+            found = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().first()
+            if found is None:
+                raise no_run(run_id)
             if (found["owner"] != owner or found["state"] not in NOT_LED) and seconds_led(connection, run_id):
                 raise under_way(found["collection"], run_id)
             for other in in_the_way(connection, Collection.model_validate_json(found["definition"])):

@@ -27,7 +27,7 @@ class Changed(Refused):
     def __init__(self, name: str, expected: int, version: int, theirs: Collection | None) -> None:
         self.version, self.theirs = version, theirs
         super().__init__(
-            "{name} is at version {version} now, not {expected}: somebody else has changed it",
+            "version {expected} of {name} is not in force: {version} is (0: none)",
             "See how: collect versions {name}; then register what is to be on top of that",
             code="COL-0434",
             name=name,
@@ -58,8 +58,7 @@ class Registry:
             leases.one_at_a_time(connection)
             before = in_force(connection, definition.tenant, definition.name)
             version, known = before or (0, None)
-            if expected not in (None, version):
-                raise Changed(definition.name, expected, version, known)
+            refuse_changed(before, definition.name, expected)
             refuse_mixed(connection, definition)
             number = _kept(connection, definition, ACTING.get())
             _put_in_force(connection, definition)
@@ -69,11 +68,13 @@ class Registry:
         return Registered(number, known)
 
     @contending
-    def unregister(self, tenant: str, name: str) -> None:
-        """It is not due any more; its records, runs and versions stay. Raises Misconfigured."""
+    def unregister(self, tenant: str, name: str, expected: int | None = None) -> None:
+        """It is not due any more; its records, runs and versions stay. Raises Misconfigured, and Changed as `register`
+        does."""
         mine = and_(_registered(tenant, name), registration.c.retired_at.is_(None))
         with self._database.write() as connection:
             leases.one_at_a_time(connection)
+            refuse_changed(in_force(connection, tenant, name), name, expected)
             if not connection.execute(update(registration).where(mine).values(retired_at=now())).rowcount:
                 raise not_registered(name)
             schedules.rest(connection, tenant, name)
@@ -152,6 +153,13 @@ class Registry:
             connection.execute(update(registration).where(_registered(tenant, name)).values(values))
 
 
+def refuse_changed(found: tuple[int, Collection] | None, name: str, expected: int | None) -> None:
+    """Raises Changed when another version is in force than is expected; 0 stands for none."""
+    version, known = found or (0, None)
+    if expected not in (None, version):
+        raise Changed(name, expected, version, known)
+
+
 def not_known(name: str) -> Misconfigured:
     what, remedy = "there is no collection {name}", "List them with: collect list"
     return Misconfigured(what, remedy, code="COL-0204", name=f"{name:.100}")
@@ -176,7 +184,7 @@ def newest(connection: Connection, tenant: str, name: str) -> Collection | None:
 def version_of(connection: Connection, definition: Collection) -> int | None:
     """Under which number it is kept, whatever mode and scope one run is about; None when it differs otherwise."""
     version, known = _newest(connection, definition.tenant, definition.name) or (None, None)
-    own = {"mode": definition.mode, "scope": definition.scope}
+    own = {"mode": definition.mode, "scope": definition.scope, "schedule": definition.schedule}
     return version if known and known.model_copy(update=own) == definition else None
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, delete, exists, insert, select, update
+from sqlalchemy import Connection, and_, case, delete, exists, insert, select, update
 
 from blocks.acting import SERVICE, acting
 from blocks.sql.audit import audited
@@ -84,7 +84,9 @@ def put(connection: Connection, definition: Collection) -> None:
             _add(connection, definition, each)
         elif before["rule"] != rule or before["next_at"] is None:
             own = of(definition.tenant, definition.name, each.slug)
-            connection.execute(update(schedule).where(own).values(rule=rule, next_at=_next(connection, each)))
+            # What is due, and not noticed yet, still is.
+            at = case((schedule.c.next_at <= now(), schedule.c.next_at), else_=_next(connection, each))
+            connection.execute(update(schedule).where(own).values(rule=rule, next_at=at))
             if Schedule.model_validate_json(before["rule"]).active != each.active:
                 switch(connection, definition.tenant, definition.name, each.slug, each.active)
     connection.execute(delete(schedule).where(mine, schedule.c.slug.in_([*known])))
@@ -98,13 +100,25 @@ def rest(connection: Connection, tenant: str, collection: str) -> None:
 def switch(
     connection: Connection, tenant: str, collection: str, slug: str, active: bool, reason: str | None = None
 ) -> None:
-    """What was due while it was off is not made up for."""
+    """What was due while it was off is not made up for; nor is what nobody has noticed before."""
     where = of(tenant, collection, slug)
-    rule = Schedule.model_validate_json(connection.scalar(select(schedule.c.rule).where(where)))
+    row = connection.execute(select(schedule.c.rule, schedule.c.active, schedule.c.next_at).where(where)).one()
+    if row.active and not active:
+        _skip_what_is_due(connection, (tenant, collection, slug), row.next_at)
+    rule = Schedule.model_validate_json(row.rule)
     values = {"active": active, "reason": reason, "switched_at": now(), "next_at": _next(connection, rule)}
     if connection.execute(update(schedule).where(where, schedule.c.active.is_not(active)).values(values)).rowcount:
         action = "schedule resume" if active else "schedule pause"
         audited(connection, tenant, action, f"{collection}/{slug}", reason=reason)
+
+
+def _skip_what_is_due(connection: Connection, which: tuple[str, str, str], due_at: int | None) -> None:
+    at = connection.scalar(select(now()))
+    known = select(tick.c.outcome).where(ticks_of(*which), tick.c.due_at == due_at)
+    if due_at is not None and due_at <= at and connection.scalar(known) is None:
+        key = dict(zip(("tenant", "collection", "slug"), which, strict=True))
+        said = {"outcome": "skipped", "reason": "it was switched off before it was noticed"}
+        connection.execute(insert(tick).values(**key, **said, due_at=due_at, noticed_at=at))
 
 
 def note_noticed(connection: Connection, tenant: str, collection: str, slug: str, at: int) -> None:

@@ -21,7 +21,7 @@ from collectors.scheduling import Schedule, micros, time_of
 from collectors.validating import of_mode
 
 KEPT = 100 * 24 * 3600 * 1_000_000  # longer than any catch_up
-UNNOTICED = "nobody was there to begin it"
+UNNOTICED = "it was not noticed in time"
 PREFECTS_TURN = 60.0  # seconds in which Prefect's scheduler begins what is due, where it does
 PUNCTUAL = 300.0  # seconds by which a run may begin late although nothing is made up for
 log = logging.getLogger(__name__)

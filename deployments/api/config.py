@@ -18,7 +18,9 @@ router = APIRouter(prefix="/api/config", tags=["settings"], route_class=Guarded)
 LONGEST_REASON = 1_000
 EXAMPLE = {"value": 2, "collection": "demo", "reason": "the source is slow"}
 Name = Annotated[str, Path(max_length=64)]
-OfCollection = Annotated[str, Query(max_length=LONGEST_NAME, description="of this collection; without, of the tenant")]
+OfCollection = Annotated[
+    str, Query(min_length=1, max_length=LONGEST_NAME, description="of this collection; without, of the tenant")
+]
 Reason = Annotated[str | None, Query(max_length=LONGEST_REASON, description="why; the history keeps it")]
 
 
@@ -26,7 +28,7 @@ class NewValue(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
 
     value: StrictBool | StrictInt | StrictFloat | StrictStr
-    collection: str = Field("", max_length=LONGEST_NAME, description="for this collection alone")
+    collection: str = Field("", min_length=1, max_length=LONGEST_NAME, description="for this collection alone")
     reason: str | None = Field(None, max_length=LONGEST_REASON, description="why; it is shown with the value")
 
 

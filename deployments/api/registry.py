@@ -83,24 +83,29 @@ async def register(
     """Put a definition in force. 412 with the differences when somebody else has changed it since `If-Match`; with
     `If-None-Match: *` it has to be new. Its schedules are carried out by the service."""
     storage, tenant = storage_of(request), request.state.caller.tenant
-    sent = body.model_dump(mode="json", exclude_unset=True) | {"name": name, "tenant": tenant}
+    sent = body.model_dump(exclude_unset=True) | {"name": name, "tenant": tenant}
     meant = validated(Collection, sent, "")
     _refuse_what_is_not_theirs(meant, request.app.state.service.allowed_sources)
     await to_thread.run_sync(checked, meant, offline)
     expected = _expected(if_match, if_none_match)
+    if if_match == "*":
+        await to_thread.run_sync(_in_force, storage, tenant, name)
     if dry_run:
-        return _answered(await to_thread.run_sync(planned, storage, meant))
+        return await to_thread.run_sync(_planned, storage, meant, expected)
     if not offline:
         await reached(meant)
     return await to_thread.run_sync(_put, storage, meant, expected)
 
 
-@router.delete("", responses=shapes.one(shapes.Registration))
-def unregister(request: Request, name: Name) -> Response:
-    """Take a collection out of force. Its records, runs and versions stay."""
+@router.delete("", responses=shapes.one(shapes.Registration, 412))
+def unregister(request: Request, name: Name, if_match: Tag = None) -> Response:
+    """Take a collection out of force. Its records, runs and versions stay. 412 when it was changed since `If-Match`."""
     storage, tenant = storage_of(request), request.state.caller.tenant
-    version, _ = _in_force(storage, tenant, name)
-    storage.registry.unregister(tenant, name)
+    version, definition = _in_force(storage, tenant, name)
+    try:
+        storage.registry.unregister(tenant, name, _expected(if_match, None))
+    except Changed as error:
+        raise _changed(error, definition) from None
     return answer(request, {"name": name, "version": version, "differences": []})
 
 
@@ -118,13 +123,14 @@ def versions(request: Request, name: Name, limit: Limit = 100, cursor: Cursor = 
     return listed(request, items, (items[-1]["version"],) if len(found) > limit else None)
 
 
-@router.post("/rollback", responses=shapes.one(shapes.Registration, 409))
-def rollback(request: Request, name: Name, body: Annotated[Version, Body()]) -> Response:
-    """Put an older version in force again, as a new one."""
+@router.post("/rollback", responses=shapes.one(shapes.Registration, 409, 412))
+def rollback(request: Request, name: Name, body: Annotated[Version, Body()], if_match: Tag = None) -> Response:
+    """Put an older version in force again, as a new one. 412 when it was changed since `If-Match`."""
     storage, tenant = storage_of(request), request.state.caller.tenant
+    _in_force(storage, tenant, name)
     found = version_among(storage.registry.versions(tenant, name), name, body.version)
     checked(found, offline=True)
-    return _put(storage, found, None)
+    return _put(storage, found, _expected(if_match, None))
 
 
 @router.get("/schedules", responses=shapes.one(shapes.Schedules))
@@ -155,6 +161,13 @@ def _switched(request: Request, name: str, slug: str, active: bool, reason: str 
     return schedules(request, name)
 
 
+def _planned(storage: Storage, meant: Collection, expected: int | None) -> Response:
+    try:
+        return _answered(planned(storage, meant, expected))
+    except Changed as error:
+        raise _changed(error, meant) from None
+
+
 def _put(storage: Storage, meant: Collection, expected: int | None) -> Response:
     try:
         done = storage.registry.register(meant, expected)
@@ -177,16 +190,16 @@ def _expected(if_match: str | None, if_none_match: str | None) -> int | None:
     """The version it is to follow. Raises HttpError for a tag that is none of ours."""
     if if_none_match == "*":
         return 0
-    if if_match in (None, "*"):
+    if if_none_match is None and if_match in (None, "*"):
         return None
-    if found := re.fullmatch(r'(?:W/)?"(\d{1,9})"', if_match):
+    if found := re.fullmatch(r'"(\d{1,9})"', if_match or ""):
         return int(found[1])
     raise HttpError(
         "{tag} is no ETag of a definition",
-        'Send If-Match as GET answered it, such as "3".',
+        'Send If-Match as GET answered it, such as "3"; or If-None-Match: * for a new one.',
         status=422,
         code="COL-0820",
-        tag=f"{if_match!r:.60}",
+        tag=f"{if_match or if_none_match!r:.60}",
     )
 
 
@@ -201,7 +214,8 @@ def _changed(error: Changed, meant: Collection) -> HttpError:
 
 def _refuse_what_is_not_theirs(meant: Collection, allowed: tuple[str, ...]) -> None:
     """Whoever has a key could have the service send what it knows to an address of their own."""
-    refuse_address(str(meant.source.get("base_url")), allowed)
+    if (address := meant.source.get("base_url")) is not None:  # without one it is refused as all others are
+        refuse_address(str(address), allowed)
     begins = secrets_of_tenant(meant.tenant)
     for key, value in meant.source.items():
         if isinstance(value, str) and value.startswith(REFERENCE) and not value.startswith(REFERENCE + begins):

@@ -89,7 +89,7 @@ def _of_this_run(registered: Collection, body: Start, allowed: tuple[str, ...]) 
 
 
 def refuse_address(address: str, allowed: tuple[str, ...]) -> None:
-    if _origin(address) not in map(_origin, allowed):
+    if not _is_allowed(address, allowed):
         raise HttpError(
             "{address} is not on the list of addresses that may be collected",
             "Whoever runs the service names them in COLLECT_ALLOWED_SOURCES.",
@@ -97,6 +97,13 @@ def refuse_address(address: str, allowed: tuple[str, ...]) -> None:
             code="COL-0807",
             address=f"{address:.100}",
         )
+
+
+def _is_allowed(address: str, allowed: tuple[str, ...]) -> bool:
+    try:
+        return _origin(address) in map(_origin, allowed)
+    except ValueError:  # it is no address
+        return False
 
 
 def _origin(address: str) -> tuple[str, str | None, int | None]:

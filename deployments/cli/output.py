@@ -119,7 +119,7 @@ def print_columns(header: Sequence[str], rows: Sequence[Sequence[Any]], whole: b
 def _cell(cell: Any, grouped: str = "") -> str:
     if cell is None:
         return ""
-    return visible(f"{cell:{grouped}}" if isinstance(cell, int) else str(cell))
+    return visible(f"{cell:{grouped}}" if type(cell) is int else str(cell))
 
 
 def shortened(cell: str, room: int) -> str:

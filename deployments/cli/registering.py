@@ -50,7 +50,7 @@ def register(
     files
         paths of collection files
     dry_run
-        only print what would change
+        only print what would change; the sources are not asked
     offline
         do not ask the sources
     expect
@@ -60,7 +60,7 @@ def register(
     """
     definitions = [of_file(str(each)) for each in files]
     _refuse_twice(definitions, files)
-    _check(definitions, offline)
+    _check(definitions, offline or dry_run)
     settings = Settings.load()
     with open_storage(settings) as storage:
         done = [put(storage, settings, each, dry_run, expect) for each in definitions]
@@ -113,9 +113,9 @@ def apply(
     folder
         its files *.yaml and *.yml, those of its folders, too
     dry_run
-        only report what differs
+        only report what differs; the sources are not asked
     prune
-        also unregister what has no file
+        also unregister what has no file, also what was registered in other ways
     offline
         do not ask the sources
     tenant
@@ -124,9 +124,16 @@ def apply(
         print an array of what was done
     """
     found, pruned = of_folder(folder), prune and not dry_run
+    if prune and not found:
+        raise Misconfigured(
+            "{path} holds no collection file, and --prune would take everything out of force",
+            "Name the right folder; or take collections out of force one by one: collect unregister NAME",
+            code="COL-0298",
+            path=folder,
+        )
     definitions = [definition for _, definition in found]
     _refuse_twice(definitions, [path for path, _ in found])
-    _check(definitions, offline)
+    _check(definitions, offline or dry_run)
     settings = Settings.load()
     with open_storage(settings) as storage:
         done = [put(storage, settings, each, dry_run, None) for each in definitions]
@@ -179,9 +186,9 @@ async def _reach(definitions: Sequence[Collection]) -> None:
 def put(
     storage: Storage, settings: Settings, definition: Collection, dry_run: bool, expect: int | None
 ) -> Registration:
-    if dry_run:
-        return planned(storage, definition)
     try:
+        if dry_run:
+            return planned(storage, definition, expect)
         return registered(storage, settings, definition, expect)
     except Changed as error:
         for each in differences_of(definition, error.theirs):
@@ -206,19 +213,10 @@ def _show(done: Registration, dry_run: bool) -> None:
     if dry_run:
         return
     for each in done.definition.schedule:
-        show(
-            spoken(
-                "  due       {slug}: {words} ({zone})",
-                slug=each.slug,
-                words=each.words(LANGUAGE.get()),
-                zone=each.timezone,
-            )
-        )
-    if not done.waits and not done.applied and done.definition.schedule:
-        say(
-            "  next      collect serve carries it out; see when: collect schedule next {name}",
-            name=done.definition.name,
-        )
+        text = "  due       {slug}: {words}" if each.interval else "  due       {slug}: {words} ({zone})"
+        show(spoken(text, slug=each.slug, words=each.words(LANGUAGE.get()), zone=each.timezone))
+    if done.definition.schedule and not done.applied:
+        say("  next      collect serve carries it out; when: collect schedule list {name}", name=done.definition.name)
 
 
 def show_differences(found: Iterable[Difference]) -> None:

@@ -21,9 +21,10 @@ from blocks.reports import Report, as_json, in_words, report
 from blocks.settings import Settings
 from blocks.sql.catalog import Catalog
 from blocks.sql.database import LONGEST_OUTAGE
-from blocks.stores import open_storage
+from blocks.stores import Storage, open_storage
 from collectors.errors import Fenced, Refused, Unusable, named
 from collectors.language import spoken
+from collectors.models import Collection
 from collectors.quality import in_words as said_of
 from collectors.states import OPEN_RUNS, Desired, RunState
 from deployments import prefect_server
@@ -90,6 +91,7 @@ def run(
         catalog = storage.catalog
         given = _given(mode, {"under": under, "ids": ids, "since": since, "until": until})
         definition, of_file = resolve(collection, set_, storage.registry, tenant, given)
+        _refuse_another_source(storage, collection, of_file)
         api = server(settings)
         begun = catalog.begin(definition, this_process(), of_file)
         if begun.superseded:
@@ -100,6 +102,24 @@ def run(
             with suppress(Fenced):
                 catalog.end(begun, RunState.FAILED, str(named(error)))
             raise
+
+
+def _refuse_another_source(storage: Storage, file: str, of_file: Collection | None) -> None:
+    """Of what is registered: the records of both would be taken for those of one."""
+    found = of_file and storage.registry.in_force(of_file.tenant, of_file.name)
+    if found and _address(found[1]) != _address(of_file):
+        raise Refused(
+            "{name} is registered with another source than {file} names",
+            "Register it (collect register {quoted}), or give the file a name of its own.",
+            code="COL-0435",
+            name=of_file.name,
+            file=file,
+            quoted=shlex.quote(file),
+        )
+
+
+def _address(of: Collection) -> tuple[str, Any]:
+    return of.collector, of.source.get("base_url")
 
 
 def _given(mode: str | None, scope: dict[str, str | None]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import yaml
 
 from blocks.reports import moment
 from blocks.settings import Settings
+from blocks.sql.registry import not_registered
 from blocks.stores import open_storage
 from collectors.models import Collection
 from deployments.cli.output import print_json, print_rows
@@ -56,7 +57,16 @@ def versions(
     return 0
 
 
-def rollback(name: str, version: int, /, *, tenant: str = "default", dry_run: bool = False, json: bool = False) -> int:
+def rollback(
+    name: str,
+    version: int,
+    /,
+    *,
+    expect: int | None = None,
+    tenant: str = "default",
+    dry_run: bool = False,
+    json: bool = False,
+) -> int:
     """Put an older version of a definition in force again, as a new version.
 
     Examples
@@ -69,6 +79,8 @@ def rollback(name: str, version: int, /, *, tenant: str = "default", dry_run: bo
         the collection
     version
         the version, as collect versions lists it
+    expect
+        the version that is in force now: refused when somebody else has changed it since
     tenant
         whose it is
     dry_run
@@ -78,9 +90,11 @@ def rollback(name: str, version: int, /, *, tenant: str = "default", dry_run: bo
     """
     settings = Settings.load()
     with open_storage(settings) as storage:
+        if storage.registry.in_force(tenant, name) is None:
+            raise not_registered(name)
         definition = version_among(storage.registry.versions(tenant, name), name, version)
         checked(definition, offline=True)
-        done = put(storage, settings, definition, dry_run, None)
+        done = put(storage, settings, definition, dry_run, expect)
     tell([done], dry_run, json)
     return 0
 

@@ -1,6 +1,7 @@
 """When runs are due: as Prefect's scheduler finds it, also where clocks are changed; rules that are wrong."""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
@@ -108,7 +109,12 @@ def test_whoever_begins_to_look_later_finds_the_same_times(rule, start):
         ({"rrule": "FREQ=HOURLY"}, "use cron, or an interval"),
         ({"rrule": "FREQ=DAILY;BYHOUR=1,2,3,4,5;BYMINUTE=0,10,20,30,40"}, "24 times a day at most"),
         ({"rrule": "DTSTART:19000101T000000\nRRULE:FREQ=DAILY"}, "begins in 2020 or later"),
-        ({"rrule": "DTSTART:20260101T000000Z\nRRULE:FREQ=DAILY"}, "is no recurrence"),
+        ({"rrule": "DTSTART:20260101T000000Z\nRRULE:FREQ=DAILY"}, "without Z or TZID"),
+        ({"rrule": "FREQ=DAILY;UNTIL=20300101T000000Z"}, "without Z or TZID"),
+        ({"rrule": "FREQ=DAILY;INTERVAL=0"}, "is no recurrence"),
+        ({"rrule": "freq=secondly"}, "use cron, or an interval"),
+        ({"rrule": "FREQ=DAILY;BYHOUR=1\nEXRULE:FREQ=DAILY;BYHOUR=1"}, "is no recurrence"),
+        ({"cron": "0 2 * * *", "timezone": "localtime"}, "there is no time zone localtime"),
         ({"cron": "0 2 * * *", "slug": "Every night"}, "lower-case letters"),
         ({"croon": "0 2 * * *"}, "Did you mean cron?"),
         ({"cron": "0 2 * * *", "mode": "range"}, "mode range needs a scope"),
@@ -120,6 +126,18 @@ def test_a_rule_that_is_wrong_is_told_by_its_key(rule, said):
     with pytest.raises(Misconfigured) as caught:
         validated(Collection, definition, "")
     assert said in str(caught.value)
+
+
+def test_to_read_a_rule_does_not_try_it():
+    """One that never comes would be looked for until the year 9999, by whoever reads the definition."""
+    began = time.monotonic()
+    Schedule(rrule="FREQ=DAILY;BYSETPOS=5")
+    assert time.monotonic() - began < 1
+
+
+def test_a_blackout_that_ends_where_it_starts_is_refused():
+    with pytest.raises(ValueError, match="start and end are the same"):
+        Blackout(start="09:00", end="09:00")
 
 
 def test_two_schedules_of_one_name_are_refused():

@@ -209,6 +209,21 @@ def test_switched_off_or_gone_nothing_begins(register, registry, ticks, schedule
     assert ticks.notice(*OF, last_minute() - A_MINUTE).outcome is Outcome.SKIPPED
 
 
+def test_what_is_due_is_so_whatever_is_registered_meanwhile(register, ticks, due_since):
+    register(catch_up=7_200)
+    due_since(3)
+    register(MINUTE | {"mode": "incremental"}, catch_up=7_200)
+    assert [each.outcome for each in ticks.begin_due()] == [Outcome.RUN]
+
+
+def test_what_was_due_before_it_was_switched_off_is_told(register, ticks, due_since, schedules, dump, database):
+    register()
+    at = due_since(1)
+    schedules.switch("default", "cases", None, False)
+    schedules.switch("default", "cases", None, True)
+    assert [(row[3], row[4]) for row in dump(database)["tick"]] == [(at, "skipped")]
+
+
 def test_set_off_nothing_begins_until_it_is_set_on(register, ticks, database):
     register()
     config = Config(database)

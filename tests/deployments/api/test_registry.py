@@ -1,5 +1,7 @@
 """Definitions over HTTP: versions and their ETags, what may not be sent, schedules and their switches."""
 
+import json
+
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
@@ -53,7 +55,8 @@ def allowed(serve, source, broken):
 def put(allowed):
     def sent(body, **headers):
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return allowed.as_("admin").put(AT, json=body, headers=named)
+        named["Content-Type"] = "application/json"  # written so that half a character can be sent, too
+        return allowed.as_("admin").put(AT, content=json.dumps(body), headers=named)
 
     return sent
 
@@ -95,6 +98,11 @@ def test_what_would_change_is_told_and_not_done(allowed, body):
         ({"source": {"username": "env:COLLECT_METADATA"}}, "COL-0821"),
         ({"source": {"base_url": "http://127.0.0.1:1"}}, "COL-0807"),
         ({"source": {"base_url": "env:COLLECT_SECRET_DEFAULT_TESTS"}}, "COL-0807"),
+        ({"source": {"base_url": "http://127.0.0.1:99999"}}, "COL-0807"),
+        ({"source": {"base_url": "http://[::1"}}, "COL-0807"),
+        ({"source": {"project_id": 10**26}}, "COL-0294"),
+        ({"source": {"username": "\ud800"}}, "COL-0294"),
+        ({"schedule": {"rrule": "FREQ=DAILY;INTERVAL=0"}}, "COL-0806"),
         ({"collector": "import"}, "COL-0237"),
         ({"collector": "nothing"}, "COL-0230"),
         ({"schedule": {"cron": "0 0 30 2 *"}}, "COL-0299"),
@@ -139,6 +147,18 @@ def test_a_schedule_is_switched_by_operators(put, body, allowed):
     assert on["schedules"][0]["active"]
     assert allowed.as_("operator").post(f"{AT}/schedules/weekly/pause").json()["code"] == "COL-0283"
     assert allowed.as_("viewer").post(f"{AT}/schedules/nightly/pause").status_code == 403
+
+
+def test_what_is_not_understood_of_a_tag_is_no_leave_to_write(put, body, allowed):
+    put(body)
+    assert put(body | {"mode": "incremental"}, If_None_Match='"1"').status_code == 422
+    admin = allowed.as_("admin")
+    late = {"If-Match": '"9"'}
+    assert admin.put(f"{AT}?dry_run=true", json=body, headers=late).status_code == 412
+    assert admin.post(f"{AT}/rollback", json={"version": 1}, headers=late).status_code == 412
+    assert admin.delete(AT, headers=late).status_code == 412
+    assert admin.put("/api/collections/new", json=body, headers={"If-Match": "*"}).status_code == 404
+    assert admin.get(AT).json()["version"] == 1
 
 
 def test_unregistered_it_is_gone_and_its_versions_are_not(put, body, allowed):
