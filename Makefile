@@ -1,6 +1,6 @@
 # make demo    install, start a Prefect server and the sample source, collect it
 # make test    install what the tests need, run all of them
-# make faults  kill and freeze a run at every step, then see that planted faults are noticed (forty minutes)
+# make faults  kill and freeze a run at every step, storms of verbs, then see that planted faults are noticed (an hour)
 # make model   sources that change while they are read, and runs that die: SEEDS of them on stores in memory, STORED on
 #              SQLite (a hundred thousand and a thousand, half an hour)
 # make test-authz  50,000 requests that have to be refused, by random routes, keys and bodies (two minutes)
@@ -8,7 +8,7 @@
 # make kiwi    collect a real Kiwi TCMS server and compare the counts (three minutes at the first start)
 # make bench   the full stack beside a plain loop, Scrapy and dlt (half an hour)
 # make bench-api  the service over HTTP: an import, reads and runs at a pace (three minutes)
-# make bench-control  verbs at a pace while ten runs are under way (three minutes)
+# make bench-control  verbs at a pace while ten runs are under way (eight minutes)
 # make bench-embedded  what it does in a second, beside a bare loop (a quarter of an hour)
 # make lock    write the lock files anew (needs uv)
 
