@@ -1,7 +1,7 @@
 """Verbs at a pace while runs are under way; how soon they take effect; how a run of many shards is shown.
 
-    make bench-control                          three minutes
-    .venv/bin/python -m bench.control --quick   one
+    make bench-control                          eight minutes
+    .venv/bin/python -m bench.control --quick   half as long
 
 Ten runs of a hundred shards each are carried out by the service on embedded stores, from sources that take half a
 second for a page; a bare server is asked at the same pace beside it: what the machine does to that one is not the
