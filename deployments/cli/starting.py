@@ -92,7 +92,8 @@ def _text(file: Path, collector: str, keys: list[Key]) -> str:
         "# retention:",
         *(line("#   ", key) for key in keys_of(Retention)),
         "# schedule:",
-        '#   - {slug: nightly, cron: "0 2 * * *", timezone: UTC, mode: incremental}',
+        '#   cron: "0 2 * * *"',
+        "#   timezone: UTC",
         "# triggers:",
         *(line("#   ", key) for key in keys_of(Triggers) if key.key != "blackout"),
     ]

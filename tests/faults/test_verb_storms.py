@@ -355,6 +355,7 @@ KNOWN = {
 }
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("storm", KNOWN)
 def test_a_storm_that_is_known(platform, until, storm):

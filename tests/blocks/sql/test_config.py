@@ -19,7 +19,7 @@ PLACES = (EVERYWHERE, ACME, DEMO, ("acme", "other"), ("zeta", ""), ("zeta", "dem
 SETS = """
 from blocks.sql.config import Config
 for value in range(1, 11):
-    Config(database).set(("acme", "demo"), "concurrency", value)
+    Config(database).set(("acme", "demo"), "concurrency", int(sys.argv[2]) + value)
 """
 
 
@@ -79,6 +79,10 @@ def test_what_does_not_fit_changes_nothing(config):
     assert config.changes() == 0
 
 
+def test_what_is_set_already_is_no_change(config):
+    assert [config.set(DEMO, "concurrency", 3).number for _ in range(2)] == [1, 1]
+
+
 def test_changes_at_once_are_all_kept(config):
     with ThreadPoolExecutor(8) as pool:
         numbers = list(pool.map(lambda value: config.set(DEMO, "concurrency", value).number, range(1, 41)))
@@ -89,7 +93,7 @@ def test_changes_at_once_are_all_kept(config):
 
 def test_changes_of_two_processes_are_all_kept(config, address, opens_database):
     command = [sys.executable, "-c", opens_database + SETS, address]
-    processes = [subprocess.Popen(command) for _ in range(2)]
+    processes = [subprocess.Popen([*command, above]) for above in ("0", "10")]
     assert [process.wait(60) for process in processes] == [0, 0]
     assert [each.number for each in config.history(DEMO, "concurrency")] == list(range(20, 0, -1))
 
