@@ -84,7 +84,7 @@ def test_a_run_whose_carrier_is_killed_is_brought_to_its_end_by_the_next(storage
     assert state(storage, run_id) == RunState.RUNNING
     later = ask(1)
     carrier()
-    until(lambda: state(storage, later) == RunState.COMPLETED)
+    until(lambda: state(storage, later) == RunState.COMPLETED, 90)
     assert state(storage, run_id) == RunState.COMPLETED
     assert storage.rows.count("default", "imports")["case"] == 12_000
     assert storage.catalog.applied(run_id)["new"] == 12_000
