@@ -965,7 +965,7 @@ TEXTS: dict[str, str] = {
     "schedule {slug} of {name} never comes again ({rule})": "{name} 的定时计划 {slug} 不会再到期（{rule}）",
     "Correct its rule, or leave the schedule out.": "请改正其规则，或去掉该计划。",
     "source.{key} of {name} holds a secret as it is: whoever may read the catalog could read it": "{name} 的 source.{key} 直接写了密钥：能读目录库的人都能看到它",
-    "Refer to a variable, and set that where runs are carried out: {key}: env:{variable}": "请引用环境变量，并在执行运行的地方设置：{key}: env:{variable}",
+    "Refer to a variable, and set that where runs are carried out: {key}: {variable}": "请引用环境变量，并在执行运行的地方设置：{key}: {variable}",
     "the source of {name} did not tell in {seconds:.0f} s how much there is": "{name} 的来源在 {seconds:.0f} 秒内没有说明数据量",
     "Try it by itself: collect plan FILE; or register it without asking: --offline": "请单独尝试：collect plan FILE；或不询问来源而注册：--offline",
     "Prefect does not take it: {why}": "Prefect 不接受：{why}",

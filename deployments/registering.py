@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from pydantic import SecretStr
 
 from blocks.settings import Serving, Settings, secret
 from blocks.sql.registry import refuse_changed
@@ -17,6 +16,7 @@ from collectors.models import Collection
 from collectors.registry import REFERENCE, checked_source, load
 from deployments import prefect_server
 from deployments.asking import source_of
+from deployments.parameters import keys_of, variable
 
 SECONDS_TO_ANSWER = 60.0
 HIDDEN = "***"
@@ -86,21 +86,16 @@ def _refuse_plain_secrets(definition: Collection) -> None:
         if value is not None and not (isinstance(value, str) and value.startswith(REFERENCE)):
             raise Misconfigured(
                 "source.{key} of {name} holds a secret as it is: whoever may read the catalog could read it",
-                "Refer to a variable, and set that where runs are carried out: {key}: env:{variable}",
+                "Refer to a variable, and set that where runs are carried out: {key}: {variable}",
                 code="COL-0284",
                 key=key,
                 name=definition.name,
-                variable=f"{definition.name}_{key}".upper().replace("-", "_"),
+                variable=variable(definition.name, key),
             )
 
 
 def secrets_of(definition: Collection) -> list[str]:
-    fields = load(definition.collector).Parameters.model_fields
-    return [key for key, field in fields.items() if SecretStr in _types(field.annotation)]
-
-
-def _types(annotation: Any) -> tuple[Any, ...]:
-    return (annotation, *getattr(annotation, "__args__", ()))
+    return [each.key for each in keys_of(load(definition.collector).Parameters) if each.type == "secret"]
 
 
 async def reached(definition: Collection) -> None:
@@ -149,7 +144,7 @@ def applied_to_prefect(storage: Storage, settings: Settings, tenant: str, name: 
 
         asyncio.run(apply(storage, pool, (tenant, name)))
     except Unreachable as error:
-        storage.registry.note_applied(tenant, name, None, error.what)
+        storage.registry.note_failed(tenant, name, error.what)
     row = storage.registry.registration(tenant, name)
     failed = row and row["failed"]
     return not failed, failed

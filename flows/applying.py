@@ -75,11 +75,10 @@ async def _apply(
         raise unanswered_by(error) from None
     except (HTTPStatusError, PrefectException, ValueError) as error:
         why = spoken("Prefect does not take it: {why}", why=_why(error)[:LONGEST_REASON])
-        still = row["applied"] if row["retired_at"] else None  # what is to go is tried again
-        await to_thread.run_sync(storage.registry.note_applied, *of, still, why)
+        await to_thread.run_sync(storage.registry.note_failed, *of, why)
         return
     if (digest, None) != (row["applied"], row["failed"]):
-        await to_thread.run_sync(storage.registry.note_applied, *of, digest, None)
+        await to_thread.run_sync(storage.registry.note_applied, *of, digest)
 
 
 async def _deleted(client: PrefectClient, theirs: DeploymentResponse | None) -> None:

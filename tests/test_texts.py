@@ -11,7 +11,7 @@ import pytest
 from collectors.chinese import TEXTS
 from collectors.models import Retention, Retry, ShardRetry, Strategy
 from collectors.sources import kiwi, testrail
-from deployments.cli.parameters import keys_of
+from deployments.parameters import keys_of
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("collectors", "blocks", "tasks", "flows", "deployments")

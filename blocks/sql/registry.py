@@ -146,11 +146,17 @@ class Registry:
         return [row | {"definition": Collection.model_validate_json(row["definition"])} for row in rows]
 
     @repeatable
-    def note_applied(self, tenant: str, name: str, applied: str | None, failed: str | None) -> None:
-        """What Prefect has of it, as a digest, and why not more."""
+    def note_applied(self, tenant: str, name: str, applied: str | None) -> None:
+        """What Prefect has of it now, as a digest."""
         with self._database.write() as connection:
-            values = {"applied": applied, "failed": failed}
+            values = {"applied": applied, "failed": None}
             connection.execute(update(registration).where(_registered(tenant, name)).values(values))
+
+    @repeatable
+    def note_failed(self, tenant: str, name: str, why: str) -> None:
+        """Why Prefect has not more of it than before."""
+        with self._database.write() as connection:
+            connection.execute(update(registration).where(_registered(tenant, name)).values(failed=why))
 
 
 def refuse_changed(found: tuple[int, Collection] | None, name: str, expected: int | None) -> None:

@@ -74,12 +74,12 @@ class Requests:
             if sent and not is_whole(connection, run_id):
                 raise Refused("what was sent was given up meanwhile", "Send it again.", code="COL-0413")
             at_once = not sent and admitted(connection, definition, run_id)
-            held = {"owner": owner, "lease_until": leases.until(self._lease_seconds)} if owner and at_once else {}
-            add_run(connection, run_id, definition, of_file, awaited=True, **held)
+            holder = owner if at_once else None
+            add_awaited(connection, run_id, definition, of_file, holder, self._lease_seconds)
             if once:
                 values = {"tenant": definition.tenant, "idempotency_key": once.key, "fingerprint": once.fingerprint}
                 connection.execute(insert(request).values(**values, run_id=run_id, created_at=now()))
-        return Accepted(run_id, held=bool(held))
+        return Accepted(run_id, held=holder is not None)
 
     @repeatable
     def waiting(self, to_hand_over: bool = False) -> int:
@@ -163,6 +163,19 @@ def admitted(connection: Connection, definition: Collection, run_id: str) -> boo
                 raise
             waits = True
     return not waits
+
+
+def add_awaited(
+    connection: Connection,
+    run_id: str,
+    definition: Collection,
+    of_file: Collection | None,
+    holder: str | None,
+    seconds: float,
+) -> None:
+    """A run that waits to be carried out, or that `holder` is to lead within so many seconds."""
+    held = {"owner": holder, "lease_until": leases.until(seconds)} if holder else {}
+    add_run(connection, run_id, definition, of_file, awaited=True, **held)
 
 
 def _known(connection: Connection, tenant: str, once: Once) -> str | None:

@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from blocks.settings_file import OF_OTHERS, RIGHTS
 from collectors.errors import Misconfigured
 from collectors.language import spoken
-
-RIGHTS = 0o600
-OF_OTHERS = 0o077
 
 
 class Seals:

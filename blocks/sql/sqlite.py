@@ -226,18 +226,23 @@ def _begin_reading(connection: Connection) -> None:
 def _begin_writing(patience: float, connection: Connection) -> None:
     """SQLite itself looks ever more rarely whether the lock is free: who has waited for long is passed by others."""
     driver, give_up = connection.connection.driver_connection, time.monotonic() + patience
-    while time.monotonic() < give_up:
-        try:
-            driver.execute("PRAGMA busy_timeout = 0")
-            driver.execute("BEGIN IMMEDIATE")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                break
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        while _is_locked(driver) and time.monotonic() < give_up:
             time.sleep(LOOK_EVERY)
-        finally:
-            driver.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+        if not driver.in_transaction:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # which says what is wrong
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
+
+
+def _is_locked(driver: sqlite3.Connection) -> bool:
+    """False once the lock is ours, and when something else is wrong."""
+    try:
+        driver.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+    return False
 
 
 def _prepare(patience: float, connection: Any, _: Any) -> None:

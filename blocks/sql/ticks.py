@@ -8,12 +8,12 @@ from typing import NamedTuple
 from sqlalchemy import Connection, delete, insert, literal, select
 
 from blocks.sql import leases, schedules
-from blocks.sql.catalog import add_run, new_run_id
+from blocks.sql.catalog import new_run_id
 from blocks.sql.config import value_of
 from blocks.sql.constructs import now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.registry import in_force
-from blocks.sql.requests import admitted
+from blocks.sql.requests import add_awaited, admitted
 from blocks.sql.tables import schedule, tick
 from collectors.errors import Misconfigured, Refused, named
 from collectors.models import Collection
@@ -130,9 +130,9 @@ class Ticks:
                 at_once = admitted(connection, due, run_id)
         except (Refused, Misconfigured) as error:
             return Ticked(Outcome.SKIPPED, error.what)
-        held = {"owner": owner, "lease_until": leases.until(self._lease_seconds)} if owner and at_once else {}
-        add_run(connection, run_id, due, None, awaited=True, **held)
-        return Ticked(Outcome.RUN, None, run_id, held=bool(held))
+        holder = owner if at_once else None
+        add_awaited(connection, run_id, due, None, holder, self._lease_seconds)
+        return Ticked(Outcome.RUN, None, run_id, held=holder is not None)
 
 
 def _against(connection: Connection, definition: Collection, slug: str, due_at: int) -> Ticked | None:

@@ -35,8 +35,7 @@ async def health(request: Request) -> Response:
     return answer(request, found)
 
 
-ROOMS = (testcases, runs, registry, control, marks, config, past, audit)
-ROUTERS = tuple(each.router for each in ROOMS)
+ROUTERS = tuple(each.router for each in (testcases, runs, registry, control, marks, config, past, audit))
 
 
 def _rate(live: Live, tenant: str, otherwise: float) -> float:

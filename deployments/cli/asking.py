@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from collectors.models import Collection
 from collectors.registry import REFERENCE, load
-from deployments.cli.parameters import keys_of
+from deployments.parameters import keys_of
 
 
 def command(verb: str, collection: str, overrides: Sequence[str], definition: Collection, tenant: str) -> str:

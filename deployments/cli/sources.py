@@ -9,7 +9,7 @@ from collectors import registry
 from collectors.errors import CollectError, in_a_line
 from collectors.language import spoken
 from deployments.cli.output import print_columns, print_json, print_rows, say
-from deployments.cli.parameters import Key, keys_of, scalar, source_lines
+from deployments.parameters import Key, keys_of, scalar, source_lines
 
 collectors = App(name="collectors")
 

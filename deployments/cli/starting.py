@@ -15,7 +15,7 @@ from collectors.language import spoken
 from collectors.models import LONGEST_NAME, Retention, Retry, ShardRetry, Strategy
 from collectors.scheduling import Triggers
 from deployments.cli.output import say, show
-from deployments.cli.parameters import Key, keys_of, line, scalar, source_lines
+from deployments.parameters import Key, keys_of, line, scalar, source_lines
 
 
 def init(
