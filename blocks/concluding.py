@@ -17,9 +17,10 @@ from collectors.closing import (
     refuse_moved,
     regressed,
     repair_paths,
+    undated,
 )
 from collectors.errors import CollectError, Refused
-from collectors.interfaces import Counting
+from collectors.interfaces import Counting, Selective
 from collectors.models import IMPORT
 from collectors.quality import Finding, of_counts, of_directories
 from collectors.states import RunState, ShardState
@@ -67,9 +68,9 @@ async def _closing(here: Workspace, shards: Sequence[dict[str, Any]], end: Outco
         return Closing(notices=notices)
     try:
         refuse_moved(shard["label"] for shard in shards if shard["moved"])
-        await _move_watermark(here, row)
+        undated = await _move_watermark(here, row)
         gone = await _swept(here, row)
-        said = (*notices, *left_uncertain(gone.missing), *left_unlisted(gone.there))
+        said = (*notices, *undated, *left_uncertain(gone.missing), *left_unlisted(gone.there))
         return Closing(deleted=gone.deleted, notices=said)
     except Refused as why:
         return Closing(notices=(*notices, str(why)), refused=str(why))
@@ -89,11 +90,16 @@ async def _miscounted(here: Workspace) -> list[Finding]:
     return list(of_counts(await here.collector.counts(), stored))
 
 
-async def _move_watermark(here: Workspace, row: dict[str, Any]) -> None:
+async def _move_watermark(here: Workspace, row: dict[str, Any]) -> tuple[str, ...]:
+    """What is to be said where it cannot be moved."""
     collection = here.collection
-    if collection.mode != "range" and row["source_time"] is not None:
-        advance = here.storage.watermarks.advance
-        await to_thread.run_sync(advance, collection.tenant, collection.name, row["source_time"], here.run_id)
+    if collection.mode == "range":
+        return ()
+    if row["source_time"] is None:
+        return (undated(),) if isinstance(here.collector, Selective) else ()
+    advance = here.storage.watermarks.advance
+    await to_thread.run_sync(advance, collection.tenant, collection.name, row["source_time"], here.run_id)
+    return ()
 
 
 async def _swept(here: Workspace, row: dict[str, Any]) -> Swept:

@@ -928,6 +928,8 @@ TEXTS: dict[str, str] = {
     "shards are named for the scope specific, and only for that": "仅当范围为 specific 时指明分片，且必须指明",
     "has to be a number of records, or a share of them such as 5%": "必须是记录数，或其比例，如 5%",
     "moved": "移动",
+    "the source does not tell its time (a Date header): the watermark stays where it is": "来源未告知其时间（Date 响应头）：水位线保持不变",
+    "Incremental runs read on from there; it can be moved with: collect watermark set": "增量运行仍从该处读起；可用以下命令移动：collect watermark set",
     "{count:,} known records are not listed, and the source says that it has them; they stay as they are": "有 {count:,} 条已知记录未被列出，而来源说它们存在；保持不变",
     "They may lie where this collection does not look, or their list moved while it was read: collect it again.": "它们可能位于本采集任务不读取的地方，或读取时列表发生了移动：请再采集一次。",
     "{count:,} known records were not seen, and the source does not say whether they are gone": "有 {count:,} 条已知记录未见到，来源没有说明它们是否已删除",

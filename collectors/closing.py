@@ -137,42 +137,49 @@ def refuse_moved(labels: Iterable[str]) -> None:
 
 def left_uncertain(missing: int) -> tuple[str, ...]:
     """What is to be said of records that were not seen, and may be there all the same."""
-    if not missing:
-        return ()
-    why = CollectError(
+    return _of_some(
+        missing,
         "{count:,} known records were not seen, and the source does not say whether they are gone",
         "They are marked as deleted when the next full run does not see them, either.",
         code="COL-0422",
-        count=missing,
     )
-    return (str(why),)
 
 
 def left_unlisted(there: int) -> tuple[str, ...]:
     """What is to be said of records that the source does not list, and says it has."""
-    if not there:
-        return ()
-    why = CollectError(
+    return _of_some(
+        there,
         "{count:,} known records are not listed, and the source says that it has them; they stay as they are",
         "They may lie where this collection does not look, or their list moved while it was read: collect it again.",
         code="COL-0426",
-        count=there,
     )
-    return (str(why),)
 
 
 def regressed(collection: Collection, applied: Mapping[str, int]) -> tuple[str, ...]:
     """What is to be said of records whose own version ran backwards."""
-    if not applied[Verdict.REGRESSED]:
-        return ()
-    why = CollectError(
+    return _of_some(
+        applied[Verdict.REGRESSED],
         "{count:,} records came with an older version than is known, and were left as they are",
         "If the source was restored from a backup: collect epoch {collection} --bump, then collect it in full.",
         code="COL-0421",
-        count=applied[Verdict.REGRESSED],
         collection=collection.name,
     )
-    return (str(why),)
+
+
+def _of_some(count: int, what: str, remedy: str, **named: Any) -> tuple[str, ...]:
+    """Nothing where it is true of no record."""
+    return (str(CollectError(what, remedy, count=count, **named)),) if count else ()
+
+
+def undated() -> str:
+    """What is to be said of a source whose clock is not known."""
+    return str(
+        CollectError(
+            "the source does not tell its time (a Date header): the watermark stays where it is",
+            "Incremental runs read on from there; it can be moved with: collect watermark set",
+            code="COL-0436",
+        )
+    )
 
 
 def _given_up_in_part(run_id: str, shards: int) -> Refused:

@@ -211,10 +211,15 @@ def metadata_url(new_metadata_url: Callable[[], str]) -> str:
     return new_metadata_url()
 
 
+@pytest.fixture(scope="session")
+def new_documents_url(mongodb: DevServer) -> Callable[[], str]:
+    """Names databases without anything in them."""
+    return lambda: _another(mongodb.server.url, f"test{next(_names)}")
+
+
 @pytest.fixture
-def documents_url(mongodb: DevServer) -> str:
-    """A database without anything in it."""
-    return _another(mongodb.server.url, f"test{next(_names)}")
+def documents_url(new_documents_url: Callable[[], str]) -> str:
+    return new_documents_url()
 
 
 @pytest.fixture

@@ -83,6 +83,15 @@ def test_a_watermark_is_shown_set_back_and_taken_away(collected):
 # ---- what was ----------------------------------------------------------------------------------------------
 
 
+def test_a_source_that_does_not_tell_its_time_moves_no_watermark_and_that_is_said(collect, server, definition):
+    server.tells_time = False
+    server.answer = lambda _: (200, "application/json", b'[{"id": 1, "name": "one", "title": "one"}]')
+    run = collect.json("run", definition(server.url))
+    assert run["state"] == "COMPLETED"
+    assert "COL-0436" in "".join(collect.json("status", run["run_id"])["notices"])
+    assert collect.json("watermark", "show", "cases")["watermark"] is None
+
+
 @pytest.fixture
 def twice(collected, source):
     """Two runs; between them one case was added, one updated, one moved, one deleted."""

@@ -241,7 +241,15 @@ async def _example(storage: Storage, name: str, seed: int) -> None:
 
 @pytest.mark.parametrize("part", range(4))
 def test_after_the_last_full_run_the_stores_equal_the_source(storage: Storage, names: Iterator[str], part: int):
-    for seed in range(part, SEEDS, 4):
+    _examples(storage, names, range(part, SEEDS, 4))
+
+
+def test_and_so_do_the_servers_of_the_full_stack(served_storage: Storage, names: Iterator[str]):
+    _examples(served_storage, names, range(0, SEEDS, 4))
+
+
+def _examples(storage: Storage, names: Iterator[str], seeds: range) -> None:
+    for seed in seeds:
         try:
             anyio.run(_example, storage, next(names), seed)
         except Exception as error:
