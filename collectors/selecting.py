@@ -83,7 +83,8 @@ def _since(collection: Collection, watermark: int | None, collector: Collector) 
         what = "{collector} cannot be asked for what changed: everything is read, and compared"
         why = CollectError(what, code="COL-0419", collector=collection.collector)
     elif watermark is None:
-        what, remedy = "{name} has no watermark yet: everything is read", "The next incremental run reads what changed."
+        what = "{name} has no watermark of this source yet: everything is read"
+        remedy = "The next incremental run reads what changed."
         why = CollectError(what, remedy, code="COL-0420", name=collection.name)
     if why:
         return Selection(note=str(why))
