@@ -92,6 +92,18 @@ def _since(collection: Collection, watermark: int | None, collector: Collector) 
     return Selection(since=watermark / 1_000_000 - collection.strategy.overlap)
 
 
+def ahead(collection: Collection) -> str:
+    """Why a run reads everything whose watermark cannot be trusted."""
+    return str(
+        CollectError(
+            "the watermark of {name} is later than its source's clock: everything is read",
+            "Take it away: collect watermark reset {name}; until then each run reads everything.",
+            code="COL-0438",
+            name=collection.name,
+        )
+    )
+
+
 async def _of_scope(collection: Collection, collector: Collector) -> Selection:
     scope = collection.scope
     if (scope.since or scope.until) and not isinstance(collector, Selective):

@@ -100,15 +100,20 @@ async def test_two_sweeps_that_went_on_side_by_side_have_missed_it_once(kept, ne
     triggers = Triggers(overlap="allow")
     definition = Collection(name="cases", collector="testrail", source={"base_url": "http://x"}, triggers=triggers)
 
+    def begun():
+        claim = catalog.begin(definition, "somebody")
+        catalog.save_plan(claim, [], 1.0)
+        return claim
+
     async def swept_by(claim):
         await kept.sweep(catalog.run(claim.run_id)["sweep"], claim.run_id)
         catalog.end(catalog.lead(claim.run_id, "somebody"), RunState.COMPLETED)
 
     kept.seen(0, new_case("1"))
-    first = catalog.begin(definition, "somebody")
+    first = begun()
     if apart:
         await swept_by(first)
-    second = catalog.begin(definition, "somebody")
+    second = begun()
     if not apart:
         await swept_by(first)
     await swept_by(second)

@@ -108,6 +108,7 @@ def test_an_epoch_begins_anew_and_later_runs_are_of_it(marks, database):
     assert (marks.bump(*KEY), marks.bump(*KEY)) == (1, 2)
     assert (marks.of(*KEY).epoch, marks.of(*KEY).value) == (2, None)
     after = catalog.begin(DEFINITION, this_process())
+    catalog.save_plan(after, [], time.time())
     assert (catalog.run(before.run_id)["epoch"], catalog.run(after.run_id)["epoch"]) == (0, 2)
 
 
