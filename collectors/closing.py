@@ -8,7 +8,7 @@ from collectors.caching import keys_of
 from collectors.errors import CollectError, Refused
 from collectors.interfaces import Cache, Documents
 from collectors.models import Collection, Model, Strategy, Verdict, errors_within
-from collectors.paths import Move, Place, below, derive
+from collectors.paths import Misplaced, Move, Place, below, derive
 from collectors.quality import Finding
 from collectors.quarantine import too_many
 from collectors.states import ENDED_SHARDS, RunState, ShardState
@@ -21,7 +21,7 @@ class Tree(Protocol):
         self, tenant: str, collection: str
     ) -> list[tuple[str, str | None, str, str | None, int | None]]: ...
 
-    def misplaced_cases(self, tenant: str, collection: str) -> list[tuple[str, str | None, str, str | None]]: ...
+    def misplaced_cases(self, tenant: str, collection: str) -> Iterable[list[Misplaced]]: ...
 
     def replace(self, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None: ...
 
@@ -32,13 +32,12 @@ def repair_paths(tree: Tree, documents: Documents, cache: Cache, tenant: str, co
     Documents are corrected before rows: the rows are what is compared, so an interruption leaves work to be found.
     """
     number, places = _put_right(tree, documents, cache, tenant, collection)
-    cases = [
-        Move(id, path, _case_place(places, parent, name))
-        for id, parent, name, path in tree.misplaced_cases(tenant, collection)
-    ]
-    cases = [move for move in cases if move.found != (move.place and move.place.path)]
-    _correct(tree, documents, cache, tenant, collection, "case", cases)
-    return number + len(cases)
+    for some in tree.misplaced_cases(tenant, collection):
+        cases = [Move(id, path, _case_place(places, parent, name)) for id, parent, name, path in some]
+        cases = [move for move in cases if move.found != (move.place and move.place.path)]
+        _correct(tree, documents, cache, tenant, collection, "case", cases)
+        number += len(cases)
+    return number
 
 
 def repair_directories(tree: Tree, documents: Documents, cache: Cache, tenant: str, collection: str) -> int:
@@ -117,6 +116,10 @@ class Closing(Model):
     findings: tuple[Finding, ...] = ()  # what is wrong with the tree, as its source has it
     refused: str | None = None  # why nothing may be concluded from what was not seen
 
+    def and_also(self, *, notices: Sequence[str] = (), findings: Sequence[Finding] = ()) -> "Closing":
+        told = {"notices": (*self.notices, *notices), "findings": (*self.findings, *findings)}
+        return self.model_copy(update=told)
+
     def ended(self, end: Outcome) -> Outcome:
         """A run that is complete but for its conclusions is complete in part."""
         if self.refused and end.state is RunState.COMPLETED:
@@ -186,6 +189,34 @@ def set_meanwhile() -> str:
     """What is to be said of a run that was paused when a person set its watermark."""
     what = "the watermark was set while the run was under way: it stays as it was set"
     return str(CollectError(what, code="COL-0437"))
+
+
+def not_looked_through(why: CollectError) -> str:
+    """What is to be said where nobody knows what is wrong with the tree."""
+    return str(
+        CollectError(
+            "not all was found out that may be wrong with the tree: {why}",
+            "All that was read is stored; the next run looks at the tree again.",
+            code="COL-0440",
+            why=_in_short(why),
+        )
+    )
+
+
+def not_tidied(why: CollectError) -> str:
+    """What is to be said where what was is not kept, or what is old is."""
+    return str(
+        CollectError(
+            "the tree as it is now was not kept, or what is old was not forgotten: {why}",
+            "All that was read is stored; the next run forgets what is old.",
+            code="COL-0441",
+            why=_in_short(why),
+        )
+    )
+
+
+def _in_short(why: CollectError) -> str:
+    return f"{why.code}: {why.what}"
 
 
 def _given_up_in_part(run_id: str, shards: int) -> Refused:

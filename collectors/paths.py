@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 LONGEST_PATH = 1000
 CUT = "…"
+Misplaced = tuple[str, str | None, str, str | None]  # id, parent id, name, path as it was found
 
 
 class Place(NamedTuple):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from blocks.sql.windows import WINDOW
 from collectors.closing import Closing, Errors, Outcome, errors_of, outcome, refuse_moved, repair_paths
 from collectors.errors import Refused
 from collectors.models import Record, Strategy
@@ -180,11 +181,25 @@ def test_a_path_that_grows_past_the_longest_is_shortened_and_comes_back_when_it_
     assert (shelf.paths("directory"), shelf.paths()) == before
 
 
-def test_more_records_than_one_statement_takes_are_repaired(shelf):
-    shelf.load(directory("1", "old"), *(case(f"c{n}", "1") for n in range(2_500)), observation=1)
+class Noting:
+    """The real documents, and how many were corrected at once."""
+
+    def __init__(self, documents) -> None:
+        self._documents, self.at_once = documents, []
+
+    def repath(self, tenant, collection, kind, moves) -> None:
+        self.at_once.append(len(moves))
+        self._documents.repath(tenant, collection, kind, moves)
+
+
+def test_very_many_cases_are_repaired_some_at_a_time(shelf):
+    count = 2 * WINDOW + 1
+    shelf.load(directory("1", "old"), *(case(f"c{n}", "1") for n in range(count)), observation=1)
     shelf.load(directory("1", "new"), observation=2)
-    assert repair(shelf) == 2_500
-    assert shelf.paths() == {f"c{n}": f"/new/case c{n}" for n in range(2_500)}
+    noting = Noting(shelf.storage.documents)
+    assert repair_paths(shelf.storage.rows, noting, shelf.storage.cache, shelf.tenant, shelf.collection) == count
+    assert shelf.paths() == {f"c{n}": f"/new/case c{n}" for n in range(count)}
+    assert noting.at_once == [0, WINDOW, WINDOW, 1]
 
 
 # ---- outcome ---------------------------------------------------------------------------------------------

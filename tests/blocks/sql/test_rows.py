@@ -5,6 +5,7 @@ import pytest
 from blocks.sql.catalog import Catalog
 from blocks.sql.rows import CHUNK, Rows
 from blocks.sql.tables import RECORDS
+from blocks.sql.windows import WINDOW
 from collectors.models import Quarantined, Record, ShardPlan, Verdict, version
 from collectors.paths import LONGEST_PATH, Move, Place
 
@@ -28,6 +29,10 @@ def catalog_run(database, definition):
 
 def live(rows, kind, *key):
     return {row["id"]: row for chunk in rows.live(*(key or KEY), kind) for row in chunk}
+
+
+def misplaced(rows):
+    return [case for chunk in rows.misplaced_cases(*KEY) for case in chunk]
 
 
 def verdicts(database):
@@ -74,11 +79,11 @@ def test_records_without_a_known_parent_have_no_path_until_it_is_put_right(rows,
     (document, *_) = rows.apply(new_batch(new_directory("2", "1"), new_case("9", "2"), new_case("8", "7")))
     assert document.path is None
     assert live(rows, "directory")["2"]["path"] is None
-    assert set(rows.misplaced_cases(*KEY)) == set()
+    assert misplaced(rows) == []
     rows.replace(*KEY, "directory", [Move("2", None, Place("/d1/d2", 1))])
-    assert rows.misplaced_cases(*KEY) == [("9", "2", "c9", None)]
+    assert misplaced(rows) == [("9", "2", "c9", None)]
     rows.replace(*KEY, "case", [Move("9", None, Place("/d1/d2/c9", 2))])
-    assert rows.misplaced_cases(*KEY) == []
+    assert misplaced(rows) == []
     assert live(rows, "directory")["2"]["level"] == 1
 
 
@@ -87,14 +92,14 @@ def test_cases_are_misplaced_when_their_directory_was_renamed_and_not_for_their_
 ):
     cases = [new_case("8", None, "top"), new_case("9", "1", "a/b\\c")]
     rows.apply(new_batch(new_directory("1", None, "old/"), *cases, observation=1))
-    assert rows.misplaced_cases(*KEY) == []
+    assert misplaced(rows) == []
     rows.apply(new_batch(new_directory("1", None, "new"), page="1.0", observation=2))
-    assert rows.misplaced_cases(*KEY) == [("9", "1", "a/b\\c", "/old\\//a\\/b\\\\c")]
+    assert misplaced(rows) == [("9", "1", "a/b\\c", "/old\\//a\\/b\\\\c")]
 
 
 def test_a_path_that_had_to_be_cut_is_always_looked_at_again(rows, new_batch, new_directory, new_case):
     rows.apply(new_batch(new_directory("1", None, "n" * LONGEST_PATH), new_case("9", "1", "x")))
-    (found,) = rows.misplaced_cases(*KEY)
+    (found,) = misplaced(rows)
     assert found[0] == "9"
     assert len(found[3]) == LONGEST_PATH
 
@@ -121,14 +126,14 @@ def test_more_than_a_chunk_of_paths_is_put_right(rows, new_batch, new_case):
 # ---- reading -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [0, 1, CHUNK, 2 * CHUNK + 1])
+@pytest.mark.parametrize("count", [0, 1, WINDOW, 2 * WINDOW + 1])
 def test_all_live_rows_are_read_once_by_id(rows, new_batch, new_case, count):
     ids = [f"{number:05}" for number in range(count)]
     if ids:
         rows.apply(new_batch(*(new_case(id) for id in reversed(ids))))
     chunks = list(rows.live(*KEY, "case"))
     assert [row["id"] for chunk in chunks for row in chunk] == ids
-    assert all(0 < len(chunk) <= CHUNK for chunk in chunks)
+    assert all(0 < len(chunk) <= WINDOW for chunk in chunks)
 
 
 def test_deleted_rows_are_kept_but_neither_read_nor_counted(rows, new_batch, new_directory, new_case):
