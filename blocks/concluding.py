@@ -10,9 +10,9 @@ from blocks.workspace import Workspace
 from collectors.closing import (
     Closing,
     Outcome,
-    errors_of,
     left_uncertain,
     left_unlisted,
+    let_in_nowhere,
     outcome,
     refuse_moved,
     regressed,
@@ -41,7 +41,8 @@ async def concluded(here: Workspace, loaded: bool) -> Outcome:
         quarantined=sum(shard["quarantined"] for shard in shards),
         strategy=collection.strategy,
         loaded=loaded,
-        errors=errors_of(shards),
+        errors=await to_thread.run_sync(catalog.errors, here.run_id),
+        shut_out=let_in_nowhere(shards),
     )
     if end.state is RunState.PAUSED:
         return end
