@@ -66,6 +66,7 @@ def _correct(
     cache.drop(tenant, stale)  # a cache that cannot be told is noticed while there is still work to be found
     documents.repath(tenant, collection, kind, moves)
     tree.replace(tenant, collection, kind, moves)
+    documents.repath(tenant, collection, kind, moves)  # of those that a loader has written in between
     cache.drop(tenant, stale)
 
 

@@ -224,6 +224,13 @@ SABOTAGES = (
         SWEEPS,
     ),
     Sabotage(
+        "paths are put right of what is on its way",
+        "blocks/sql/rows.py",
+        "as_found, ~_on_its_way(table))",
+        "as_found)",
+        "tests/properties/test_repairs.py -k on_its_way",
+    ),
+    Sabotage(
         "a late message wins over a tombstone",
         "collectors/loading.py",
         " or batch.observation <= (stored.tombstone or 0)",

@@ -102,6 +102,29 @@ def test_a_subtree_is_put_right_while_others_read_and_load(request, names: Itera
     _no_half_path(storage, of)
 
 
+@pytest.mark.parametrize("stores", ["storage", "served_storage"])
+@pytest.mark.parametrize("kind", ["case", "directory"])
+def test_what_is_on_its_way_while_paths_are_put_right_gets_its_own_later(request, names, stores: str, kind: str):
+    storage: Storage = request.getfixturevalue(stores)
+    of = "default", next(names)
+    loader = Loader(storage.rows, storage.documents, storage.cache)
+
+    def batch(*records: Record) -> Batch:
+        number = storage.shards.observe()
+        return Batch(*of, "r", "s01", f"{number}.0", number, records)
+
+    loader.apply(batch(*DIRECTORIES, case(0)))
+    loader.apply(batch(directory(TOP, None, f"name {ROUNDS - 1}")))
+    renamed = Record(kind="case", id="c0", parent_id="0.0", name="renamed")
+    late = batch(renamed if kind == "case" else directory("0.0", "0", "renamed"))
+    written = storage.rows.apply(late)
+    assert repair_paths(storage.rows, storage.documents, storage.cache, *of) > 0
+    storage.documents.write(written)
+    storage.rows.finish(late)
+    assert repair_paths(storage.rows, storage.documents, storage.cache, *of) == 1
+    _no_half_path(storage, of)
+
+
 def _no_half_path(storage: Storage, of: tuple[str, str]) -> None:
     places = derive((id, parent, name) for id, parent, name, *_ in storage.rows.directories(*of))
     assert places[TOP].path == f"/name {ROUNDS - 1}"
