@@ -11,9 +11,9 @@ from blocks.workspace import Workspace
 from collectors.closing import (
     Closing,
     Outcome,
-    errors_of,
     left_uncertain,
     left_unlisted,
+    let_in_nowhere,
     not_looked_through,
     not_tidied,
     outcome,
@@ -45,7 +45,8 @@ async def concluded(here: Workspace, loaded: bool) -> Outcome:
         quarantined=sum(shard["quarantined"] for shard in shards),
         strategy=collection.strategy,
         loaded=loaded,
-        errors=errors_of(shards),
+        errors=await to_thread.run_sync(catalog.errors, here.run_id),
+        shut_out=let_in_nowhere(shards),
     )
     if end.state is RunState.PAUSED:
         return end
@@ -96,9 +97,9 @@ async def _closing(here: Workspace, shards: Sequence[dict[str, Any]], end: Outco
         return Closing(notices=notices)
     try:
         refuse_moved(shard["label"] for shard in shards if shard["moved"])
-        undated = await _move_watermark(here, row)
+        unmoved = await _move_watermark(here, row)
         gone = await _swept(here, row)
-        said = (*notices, *undated, *left_uncertain(gone.missing), *left_unlisted(gone.there))
+        said = (*notices, *unmoved, *left_uncertain(gone.missing), *left_unlisted(gone.there))
         return Closing(deleted=gone.deleted, notices=said)
     except Refused as why:
         return Closing(notices=(*notices, str(why)), refused=str(why))

@@ -1,11 +1,11 @@
 """The end of a run: paths that changed above are put right, and the run gets the state it deserves."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from collectors.caching import keys_of
-from collectors.errors import CollectError, Refused
+from collectors.errors import NOT_LET_IN, CollectError, Refused, parted
 from collectors.interfaces import Cache, Documents
 from collectors.models import Collection, Model, Strategy, Verdict, errors_within
 from collectors.paths import Misplaced, Move, Place, below, derive
@@ -65,6 +65,7 @@ def _correct(
     cache.drop(tenant, stale)  # a cache that cannot be told is noticed while there is still work to be found
     documents.repath(tenant, collection, kind, moves)
     tree.replace(tenant, collection, kind, moves)
+    documents.repath(tenant, collection, kind, moves)  # of those that a loader has written in between
     cache.drop(tenant, stale)
 
 
@@ -85,21 +86,22 @@ class Errors:
 NO_ERRORS = Errors(0)
 
 
-def errors_of(shards: Sequence[Mapping[str, Any]]) -> Errors:
-    """Of rows of shards."""
-    failed = [each for each in shards if each["state"] == ShardState.FAILED]
-    return Errors(
-        planned=sum(each["estimate"] for each in shards),
-        refused=sum(each["quarantined"] for each in shards),
-        unread=sum(max(each["estimate"] - each["fetched"], 0) for each in failed),
-    )
+def given_up(strategy: Strategy, counted: Callable[[], Errors]) -> bool:
+    """Whether a run in which a shard failed is not worth going on with. Counted only where the policy asks for it:
+    ten thousand shards may fail."""
+    if strategy.on_failure != "threshold":
+        return strategy.on_failure == "fail-fast"
+    errors = counted()
+    return errors.refused + errors.unread > errors_within(strategy.max_errors, errors.planned)
 
 
-def given_up(strategy: Strategy, errors: Errors) -> bool:
-    """Whether a run in which a shard failed is not worth going on with."""
-    if strategy.on_failure == "threshold":
-        return errors.refused + errors.unread > errors_within(strategy.max_errors, errors.planned)
-    return strategy.on_failure == "fail-fast"
+def let_in_nowhere(shards: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether there is a stage of which the source let us read no shard to its end. Of rows of shards."""
+    stages: dict[str, bool] = {}
+    for each in shards:
+        refused = each["state"] == ShardState.FAILED and parted(each["error"] or "")[0] in NOT_LET_IN
+        stages[each["stage"]] = stages.get(each["stage"], True) and refused
+    return any(stages.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,17 +239,18 @@ def outcome(
     strategy: Strategy,
     loaded: bool = True,
     errors: Errors = NO_ERRORS,
+    shut_out: bool = False,
 ) -> Outcome:
     """How a run ends whose shards stand like this, each as (state, error).
 
-    `loaded`: everything that was read is in the stores.
+    `loaded`: everything that was read is in the stores; `shut_out`: the source let nobody in (`let_in_nowhere`).
     """
     states = [state for state, _ in shards]
     error = next((error for state, error in shards if state is ShardState.FAILED), None)
     allowed = errors_within(strategy.max_errors, errors.planned)
     if quarantined > allowed:
         return Outcome(RunState.FAILED, error or str(too_many(run_id, quarantined, allowed)))
-    if ShardState.FAILED in states and (not read or given_up(strategy, errors)):
+    if ShardState.FAILED in states and (shut_out or not read or given_up(strategy, lambda: errors)):
         return Outcome(RunState.FAILED, error)
     if not loaded or any(state not in ENDED_SHARDS for state in states):
         return Outcome(RunState.PAUSED)

@@ -1,5 +1,6 @@
 """What of a source a run is about: all of it, what changed since a moment, or a part."""
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from collectors.errors import CollectError, Misconfigured
@@ -44,6 +45,7 @@ class Selection(Model):
 
 WHOLE = Selection()
 DIRECTORIES = "directories"  # the stage
+ENDING = re.compile(r"(?<!\\)((?:\\\\)*)/+\Z")  # slashes that belong to no name
 
 
 def _within(value: float, first: float | None, last: float | None) -> bool:
@@ -89,7 +91,7 @@ def _since(collection: Collection, watermark: int | None, collector: Collector) 
     if why:
         return Selection(note=str(why))
     assert watermark is not None
-    return Selection(since=watermark / 1_000_000 - collection.strategy.overlap)
+    return Selection(since=max(watermark / 1_000_000 - collection.strategy.overlap, 0.0))
 
 
 def ahead(collection: Collection) -> str:
@@ -141,7 +143,7 @@ def _subtree(directories: Iterable[tuple[str, str | None, str]], path: str) -> t
     Raises Misconfigured, which says how much of the path is there.
     """
     places = derive(directories)
-    wanted = f"/{path.strip('/')}"
+    wanted = "/" + ENDING.sub(r"\1", path).lstrip("/")
     found = tuple(id for id, place in places.items() if place and _inside(place, wanted))
     if not found:
         raise _not_there(wanted, [place.path for place in places.values() if place])

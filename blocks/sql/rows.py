@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Table, and_, bindparam, case, func, literal, or_, select, update
+from sqlalchemy import Table, and_, bindparam, case, exists, func, literal, or_, select, update
 
 from blocks.sql import ledger
 from blocks.sql.applying import applied, withdrawn
@@ -13,6 +13,7 @@ from blocks.sql.branches import Branches
 from blocks.sql.constructs import execute_bound
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.tables import RECORDS, test_case, test_directory
+from blocks.sql.tables import batch as batches
 from blocks.sql.windows import window, windows
 from collectors.models import Batch, Document, Quarantined
 from collectors.paths import Misplaced, Move
@@ -90,12 +91,17 @@ class Rows:
 
     @repeatable
     def replace(self, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None:
-        """Set path (and level) where the path is as found, in chunks, so that readers and loaders go on meanwhile."""
+        """Set path (and level) where the path is as found, in chunks, so that readers and loaders go on meanwhile.
+
+        Not of a record whose document is on its way: with the path that its row had, which only the row can tell.
+        """
         table = RECORDS[kind]
         values = {"path": bindparam("new_path")} | ({"level": bindparam("new_level")} if kind == "directory" else {})
         as_found = table.c.path.is_not_distinct_from(bindparam("found"))
         statement = (
-            update(table).where(_of(table, tenant, collection), table.c.id == bindparam("key"), as_found).values(values)
+            update(table)
+            .where(_of(table, tenant, collection), table.c.id == bindparam("key"), as_found, ~_on_its_way(table))
+            .values(values)
         )
         rows = [
             {
@@ -212,6 +218,10 @@ class Rows:
                 if connection.execute(query).first():
                     return True
         return False
+
+
+def _on_its_way(table: Table) -> Any:
+    return exists().where(batches.c.batch_id == table.c.last_batch, ledger.IS_OPEN)
 
 
 def _of(table: Table, tenant: str, collection: str) -> Any:

@@ -73,7 +73,7 @@ class TestRail:
     async def select(self, wanted: Selection) -> list[Stage]:
         """Sections tell no time; cases by it. Few cases are one open window, which costs no counting."""
         bounds = {"updated_after": (wanted.since, -1), "updated_before": (wanted.until, 1)}
-        only = "".join(f"&{name}={int(at) + beyond}" for name, (at, beyond) in bounds.items() if at is not None)
+        only = "".join(f"&{name}={max(int(at) + beyond, 0)}" for name, (at, beyond) in bounds.items() if at is not None)
         few = only and not (await self._ask("cases", FEW_PAGES * self._page_size, 1, only)).items
         cases = Offsets(total=self._page_size) if few else await self._extent("cases", only)
         return [

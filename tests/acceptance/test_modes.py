@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -44,6 +45,32 @@ def test_a_directory_that_vanished_and_one_that_moved(collected, source):
     run = collected.json("run", "cases")
     assert run["state"] == "COMPLETED"
     assert stored(collected) == source.expected()
+    _twins_are_told(collected, run)
+
+
+def _twins_are_told(collect, run):
+    """By the run and by its status; the sample source has some."""
+    siblings = Counter((each["kind"], each["parent_id"], each["name"]) for each in collect.export("cases").values())
+    (found,) = run["quality"]
+    assert (found["check"], found["count"]) == ("duplicate", sum(times > 1 for times in siblings.values()))
+    assert collect.json("status", run["run_id"])["quality"] == run["quality"]
+    assert f"{found['count']} duplicate: {found['examples'][0]}" in collect("status", run["run_id"]).stdout
+
+
+def test_a_source_that_was_restored_from_a_backup_is_told_and_wins_when_people_say_so(collect, server, definition):
+    def stands(name, at):
+        body = json.dumps([{"id": 1, "section_id": None, "title": name, "updated_on": at}]).encode()
+        server.answer = lambda path: (200, "application/json", body if "get_cases" in path else b"[]")
+
+    stands("newer", 200)
+    collect("run", definition(server.url))
+    stands("of the backup", 100)
+    run = collect.json("run", "cases")
+    assert (run["state"], run["records"]["changed"], run["records"]["unchanged"]) == ("COMPLETED", 0, 1)
+    assert [notice.partition(":")[0] for notice in run["notices"]] == ["COL-0421"]
+    collect("epoch", "cases", "--bump")
+    run = collect.json("run", "cases")
+    assert (run["state"], run["records"]["changed"], run["notices"]) == ("COMPLETED", 1, [])
 
 
 def test_more_missing_than_the_guard_allows_deletes_nothing_and_says_so(collected, source):

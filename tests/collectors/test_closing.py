@@ -3,7 +3,16 @@
 import pytest
 
 from blocks.sql.windows import WINDOW
-from collectors.closing import Closing, Errors, Outcome, errors_of, outcome, refuse_moved, repair_paths
+from collectors.closing import (
+    Closing,
+    Errors,
+    Outcome,
+    given_up,
+    let_in_nowhere,
+    outcome,
+    refuse_moved,
+    repair_paths,
+)
 from collectors.errors import Refused
 from collectors.models import Record, Strategy
 from collectors.paths import CUT, LONGEST_PATH
@@ -257,13 +266,40 @@ def test_what_was_refused_or_not_read_is_held_against_the_threshold(refused, unr
     assert outcome("r1", [DONE, WRONG], 80, refused, STOP, errors=errors).state is RunState.FAILED
 
 
-def test_what_failed_shards_did_not_read_is_counted():
-    rows = [
-        {"state": "COMPLETED", "estimate": 10, "fetched": 8, "quarantined": 1},
-        {"state": "FAILED", "estimate": 10, "fetched": 4, "quarantined": 2},
-        {"state": "FAILED", "estimate": 10, "fetched": 12, "quarantined": 0},
-    ]
-    assert errors_of(rows) == Errors(planned=30, refused=3, unread=6)
+@pytest.mark.parametrize(("strategy", "ends"), [(CONTINUE, False), (STOP, True)])
+def test_a_policy_that_needs_no_counts_asks_for_none(strategy, ends):
+    def counted():
+        raise AssertionError("ten thousand shards may fail, and each would be counted again")
+
+    assert given_up(strategy, counted) is ends
+
+
+def shard(stage, error=None, state="FAILED"):
+    return {"stage": stage, "state": state, "error": error}
+
+
+FORBIDDEN, DOWN = "COL-0315: no", "COL-0314: away\nmore"
+
+
+@pytest.mark.parametrize(
+    ("cases", "shut_out"),
+    [
+        ([FORBIDDEN, "COL-0322: no"], True),
+        ([FORBIDDEN, DOWN], False),
+        ([FORBIDDEN, None], False),
+        ([], False),
+    ],
+)
+def test_a_source_that_lets_nobody_into_a_stage_is_no_success(cases, shut_out):
+    rows = [shard("directories", state="COMPLETED"), *(shard("cases", each) for each in cases)]
+    assert let_in_nowhere(rows) is shut_out
+    assert outcome("r1", [DONE, WRONG], 5, 0, CONTINUE, shut_out=shut_out) == (FAILED if shut_out else PARTLY)
+
+
+def test_one_shard_that_was_read_to_its_end_leaves_it_to_the_policy():
+    rows = [shard("cases", FORBIDDEN), shard("cases", FORBIDDEN, state="COMPLETED")]
+    assert not let_in_nowhere(rows)
+    assert not let_in_nowhere([])
 
 
 def test_a_run_that_was_stopped_before_all_was_loaded_goes_on_later():

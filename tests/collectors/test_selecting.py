@@ -91,6 +91,21 @@ async def test_a_path_means_the_directory_and_all_below(path, ids):
     assert (await wanted(range_of(under=path), None, Whole())).directories == tuple(ids)
 
 
+class Slashes(Whole):
+    """Names that hold slashes: one ends with it, its sibling goes on behind it."""
+
+    async def fetch(self, stage, span, cursor):
+        return Page([("1", None, "a/"), ("2", None, "a/x"), ("3", "1", "x"), ("4", None, "a\\")], None)
+
+
+@pytest.mark.parametrize(
+    ("path", "ids"),
+    [("/a\\/", "13"), ("a\\//", "13"), ("/a\\/x", "2"), ("/a\\//x/", "3"), ("/a\\\\/", "4"), ("//", "1234")],
+)
+async def test_a_slash_at_the_end_of_a_name_belongs_to_it(path, ids):
+    assert (await wanted(range_of(under=path), None, Slashes())).directories == tuple(ids)
+
+
 @pytest.mark.parametrize(
     ("path", "there"),
     [
@@ -108,7 +123,7 @@ async def test_of_a_path_that_is_not_there_it_is_said_which_part_is(path, there)
 
 async def test_an_incremental_run_looks_back_behind_the_watermark():
     collection = Collection(**NAMED, mode="incremental")
-    for mark, since in ((0, -300.0), (1_000_000_000, 700.0)):
+    for mark, since in ((0, 0.0), (1_000_000_000, 700.0)):
         selection = await wanted(collection, mark, source := Dated())
         assert (selection.since, selection.note) == (since, None)
         await surveyed(source, selection)

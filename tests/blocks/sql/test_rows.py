@@ -76,7 +76,8 @@ def test_records_are_placed_below_parents_of_their_batch_and_of_earlier_ones(row
 
 
 def test_records_without_a_known_parent_have_no_path_until_it_is_put_right(rows, new_batch, new_directory, new_case):
-    (document, *_) = rows.apply(new_batch(new_directory("2", "1"), new_case("9", "2"), new_case("8", "7")))
+    (document, *_) = rows.apply(batch := new_batch(new_directory("2", "1"), new_case("9", "2"), new_case("8", "7")))
+    rows.finish(batch)
     assert document.path is None
     assert live(rows, "directory")["2"]["path"] is None
     assert misplaced(rows) == []
@@ -105,7 +106,8 @@ def test_a_path_that_had_to_be_cut_is_always_looked_at_again(rows, new_batch, ne
 
 
 def test_putting_paths_right_touches_nothing_else(rows, new_batch, new_directory, new_case):
-    rows.apply(new_batch(new_directory("1"), new_case("9", "1")))
+    rows.apply(batch := new_batch(new_directory("1"), new_case("9", "1")))
+    rows.finish(batch)
     other = new_batch(new_directory("1"), new_case("9", "1"), collection="other", page="1.0")
     rows.apply(other)
     before = {kind: live(rows, kind) for kind in ("directory", "case")}
@@ -118,7 +120,8 @@ def test_putting_paths_right_touches_nothing_else(rows, new_batch, new_directory
 
 def test_more_than_a_chunk_of_paths_is_put_right(rows, new_batch, new_case):
     ids = [f"{number:05}" for number in range(2 * CHUNK + 1)]
-    rows.apply(new_batch(*(new_case(id) for id in ids)))
+    rows.apply(batch := new_batch(*(new_case(id) for id in ids)))
+    rows.finish(batch)
     rows.replace(*KEY, "case", [Move(id, f"/c{id}", Place(f"/{id}", 0)) for id in ids])
     assert {id: row["path"] for id, row in live(rows, "case").items()} == {id: f"/{id}" for id in ids}
 
