@@ -59,8 +59,8 @@ class Report:
 
     @property
     def loaded(self) -> int:
-        """Records that are in the stores."""
-        return sum(self.records[verdict] for verdict in ("new", "changed", "unchanged", "deleted"))
+        """Records that are in the stores, those of which a newer version is there included."""
+        return sum(self.records[verdict] for verdict in ("new", "changed", "unchanged", "regressed", "deleted"))
 
 
 def report(catalog: Catalog, run_id: str, with_delays: bool = False) -> Report:
@@ -81,7 +81,8 @@ def report(catalog: Catalog, run_id: str, with_delays: bool = False) -> Report:
             "fetched": sum(each["fetched"] for each in standings),
             "new": applied["new"],
             "changed": applied["changed"],
-            "unchanged": applied["unchanged"] + applied["superseded"] + applied["regressed"],
+            "unchanged": applied["unchanged"] + applied["superseded"],
+            "regressed": applied["regressed"],
             "quarantined": quarantined,
             "deleted": applied["deleted"] + closing.deleted,
         },
@@ -138,6 +139,7 @@ def status_of(catalog: Catalog, row: dict[str, Any], done: Report) -> dict[str, 
             "failure": records["quarantined"],
             "phase": done.phase,
         },
+        "records": records,
         "shards": done.shards,
         "notices": list(done.notices),
         "quality": [finding.model_dump() for finding in done.findings],

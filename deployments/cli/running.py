@@ -33,6 +33,7 @@ from deployments.cli.progress import shown
 from deployments.definitions import resolve
 
 UNREACHABLE = 5
+OLDER = "older than known"
 SECONDS_TO_LEAVE = 2.0
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 EXIT_CODES = {
@@ -224,7 +225,7 @@ def _summarise(done: Report) -> None:
     took = spoken(" in {time}", time=duration(done.seconds)) if done.seconds else ""
     show(f"{done.run_id}  {done.collection}  {_ended(done)}{took}")
     if done.records["fetched"] or not done.error:
-        counts = "   ".join(f"{count:,} {spoken(name)}" for name, count in done.records.items())
+        counts = "   ".join(f"{count:,} {spoken(name)}" for name, count in _counted(done.records))
         show(spoken("  records   {counts}   {rate:,.0f}/s", counts=counts, rate=done.rate))
     if done.delays:
         show(spoken("  delay     {delays}   from a page to all stores", delays=in_words(done.delays)))
@@ -237,6 +238,11 @@ def _summarise(done: Report) -> None:
     _show_troubles(done)
     show(spoken("  next      {commands}", commands="      ".join(_next(done))))
     sys.stdout.flush()
+
+
+def _counted(records: dict[str, int]) -> list[tuple[str, int]]:
+    """As people call them; what is rare is named only where it is."""
+    return [(OLDER if name == "regressed" else name, n) for name, n in records.items() if n or name != "regressed"]
 
 
 def _show_troubles(done: Report) -> None:

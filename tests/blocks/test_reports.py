@@ -70,7 +70,7 @@ def test_counts_come_from_confirmed_batches_only(catalog, shards, loader, run, n
     shards.checkpoint(claim, 0, 2, [batch], [Quarantined(2, "missing-id", "has no id", None, b"{}")], read=3)
     done = report(catalog, run.run_id)
     assert done.records == {
-        "fetched": 3, "new": 2, "changed": 0, "unchanged": 0, "quarantined": 1, "deleted": 0,
+        "fetched": 3, "new": 2, "changed": 0, "unchanged": 0, "regressed": 0, "quarantined": 1, "deleted": 0,
     }  # fmt: skip
     assert done.reasons == {"missing-id": 1}
 
@@ -86,8 +86,21 @@ def test_what_was_fetched_is_the_sum_of_what_became_of_it(catalog, shards, loade
         loader.apply(batch)
         shards.checkpoint(claim, page, page, [batch], [], read=len(records))
     records = report(catalog, run.run_id).records
-    assert records == {"fetched": 8, "new": 4, "changed": 1, "unchanged": 2, "quarantined": 0, "deleted": 1}
+    assert records == {
+        "fetched": 8, "new": 4, "changed": 1, "unchanged": 2, "regressed": 0, "quarantined": 0, "deleted": 1,
+    }  # fmt: skip
     assert records["fetched"] == sum(count for name, count in records.items() if name != "fetched")
+
+
+def test_what_is_older_than_known_is_not_unchanged(catalog, shards, loader, run, new_batch, new_case):
+    claim = shards.claim(run.run_id, "s02", this_process())
+    for page, version in enumerate((9, 5)):
+        records = [new_case("1", name=f"of {version}", source_version=version)]
+        batch = new_batch(*records, run_id=run.run_id, shard_id="s02", page=f"{page}.0", observation=page + 1)
+        loader.apply(batch)
+        shards.checkpoint(claim, page, page, [batch], [], read=1)
+    done = report(catalog, run.run_id)
+    assert (done.records["new"], done.records["regressed"], done.records["unchanged"], done.loaded) == (1, 1, 0, 2)
 
 
 def test_a_page_that_was_applied_twice_counts_once(catalog, shards, loader, run, new_batch, new_case):
