@@ -95,7 +95,7 @@ def report(catalog: Catalog, run_id: str, with_delays: bool = False) -> Report:
         shards=_counted(standings, scene),
         troubles=tuple(each | {"error": in_a_line(each["error"])} for each in catalog.troubles(run_id)),
         reasons={each["reason"]: each["count"] for each in catalog.refusals(run_id)} if quarantined else {},
-        seconds=_took(run, applied["done_at"]),
+        seconds=_took(run, applied["done_at"], scene.now),
         delays=catalog.delays(run_id) if with_delays else {},
         error=in_a_line(run["error"]),
         flow_run_id=run["flow_run_id"],
@@ -232,11 +232,14 @@ def _shard(row: dict[str, Any], scene: Scene) -> dict[str, Any]:
     }
 
 
-def _took(run: dict[str, Any], done_at: int | None) -> float:
-    """Until the last batch was done; of a run that failed before its first one, for how long it tried."""
-    if done_at is None and run["state"] == RunState.FAILED:
-        return _seconds(run["started_at"] or run["created_at"], run["ended_at"], run["idle"])
-    return _seconds(run["started_at"], done_at, run["idle"])
+def _took(run: dict[str, Any], done_at: int | None, now: int) -> float:
+    """Until the last batch was done. Of a run that rested, or failed before its first batch, for how long somebody worked
+    on it: its last batch may have been done before it rested."""
+    failed_at_once = done_at is None and run["state"] == RunState.FAILED
+    if run["idle"] or run["state"] == RunState.PAUSED or failed_at_once:
+        end = run["ended_at"] or run["rested_at"] or now
+        return _seconds(run["started_at"] or run["created_at"], end, run["idle"])
+    return _seconds(run["started_at"], done_at, None)
 
 
 def _seconds(start: int | None, end: int | None, idle: int | None) -> float:

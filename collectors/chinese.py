@@ -5,7 +5,7 @@ TEXTS: dict[str, str] = {
     "error {code}: {what}": "错误 {code}：{what}",
     "  fix   {remedy}": "  处理  {remedy}",
     # runs and their states
-    "collection {collection} is being collected by run {run}": "采集任务 {collection} 正由运行 {run} 执行",
+    "collection {collection} is being collected by run {run}, of mode {mode}": "采集任务 {collection} 正由运行 {run}（模式 {mode}）执行",
     "Watch it with: collect status {run}": "查看进展：collect status {run}",
     "run {run} is {state}": "运行 {run} 的状态是 {state}",
     "Begin anew: collect run {collection}": "重新开始：collect run {collection}",
@@ -592,7 +592,9 @@ TEXTS: dict[str, str] = {
         "用 under、ids、since 或 until 指明一部分；或用 full 或 incremental 模式收集全部。"
     ),
     "is no time with a zone, such as 2026-01-01T00:00:00+08:00": "不是带时区的时间，例如 2026-01-01T00:00:00+08:00",
-    "are no numbers, such as 100..200, 100.. or ..200": "不是编号，例如 100..200、100.. 或 ..200",
+    "are neither one number nor a range, such as 100..200, 100.. or ..200": "既不是一个编号，也不是编号范围，例如 100..200、100.. 或 ..200",
+    "Numbers are one, as 100, or a range, as 100..200, 100.. or ..200; a list is none. Times have their zone, as 2026-01-01T00:00:00+08:00, the earlier one first.": "编号写成一个数（100）或一个范围（100..200、100.. 或 ..200），不能写成列表。时间要带时区（2026-01-01T00:00:00+08:00），较早的在前。",
+    "since comes after until; the earlier time comes first": "since 晚于 until；较早的时间应在前",
     "run {run} is planned and read anew": "运行 {run} 重新规划并读取",
     "the next incremental run of {name} reads what changed since {moment}": "{name} 的下一次增量运行读取 {moment} 之后的变化",
     "{text} is neither a run nor a time that has passed": "{text} 既不是运行，也不是已过去的时间",

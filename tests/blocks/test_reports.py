@@ -173,6 +173,51 @@ def test_a_run_that_failed_before_its_first_batch_took_the_time_it_tried(catalog
     assert (done.seconds, done.rate) == (23.0, 0.0)
 
 
+@pytest.fixture
+def earlier(database, alter):
+    """Moves what is written down of the run into the past."""
+
+    def moved(*names):
+        for name in names:
+            alter(database, f"UPDATE run SET {name} = {name} - 90000000")
+
+    return moved
+
+
+def test_a_run_whose_planning_failed_took_no_time_while_nobody_tried(catalog, control, definition, earlier):
+    claim = catalog.lead(catalog.begin(definition(), this_process()).run_id, this_process())
+    catalog.end(claim, RunState.FAILED, "the source was down")
+    earlier("created_at", "rested_at", "ended_at")
+    control.retry(claim.run_id)
+    catalog.end(catalog.lead(claim.run_id, this_process()), RunState.FAILED, "it still was")
+    assert report(catalog, claim.run_id).seconds < 60
+
+
+def test_a_run_that_was_done_over_took_the_time_before_and_after(
+    catalog, control, shards, loader, run, new_batch, new_case, alter, database, earlier
+):
+    def read(shard_id, observation, state):
+        claim = shards.claim(run.run_id, shard_id, this_process())
+        label = f"{claim.round * 10**9}.0"
+        batch = new_batch(new_case("1"), run_id=run.run_id, shard_id=shard_id, page=label, observation=observation)
+        loader.apply(batch)
+        shards.checkpoint(claim, 0, None, [batch], [], read=1)
+        shards.release(claim, state)
+
+    read("s01", 1, ShardState.COMPLETED)
+    read("s02", 2, ShardState.FAILED)
+    catalog.end(run, RunState.PARTIALLY_COMPLETED)
+    alter(database, "UPDATE run SET started_at = rested_at - 4000000")
+    alter(database, "UPDATE batch SET done_at = done_at - 91000000")
+    earlier("started_at", "rested_at", "ended_at")
+    control.retry(run.run_id, "specific", ["s02"], awaited=True)
+    assert report(catalog, run.run_id).seconds == 4.0
+    again = catalog.lead(run.run_id, this_process())
+    assert 4 <= report(catalog, run.run_id).seconds < 60
+    catalog.end(again, RunState.FAILED, "it still was down")
+    assert 4 <= report(catalog, run.run_id).seconds < 60
+
+
 def test_shards_that_are_shown_alike_are_added_up_and_each_is_counted(catalog, shards, control, definition):
     claim = catalog.lead(catalog.begin(definition(), this_process()).run_id, this_process(), "flow")
     plans = [
