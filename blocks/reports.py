@@ -11,7 +11,7 @@ from collectors.closing import Closing
 from collectors.errors import in_a_line
 from collectors.quality import Finding
 from collectors.selecting import Selection
-from collectors.states import OPEN_RUNS, PAUSING, RunState
+from collectors.states import OPEN_RUNS, PAUSING, RunState, ShardState
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Report:
     notices: tuple[str, ...]
     findings: tuple[Finding, ...]
     superseded: int  # of those that count as unchanged: older than, or in one batch with, a newer one of the same id
-    total: int  # the estimates, or what was found where that is more already
+    total: int | None  # the estimates, or what was found where that is more; None where they are of more than the range
     stage: str | None  # the first one that has not ended
     shards: dict[str, int]  # how many are in each state, as it is shown
     troubles: tuple[dict[str, Any], ...]  # shards with an error
@@ -66,6 +66,7 @@ class Report:
 def report(catalog: Catalog, run_id: str, with_delays: bool = False) -> Report:
     run, applied = catalog.run(run_id), catalog.applied(run_id)
     closing = Closing.model_validate_json(run["closing"] or "{}")
+    selection = Selection.model_validate_json(run["selection"] or "{}")
     scene = _scene(catalog, run)
     standings = catalog.standings(run_id, scene.now)
     seen = scene.of_run(catalog.seconds_held(run_id) > 0)
@@ -87,10 +88,10 @@ def report(catalog: Catalog, run_id: str, with_delays: bool = False) -> Report:
             "deleted": applied["deleted"] + closing.deleted,
         },
         open_batches=applied["open_batches"],
-        notices=tuple(filter(None, (_note(run["selection"]), *map(in_a_line, closing.notices)))),
+        notices=tuple(filter(None, (in_a_line(selection.note), *map(in_a_line, closing.notices)))),
         findings=closing.findings,
         superseded=applied["superseded"],
-        total=sum(each["total"] for each in standings),
+        total=_total(selection, standings),
         stage=scene.stage,
         shards=_counted(standings, scene),
         troubles=tuple(each | {"error": in_a_line(each["error"])} for each in catalog.troubles(run_id)),
@@ -195,8 +196,11 @@ def in_words(delays: dict[str, float]) -> str:
     return "   ".join(f"{name} {seconds * 1000:,.0f} ms" for name, seconds in delays.items())
 
 
-def _note(selection: str | None) -> str | None:
-    return in_a_line(Selection.model_validate_json(selection).note) if selection else None
+def _total(selection: Selection, standings: list[dict[str, Any]]) -> int | None:
+    narrowed = (selection.first, selection.last, selection.directories) != (None, None, None)
+    if narrowed and any(each["state"] != ShardState.COMPLETED for each in standings):
+        return None  # the source counts all it lists, of which the range is a part
+    return sum(each["total"] for each in standings)
 
 
 def _scene(catalog: Catalog, run: dict[str, Any]) -> Scene:
@@ -233,8 +237,8 @@ def _shard(row: dict[str, Any], scene: Scene) -> dict[str, Any]:
 
 
 def _took(run: dict[str, Any], done_at: int | None, now: int) -> float:
-    """Until the last batch was done. Of a run that rested, or failed before its first batch, for how long somebody worked
-    on it: its last batch may have been done before it rested."""
+    """Until the last batch was done. Of a run that rested, or failed before its first batch, for how long somebody
+    worked on it: its last batch may have been done before it rested."""
     failed_at_once = done_at is None and run["state"] == RunState.FAILED
     if run["idle"] or run["state"] == RunState.PAUSED or failed_at_once:
         end = run["ended_at"] or run["rested_at"] or now

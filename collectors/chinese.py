@@ -41,6 +41,12 @@ TEXTS: dict[str, str] = {
     "changed": "变更",
     "unchanged": "未变",
     "older than known": "比已知的旧",
+    "since {time} lies in the future: nothing can have changed after it": "since {time} 在未来：其后不可能有任何变更",
+    "Name a time that has passed.": "请写一个已经过去的时间。",
+    "no case is in the range: {scope}": "范围内没有用例：{scope}",
+    "Nothing but directories was read. See what there is: collect tree {collection}": "只读取了目录。查看现有内容：collect tree {collection}",
+    "collection {name} is known once its source has answered, and run {run} still asks it": "来源应答之后才能识别采集任务 {name}，运行 {run} 仍在询问来源",
+    "Watch it with: collect status {run} --watch; or name the collection's file.": "查看进展：collect status {run} --watch；或指明采集任务的文件。",
     "quarantined": "隔离",
     "deleted": "删除",
     # init, try and plan
@@ -553,7 +559,7 @@ TEXTS: dict[str, str] = {
     "{mapped:,}, {refused:,} refused": "成功 {mapped:,}，拒绝 {refused:,}",
     "{kind} of {collection}": "采集任务 {collection} 的 {kind}",
     ", ": "、",
-    "{current:,} of {total:,} read, {success:,} applied, {failure:,} quarantined, {phase}": "已读取 {current:,}/{total:,}，已应用 {success:,}，隔离 {failure:,}，{phase}",
+    "{current:,} of {total} read, {success:,} applied, {failure:,} quarantined, {phase}": "已读取 {current:,}/{total:,}，已应用 {success:,}，隔离 {failure:,}，{phase}",
     "{rate:,.0f}/s over {time}": "{rate:,.0f} 条/秒，历时 {time}",
     "{rate:,.0f}/s": "{rate:,.0f} 条/秒",
     # what a collection file holds

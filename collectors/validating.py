@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -27,8 +27,20 @@ KINDS = {
 def of_mode(collection: Collection, mode: Mode, scope: Scope) -> Collection:
     """The collection as one of its runs is about it, which is due by no schedule. Raises Misconfigured when mode and
     scope do not fit."""
+    refuse_to_come(scope)
     own = {"mode": mode, "scope": scope.model_dump(), "schedule": ()}
     return validated(Collection, collection.model_dump() | own, "")
+
+
+def refuse_to_come(scope: Scope) -> None:
+    """Raises Misconfigured for a range that begins after now: it looks like success, whatever changes."""
+    if scope.since and scope.since > datetime.now(UTC):
+        raise Misconfigured(
+            "since {time} lies in the future: nothing can have changed after it",
+            "Name a time that has passed.",
+            code="COL-0274",
+            time=scope.since.isoformat(),
+        )
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

@@ -286,7 +286,9 @@ class Run(BaseModel):
 
 
 class Progress(BaseModel):
-    total: int = Field(description="records, as far as they are known")
+    total: int | None = Field(
+        description="records, as far as they are known; null while a range is read whose cases nobody has counted"
+    )
     current: int = Field(description="read")
     success: int = Field(description="in the stores")
     failure: int = Field(description="quarantined")

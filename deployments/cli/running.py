@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -26,7 +27,8 @@ from collectors.errors import Fenced, Refused, Unusable, named
 from collectors.language import spoken
 from collectors.models import Collection
 from collectors.quality import in_words as said_of
-from collectors.states import OPEN_RUNS, Desired, RunState
+from collectors.states import OPEN_RUNS, RESUMING, TO_REST, Desired, RunState
+from collectors.validating import refuse_to_come
 from deployments import prefect_server
 from deployments.cli.output import duration, print_json, say, show, show_warnings
 from deployments.cli.progress import shown
@@ -92,6 +94,7 @@ def run(
         catalog = storage.catalog
         given = _given(mode, {"under": under, "ids": ids, "since": since, "until": until})
         definition, of_file = resolve(collection, set_, storage.registry, tenant, given)
+        refuse_to_come(definition.scope)
         _refuse_another_source(storage, collection, of_file)
         api = server(settings)
         begun = catalog.begin(definition, this_process(), of_file)
@@ -157,7 +160,7 @@ def follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: bool
     show_warnings()
     try:
         asyncio.run(mark_crashed(gone))
-        with shown(lambda: report(catalog, run_id)):
+        with shown(lambda: _led_here(catalog, run_id)):
             _interruptible(catalog, run_id, run_in_this_process(run_id))
     except (Refused, Unusable):
         raise
@@ -171,6 +174,14 @@ def follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: bool
         say("the Prefect server at {api} stopped answering", api=api)
         return _leave_soon(finish(done, None, json))
     return finish(report(catalog, run_id, with_delays=True), api, json)
+
+
+def _led_here(catalog: Catalog, run_id: str) -> Report:
+    """What only waits for a process that works on it waits for this one, which is about to."""
+    now = report(catalog, run_id)
+    if now.shown == RunState.PAUSED and catalog.desired(run_id) not in TO_REST:
+        return replace(now, shown=RESUMING, waiting_for=None)
+    return now
 
 
 def _leave_soon(exit_code: int) -> int:

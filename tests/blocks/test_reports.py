@@ -16,6 +16,7 @@ from blocks.sql.shards import Shards
 from collectors.errors import Misconfigured
 from collectors.loading import Loader
 from collectors.models import Quarantined, ShardPlan
+from collectors.selecting import Selection
 from collectors.states import RunState, ShardState
 
 
@@ -136,6 +137,18 @@ def test_the_total_follows_what_is_found(catalog, shards, run):
     shards.checkpoint(second, 0, None, [], [], read=5)
     shards.release(second, ShardState.COMPLETED)
     assert (report(catalog, run.run_id).total, report(catalog, run.run_id).percent) == (20, 100.0)
+
+
+def test_a_range_of_ids_has_no_total_before_it_is_read(catalog, shards, definition):
+    claim = catalog.lead(catalog.begin(definition(), this_process()).run_id, this_process())
+    all_cases = ShardPlan(shard_id="s01", stage="cases", label="cases", span={}, estimate=3000)
+    catalog.save_plan(claim, [all_cases], 1.0, Selection(first=1, last=900))
+    held = shards.claim(claim.run_id, "s01", this_process())
+    shards.checkpoint(held, 0, 1, [], [], read=20)
+    done = report(catalog, claim.run_id)
+    assert (done.total, done.percent) == (None, 0.0)
+    shards.release(held, ShardState.COMPLETED)
+    assert report(catalog, claim.run_id).total == 20
 
 
 def test_time_is_measured_from_the_first_request_to_the_last_batch(
