@@ -8,10 +8,11 @@ from typing import Any
 from blocks.sql.catalog import Catalog
 from blocks.waiting import Scene
 from collectors.closing import Closing
-from collectors.errors import in_a_line
+from collectors.errors import in_a_line, parted
 from collectors.quality import Finding
+from collectors.quarantine import TOO_MANY
 from collectors.selecting import Selection
-from collectors.states import OPEN_RUNS, PAUSING, RunState, ShardState
+from collectors.states import OPEN_RUNS, PAUSING, RunState, ShardState, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,15 @@ def report(catalog: Catalog, run_id: str, with_delays: bool = False) -> Report:
         placement=run["placement"],
         placement_reason=run["placement_reason"],
     )
+
+
+def again(done: Report) -> str:
+    """The command that goes on with a run: what has ended is done over, where something of it is to be done over."""
+    if parted(done.error or "")[0] == TOO_MANY:
+        return f"collect retry {done.run_id} --scope all"  # what was refused is read again by nothing less
+    left = not done.shards or done.shards.keys() - {ShardState.COMPLETED, ShardState.CANCELLED}
+    verb = Verb.RETRY if done.state not in OPEN_RUNS and left else Verb.RESUME
+    return f"collect {verb} {done.run_id}"
 
 
 def as_json(done: Report) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from cyclopts import Parameter
 
 from blocks.prefect_health import healthy
 from blocks.process import this_process
-from blocks.reports import Report, as_json, in_words, report
+from blocks.reports import Report, again, as_json, in_words, report
 from blocks.settings import Settings
 from blocks.sql.catalog import Catalog
 from blocks.sql.database import LONGEST_OUTAGE
@@ -224,7 +224,7 @@ def finish(done: Report, api: str | None, json: bool) -> int:
     if json:
         print_json(as_json(done))
         if done.state in (RunState.PAUSED, RunState.FAILED):
-            say("  go on with: collect resume {run}", run=done.run_id)
+            say("  go on with: {command}", command=again(done))
     else:
         _summarise(done)
     if api and done.flow_run_id:
@@ -280,12 +280,11 @@ def _ended(done: Report) -> str:
 
 
 def _next(done: Report) -> list[str]:
-    resume = f"collect resume {done.run_id}"
     if done.state == RunState.PAUSED:
-        return [resume, f"collect shards {done.run_id}"]
+        return [again(done), f"collect shards {done.run_id}"]
     if done.state == RunState.FAILED:
-        return [spoken("{command} (when the cause is gone)", command=resume), "collect errors " + done.run_id]
-    failed = [resume] if done.troubles else []
+        return [spoken("{command} (when the cause is gone)", command=again(done)), "collect errors " + done.run_id]
+    failed = [again(done)] if done.troubles else []
     refused = [f"collect quarantine {done.run_id}"] if done.records["quarantined"] else []
     collection = shlex.quote(done.collection)
     return [

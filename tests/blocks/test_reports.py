@@ -8,7 +8,7 @@ import pytest
 from blocks.caches.none import NoCache
 from blocks.documents.sqlite import SqliteDocuments
 from blocks.process import this_process
-from blocks.reports import as_json, report, shards_of
+from blocks.reports import again, as_json, report, shards_of
 from blocks.sql.catalog import Catalog
 from blocks.sql.control import Control
 from blocks.sql.rows import Rows
@@ -16,6 +16,7 @@ from blocks.sql.shards import Shards
 from collectors.errors import Misconfigured
 from collectors.loading import Loader
 from collectors.models import Quarantined, ShardPlan
+from collectors.quarantine import too_many
 from collectors.selecting import Selection
 from collectors.states import RunState, ShardState
 
@@ -229,6 +230,23 @@ def test_a_run_that_was_done_over_took_the_time_before_and_after(
     assert 4 <= report(catalog, run.run_id).seconds < 60
     catalog.end(again, RunState.FAILED, "it still was down")
     assert 4 <= report(catalog, run.run_id).seconds < 60
+
+
+def test_what_was_interrupted_is_resumed_and_what_has_ended_is_done_over(catalog, shards, run, definition):
+    catalog.end(run, RunState.PAUSED)
+    assert again(report(catalog, run.run_id)) == f"collect resume {run.run_id}"
+    claim = catalog.lead(run.run_id, this_process())
+    shards.release(shards.claim(run.run_id, "s01", this_process()), ShardState.COMPLETED)
+    shards.release(shards.claim(run.run_id, "s02", this_process()), ShardState.FAILED, "it broke")
+    catalog.end(claim, RunState.PARTIALLY_COMPLETED, "it broke")
+    assert again(report(catalog, run.run_id)) == f"collect retry {run.run_id}"
+    claim = catalog.lead(run.run_id, this_process())
+    catalog.end(claim, RunState.FAILED, str(too_many(run.run_id, 11, 10)))
+    assert again(report(catalog, run.run_id)) == f"collect retry {run.run_id} --scope all"
+    claim = catalog.lead(run.run_id, this_process())
+    shards.release(shards.claim(run.run_id, "s02", this_process()), ShardState.COMPLETED)
+    catalog.end(claim, RunState.FAILED, "not all of it was loaded")
+    assert again(report(catalog, run.run_id)) == f"collect resume {run.run_id}"
 
 
 def test_shards_that_are_shown_alike_are_added_up_and_each_is_counted(catalog, shards, control, definition):
