@@ -6,6 +6,7 @@ from typing import Any
 from anyio import to_thread
 
 from blocks.past import Past
+from blocks.surveying import of_another_source
 from blocks.workspace import Workspace
 from collectors.closing import (
     Closing,
@@ -18,6 +19,7 @@ from collectors.closing import (
     refuse_moved,
     regressed,
     repair_paths,
+    set_meanwhile,
     undated,
 )
 from collectors.errors import CollectError, Refused
@@ -104,9 +106,11 @@ async def _move_watermark(here: Workspace, row: dict[str, Any]) -> tuple[str, ..
         return ()
     if row["source_time"] is None:
         return (undated(),) if isinstance(here.collector, Selective) else ()
-    advance = here.storage.watermarks.advance
-    await to_thread.run_sync(advance, collection.tenant, collection.name, row["source_time"], here.run_id)
-    return ()
+    key, marks = (collection.tenant, collection.name), here.storage.watermarks
+    mark = await to_thread.run_sync(marks.of, *key)
+    instead_of = mark.moved_by if of_another_source(collection, mark) else None
+    moved = await to_thread.run_sync(marks.advance, *key, row["source_time"], here.run_id, instead_of)
+    return () if moved else (set_meanwhile(),)
 
 
 async def _swept(here: Workspace, row: dict[str, Any]) -> Swept:

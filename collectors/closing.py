@@ -166,9 +166,9 @@ def regressed(collection: Collection, applied: Mapping[str, int]) -> tuple[str, 
     )
 
 
-def _of_some(count: int, what: str, remedy: str, **named: Any) -> tuple[str, ...]:
+def _of_some(count: int, what: str, remedy: str, code: str, **named: Any) -> tuple[str, ...]:
     """Nothing where it is true of no record."""
-    return (str(CollectError(what, remedy, count=count, **named)),) if count else ()
+    return (str(CollectError(what, remedy, code=code, count=count, **named)),) if count else ()
 
 
 def undated() -> str:
@@ -180,6 +180,12 @@ def undated() -> str:
             code="COL-0436",
         )
     )
+
+
+def set_meanwhile() -> str:
+    """What is to be said of a run that was paused when a person set its watermark."""
+    what = "the watermark was set while the run was under way: it stays as it was set"
+    return str(CollectError(what, code="COL-0437"))
 
 
 def _given_up_in_part(run_id: str, shards: int) -> Refused:

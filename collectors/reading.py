@@ -114,7 +114,8 @@ class Reader:
             if standing := await self._repeated(claim, number, observation, known):
                 return known.cursor, standing
             seen.discard(_canonical(known.cursor))
-            page = await until_stopped(stop, self.collector.fetch(claim.stage, claim.span, cursor))
+            with unless(None) as condition:  # another answer may come by now: its ETag is the one to remember
+                page = await until_stopped(stop, self.collector.fetch(claim.stage, claim.span, cursor))
         if page is None:
             return None
         _refuse_circle(claim, number, page.cursor, seen)

@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from collectors.errors import Misconfigured
 from collectors.interfaces import Collector
@@ -108,6 +108,17 @@ def _offers(found: type, ability: str) -> bool:
     """Whether it has one of its own: who inherits from the protocol has inherited empty ones."""
     own = getattr(found, ability, None)
     return callable(own) and own is not getattr(Collector, ability)
+
+
+def same_source(one: Collection, other: Collection) -> bool:
+    """Whether both read the same. With which password they are let in does not count."""
+    return one.collector == other.collector and _told_openly(one) == _told_openly(other)
+
+
+def _told_openly(of: Collection) -> dict[str, Any]:
+    fields = load(of.collector).Parameters.model_fields
+    secret = {key for key, field in fields.items() if SecretStr in (field.annotation, *get_args(field.annotation))}
+    return {key: value for key, value in of.source.items() if key not in secret}
 
 
 @asynccontextmanager

@@ -83,12 +83,25 @@ def _since(collection: Collection, watermark: int | None, collector: Collector) 
         what = "{collector} cannot be asked for what changed: everything is read, and compared"
         why = CollectError(what, code="COL-0419", collector=collection.collector)
     elif watermark is None:
-        what, remedy = "{name} has no watermark yet: everything is read", "The next incremental run reads what changed."
+        what = "{name} has no watermark of this source yet: everything is read"
+        remedy = "The next incremental run reads what changed."
         why = CollectError(what, remedy, code="COL-0420", name=collection.name)
     if why:
         return Selection(note=str(why))
     assert watermark is not None
     return Selection(since=watermark / 1_000_000 - collection.strategy.overlap)
+
+
+def ahead(collection: Collection) -> str:
+    """Why a run reads everything whose watermark cannot be trusted."""
+    return str(
+        CollectError(
+            "the watermark of {name} is later than its source's clock: everything is read",
+            "Take it away: collect watermark reset {name}; until then each run reads everything.",
+            code="COL-0438",
+            name=collection.name,
+        )
+    )
 
 
 async def _of_scope(collection: Collection, collector: Collector) -> Selection:

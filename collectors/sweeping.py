@@ -17,7 +17,7 @@ CHUNK = 1_000
 
 
 class Unseen(NamedTuple):
-    """A live record that a complete sweep did not see; `again`: nor did one before."""
+    """A live record that a complete sweep did not see; `again`: nor did one that had ended before it began."""
 
     kind: str
     id: str
@@ -50,6 +50,9 @@ class Graves(Protocol):
 
     def suspect(self, sweep: Sweep, kind: str, ids: Sequence[str]) -> None:
         """Note that a complete sweep did not see them."""
+
+    def acquit(self, sweep: Sweep, kind: str, ids: Sequence[str]) -> None:
+        """Note that the source has them: no sweep has missed them."""
 
     def bury(self, sweep: Sweep, kind: str, ids: Sequence[str]) -> None:
         """Mark those as deleted that are still unseen."""
@@ -90,8 +93,8 @@ async def swept(
     _refuse_shrinking(sweep, len(unseen), await to_thread.run_sync(graves.live, sweep), guard)
     gone, there, uncertain = await judged(unseen, collector)
     for kind in KINDS:
-        await to_thread.run_sync(graves.suspect, sweep, kind, [each.id for each in uncertain if each.kind == kind])
-        await to_thread.run_sync(graves.bury, sweep, kind, [each.id for each in gone if each.kind == kind])
+        for noted, some in ((graves.acquit, there), (graves.suspect, uncertain), (graves.bury, gone)):
+            await to_thread.run_sync(noted, sweep, kind, [each.id for each in some if each.kind == kind])
         await to_thread.run_sync(_mark_documents, sweep, kind, graves, documents, cache)
     return Swept(await to_thread.run_sync(graves.buried_by, sweep), len(uncertain), len(there))
 

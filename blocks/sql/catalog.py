@@ -5,7 +5,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, bindparam, case, exists, func, insert, literal, or_, select, tuple_, update
+from sqlalchemy import (
+    Connection,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from blocks.process import is_gone
 from blocks.sql import leases
@@ -198,9 +212,10 @@ class Catalog:
         selection: Selection = WHOLE,
         source_time: int | None = None,
     ) -> None:
-        """All shards in one transaction: a run is planned wholly or not at all. `started_at`: seconds since 1970.
+        """All shards in one transaction, in place of those it may have had: a run is planned wholly or not at all.
 
-        `source_time`: when the source was asked first, by its own clock; microseconds since 1970.
+        `started_at`: seconds since 1970. `source_time`: when the source was asked first, by its own clock; microseconds
+        since 1970. What is read from now on is of the present epoch, and what it does not see is gone by now.
         """
         rows = [
             {
@@ -218,9 +233,16 @@ class Catalog:
         with self._database.write() as connection:
             leases.one_at_a_time(connection)
             told = {"selection": selection.model_dump_json(), "source_time": source_time}
-            led(connection, claim, planned=True, started_at=int(started_at * 1_000_000), idle=0, **told)
-            known = connection.scalar(select(func.count()).where(shard.c.run_id == claim.run_id))
-            if rows and not known:
+            mine = connection.execute(select(run).where(run.c.run_id == claim.run_id)).mappings().one()
+            if mine["planned"]:  # the answer was lost, and not the plan
+                led(connection, claim, planned=True)
+                return
+            epoch = _epoch_of(connection, mine)
+            # Nobody else has this number: what was seen before is older, what is seen later newer.
+            told |= {"sweep": observed(connection), "epoch": epoch, "idle": 0}
+            led(connection, claim, planned=True, started_at=int(started_at * 1_000_000), **told)
+            _forget_plan(connection, claim.run_id)
+            if rows:
                 connection.execute(insert(shard), rows)
             text = connection.scalar(select(run.c.of_file).where(run.c.run_id == claim.run_id))
             if text:
@@ -500,8 +522,6 @@ def new_run_id() -> str:
 def add_run(
     connection: Connection, run_id: str, definition: Collection, of_file: Collection | None, **values: Any
 ) -> None:
-    mine = watermark.c.tenant == definition.tenant, watermark.c.collection == definition.name
-    epoch = select(watermark.c.epoch).where(*mine).scalar_subquery()
     connection.execute(
         insert(run).values(
             run_id=run_id,
@@ -512,14 +532,26 @@ def add_run(
             of_file=of_file and of_file.model_dump_json(),
             state=RunState.CREATED,
             desired=Desired.RUN,
-            sweep=observed(connection),  # nobody else has it: what was seen before is older, what is seen later newer
-            epoch=func.coalesce(epoch, 0),
+            sweep=0,  # until it is planned
+            epoch=0,
             version=version_of(connection, definition),
             created_at=now(),
             **values,
         )
     )
     audited(connection, definition.tenant, "start", run_id, collection=definition.name, mode=definition.mode)
+
+
+def _epoch_of(connection: Connection, row: Any) -> int:
+    mine = watermark.c.tenant == row["tenant"], watermark.c.collection == row["collection"]
+    return connection.scalar(select(watermark.c.epoch).where(*mine)) or 0
+
+
+def _forget_plan(connection: Connection, run_id: str) -> None:
+    """What was planned before, and what it had counted."""
+    connection.execute(update(ledger).where(ledger.c.run_id == run_id).values(confirmed=False))
+    for table in (quarantine, shard):
+        connection.execute(delete(table).where(table.c.run_id == run_id))
 
 
 def give_way(connection: Connection, definition: Collection, successor: str) -> str | None:

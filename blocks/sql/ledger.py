@@ -24,10 +24,11 @@ _CONFIRM = Upsert(ledger, [(ledger.c.confirmed, true())]).values(published_at=no
 _PASS_OVER = insert(ledger).values(published_at=now(), done_at=now())
 _FINISH = update(ledger).where(ledger.c.batch_id == bindparam("key")).values(stage="done", done_at=now())
 _REPLACE = update(ledger).where(ledger.c.batch_id.in_(bindparam("lost", expanding=True)), IS_OPEN)
+# Of what was lost half-way, rows may stand without their documents, too.
 _UNFINISHED = select(ledger.c.batch_id).where(
     ledger.c.tenant == bindparam("tenant"),
     ledger.c.collection == bindparam("collection"),
-    IS_OPEN,
+    or_(IS_OPEN, ledger.c.stage == "refetched"),
 )
 
 

@@ -6,8 +6,8 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Table, and_, delete, func, select, update
 
 from blocks.sql.catalog import no_shards, open_runs, refuse_if_held, refuse_if_to_rest
-from blocks.sql.shards import RETRIED, observed
-from blocks.sql.tables import batch, quarantine, run, shard, watermark
+from blocks.sql.shards import RETRIED
+from blocks.sql.tables import batch, quarantine, run, shard
 from collectors.errors import Refused
 from collectors.models import IMPORT, Collection, ShardRetry
 from collectors.states import SHARD_MOVES, Desired, RunState, ShardState, sources_of
@@ -55,7 +55,7 @@ def retry_ended(
             flow_run_id=None if awaited else row["flow_run_id"],
             awaited=awaited,
             round=func.coalesce(run.c.round, 0) + bool(anew),
-            **(_as_if_begun_now(connection, row) if scope == "all" else {}),
+            **({"planned": False} if scope == "all" else {}),
         )
     )
     return [each["shard_id"] for each in again]
@@ -100,18 +100,6 @@ def _with(policy: ShardRetry | None, definition: str) -> str:
     return found.model_copy(update={"strategy": strategy}).model_dump_json()
 
 
-def _as_if_begun_now(connection: Connection, row: Any) -> dict[str, Any]:
-    """What it does not see is gone since then, too; and all it reads is newer than what an epoch before had."""
-    epoch = select(watermark.c.epoch).where(
-        watermark.c.tenant == row["tenant"], watermark.c.collection == row["collection"]
-    )
-    return {
-        "sweep": observed(connection),
-        "epoch": func.coalesce(epoch.scalar_subquery(), 0),
-        "planned": False,
-    }
-
-
 def _refuse_beside_another(connection: Connection, row: Any) -> None:
     for other in open_runs(connection, row["tenant"], row["collection"], row["mode"]):
         refuse_if_held(connection, row["collection"], other)
@@ -145,7 +133,8 @@ def _meant(connection: Connection, row: Any, scope: Scope, shards: Sequence[str]
             code="COL-0427",
             run=row["run_id"],
         )
-    if not meant and (row["planned"] or scope == "specific"):
+    to_be_closed = row["planned"] and row["state"] == RunState.FAILED
+    if not meant and (scope == "specific" or (row["planned"] and not to_be_closed)):
         raise _nothing_failed(row)
     return meant
 
@@ -167,13 +156,15 @@ def _nothing_failed(row: Any) -> Refused:
 def _begin_anew(
     connection: Connection, run_id: str, again: Sequence[Any], scope: Scope, reason: str | None
 ) -> list[str]:
-    """What had come to its end begins from the start, and is answered; what it had counted counts no more."""
-    over = [each["shard_id"] for each in again if scope == "all" or each["state"] == ShardState.COMPLETED]
+    """What had come to its end begins from the start, and is answered; what it had counted counts no more.
+
+    Of `all` the account stays until the new plan stands: the source may not be there to be asked for one.
+    """
+    if scope == "all":
+        return [each["shard_id"] for each in again]
+    over = [each["shard_id"] for each in again if each["state"] == ShardState.COMPLETED]
     connection.execute(delete(quarantine).where(_those(quarantine, run_id, over)))
     connection.execute(update(batch).where(_those(batch, run_id, over)).values(confirmed=False))
-    if scope == "all":
-        connection.execute(delete(shard).where(_those(shard, run_id, over)))
-        return over
     connection.execute(update(shard).where(_those(shard, run_id, over)).values(FROM_THE_START))
     mine = _those(shard, run_id, [each["shard_id"] for each in again])
     connection.execute(update(shard).where(mine).values(FRESH | {"reason": reason}))

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, bindparam, case, exists, func, or_, sel
 
 from blocks.sql import leases, ledger
 from blocks.sql.constructs import Upsert, execute_bound, now
-from blocks.sql.database import Database, contending, repeatable
+from blocks.sql.database import Database, repeatable
 from blocks.sql.known_pages import remember, seen_as_known
 from blocks.sql.refusals import set_aside
 from blocks.sql.tables import OBSERVATION, batch, counter, run, shard
@@ -152,7 +152,7 @@ class Shards:
                     remember(connection, batches[0], known)
             return standing_of(connection, claim)
 
-    @contending
+    @repeatable
     def repeat(self, claim: Claim, batch: Batch, page: int, known: KnownPage) -> Standing | None:
         # Should the machine forget it, the shard stands at the page before: it is passed over once more.
         with self._database.write(durable=False) as connection:

@@ -1,9 +1,9 @@
 """Sweeps in the rows: what was not seen, what an earlier sweep had missed, and tombstones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Table, and_, func, literal, or_, select, update
+from sqlalchemy import Connection, Table, and_, func, literal, or_, select, update
 
 from blocks.sql.constructs import greatest, now
 from blocks.sql.database import Database, repeatable
@@ -56,8 +56,9 @@ class Sweeps:
     def unseen(self, sweep: Sweep) -> list[Unseen]:
         with self._database.read() as connection:
             refused = set(connection.scalars(select(quarantine.c.record_id).where(quarantine.c.run_id == sweep.run_id)))
+            before = _ended_before(connection, sweep)
             found = [
-                Unseen(kind, id, parent_id, missing is not None and seen < missing < sweep.number)
+                Unseen(kind, id, parent_id, missing is not None and seen < missing and before(missing))
                 for kind, table in RECORDS.items()
                 for id, parent_id, seen, missing in connection.execute(
                     select(table.c.id, table.c.parent_id, table.c.seen, table.c.missing).where(_unseen(table, sweep))
@@ -70,6 +71,10 @@ class Sweeps:
         c = RECORDS[kind].c
         first = or_(c.missing.is_(None), c.missing <= c.seen)
         self._change(sweep, kind, ids, and_(_unseen(RECORDS[kind], sweep), first), missing=sweep.number)
+
+    @repeatable
+    def acquit(self, sweep: Sweep, kind: str, ids: Sequence[str]) -> None:
+        self._change(sweep, kind, ids, _unseen(RECORDS[kind], sweep), missing=None)
 
     @repeatable
     def bury(self, sweep: Sweep, kind: str, ids: Sequence[str]) -> None:
@@ -120,6 +125,17 @@ def _of(table: Table, sweep: Sweep) -> Any:
 
 def _unseen(table: Table, sweep: Sweep) -> Any:
     return and_(_of(table, sweep), table.c.deleted.is_(False), table.c.seen < sweep.number)
+
+
+def _ended_before(connection: Connection, sweep: Sweep) -> Callable[[int], bool]:
+    """Whether a sweep had ended when this one began: what two missed that went on side by side was missed once."""
+    mine = select(run.c.created_at).where(run.c.run_id == sweep.run_id).scalar_subquery()
+    beside = select(run.c.sweep).where(
+        *(run.c.tenant == sweep.tenant, run.c.collection == sweep.collection, run.c.mode == "full"),
+        or_(run.c.ended_at.is_(None), run.c.ended_at > mine),
+    )
+    overlapping = set(connection.scalars(beside))
+    return lambda number: number < sweep.number and number not in overlapping
 
 
 def _half(table: Table, sweep: Sweep) -> Any:

@@ -182,10 +182,12 @@ def retry(
         catalog = storage.catalog
         own = Collection.model_validate_json(catalog.run(run_id)["definition"]).strategy.shard_retry
         policy = policy_of(own, max_retries, interval, backoff)
-        led = storage.control.look(run_id).led
+        led, planned = storage.control.look(run_id).led, catalog.run(run_id)["planned"]
         again = storage.control.retry(run_id, scope, named, policy, reason=reason)
-        if scope == "all" or not again:
+        if scope == "all" or not planned:
             say("run {run} is planned and read anew", run=run_id)
+        elif not again:
+            say("all of run {run} is read: it is concluded again", run=run_id)
         else:
             say("{count} shards of run {run} are done over", count=len(again), run=run_id)
         if led:

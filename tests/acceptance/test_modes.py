@@ -78,6 +78,9 @@ def test_a_watermark_is_shown_set_back_and_taken_away(collected):
     collected("watermark", "reset", "cases")
     run = collected.json("run", "cases", "--mode", "incremental")
     assert "COL-0420" in run["notices"][0]
+    assert not collected.json("run", "cases", "--mode", "incremental")["notices"]
+    as_another = collected.json("run", "cases", "--mode", "incremental", "--set", "source.username=another")
+    assert "COL-0420" in as_another["notices"][0]
     for time, code in (("2020-01-01T00:00:00", "COL-0273"), ("soon", "COL-0273"), ("2999-01-01T00:00:00Z", "COL-0274")):
         assert code in collected("watermark", "set", "cases", time, exit_code=2).stderr
     assert "COL-0204" in collected("watermark", "show", "nothing", exit_code=2).stderr

@@ -19,6 +19,7 @@ class Source:
 
     def __init__(self, *pages, etag=False):
         self.pages, self.etag, self.mapped, self.answered = [dict(page) for page in pages], etag, 0, Counter()
+        self.afterwards = {}  # what changes as soon as it has answered that nothing has
 
     async def fetch(self, stage, span, cursor):
         number = cursor or 0
@@ -27,6 +28,7 @@ class Source:
         note_etag(etag)
         self.answered[304 if sent and sent == etag else 200] += 1
         if sent and sent == etag:
+            page.update(self.afterwards)
             raise NotModified("as it was", code="COL-0325")
         return Page(
             [{"id": id, "name": name} for id, name in page.items()], number + 1 if self.pages[number + 1 :] else None
@@ -93,6 +95,18 @@ async def test_a_row_that_is_not_what_the_page_made_of_it_is_read_again(collecte
     storage.queue._loader.apply(Batch("default", "c", "other", "s01", "0.0", storage.shards.observe(), (taken_back,)))
     run, mapped = await collected(source)
     assert (mapped, run.applied()["changed"], rows(storage)["1"]["name"]) == (1, 1, "a")
+
+
+async def test_what_changed_between_two_answers_is_known_by_the_etag_of_the_second(collected, storage):
+    source = Source({"1": "a"}, etag=True)
+    await collected(source)
+    storage.rows.make_due("default", "c", "case", ["1"])
+    source.afterwards = {"1": "b"}
+    await collected(source)
+    assert rows(storage)["1"]["name"] == "b"
+    source.pages[0]["1"] = "a"
+    await collected(source)
+    assert rows(storage)["1"]["name"] == "a"
 
 
 async def test_what_comes_late_does_not_win_over_what_was_passed_over(collected, storage):

@@ -1,6 +1,7 @@
 """What a broker confirmed and lost is fetched again, counted once, and given up only after several times."""
 
 import asyncio
+import math
 
 import pytest
 from anyio import to_thread
@@ -51,9 +52,18 @@ class Forgetful:
         self._rows, self._loader = storage.rows, Loader(storage.rows, storage.documents, storage.cache)
         self.half_way = False  # whether rows are written of what is lost
         self._lost, self.published, self.holds = lost, 0, 0
+        self.in_time, self.held_back = math.inf, []  # how many are delivered before `late` is told
+
+    def late(self):
+        """What was held back is delivered now."""
+        for batch in self.held_back:
+            self._loader.apply(batch)
 
     async def publish(self, batch):
         self.published += 1
+        if self.published > self.in_time:
+            self.held_back.append(batch)
+            return
         if self.published not in self._lost:
             await to_thread.run_sync(self._loader.apply, batch)
         elif self.half_way:
@@ -129,6 +139,17 @@ async def test_what_was_lost_half_way_is_written_whole_and_counted_once(storage,
     await recovered(recovery)
     assert held(storage) == ALL
     assert run.applied()["new"] == 9
+
+
+async def test_what_was_lost_half_way_is_written_whole_also_by_a_loader_that_is_late(storage, lose):
+    run, _, queue, recovery = await lose(2, half_way=True)
+    queue.in_time = queue.published
+    watching = asyncio.create_task(recovery.watch())
+    while not any(entry["stage"] == "refetched" for entry in storage.ledger.entries(run.run_id)):
+        await asyncio.sleep(0.01)
+    watching.cancel()
+    queue.late()
+    assert held(storage) == ALL
 
 
 async def test_reading_again_ends_where_everything_was_found(storage, lose):

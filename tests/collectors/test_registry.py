@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 from collectors.errors import CollectError, Misconfigured
 from collectors.language import LANGUAGE
 from collectors.models import Collection
-from collectors.registry import checked_source, connected, load, names
+from collectors.registry import checked_source, connected, load, names, same_source
 from collectors.sources import testrail
 from collectors.validating import validated
 
@@ -207,6 +207,16 @@ def test_what_may_be_one_of_two_things_is_explained_once_and_without_the_names_o
 
 def test_a_policy_that_is_kept_under_its_former_name_is_the_same():
     assert validated(Collection, GOOD | {"strategy": {"on_failure": "stop"}}, "").strategy.on_failure == "fail-fast"
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [({}, True), ({"api_key": "another"}, True), ({"project_id": 2}, False), ({"suite_id": 3}, False)],
+)
+def test_sources_are_the_same_where_all_but_their_secrets_is(changes, same):
+    one = definition(base_url="http://x", project_id=1, username="u", api_key="k")
+    other = one.model_copy(update={"source": one.source | changes})
+    assert same_source(one, other) is same
 
 
 def test_a_reference_takes_the_value_of_its_variable():

@@ -119,8 +119,8 @@ SABOTAGES = (
     Sabotage(
         "a watermark of now",
         "blocks/concluding.py",
-        'collection.name, row["source_time"], here.run_id',
-        'collection.name, 2 * row["source_time"], here.run_id',
+        '*key, row["source_time"], here.run_id',
+        '*key, 2 * row["source_time"], here.run_id',
         MODES,
     ),
     Sabotage(
@@ -182,7 +182,7 @@ SABOTAGES = (
     Sabotage(
         "a run moves its watermark back",
         "blocks/sql/watermarks.py",
-        "if mark.value is None or value > mark.value:",
+        "if mark.value is None or value > mark.value or (instead_of and mark.moved_by == instead_of):",
         "if True:",
         MARKS,
     ),

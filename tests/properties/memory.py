@@ -175,6 +175,11 @@ class Memory:
             if of == kind and id in ids and (row.missing is None or row.missing <= row.seen):
                 row.missing = sweep.number
 
+    def acquit(self, sweep: Sweep, kind: str, ids: Any) -> None:
+        for (of, id), row in self._unseen(sweep).items():
+            if of == kind and id in ids:
+                row.missing = None
+
     def bury(self, sweep: Sweep, kind: str, ids: Any) -> None:
         for (of, id), row in self._unseen(sweep).items():
             if of == kind and id in ids:

@@ -106,13 +106,14 @@ def test_a_new_run_is_created_and_led_by_its_process(catalog, definition):
     claim = catalog.begin(definition(), this_process())
     row = catalog.run(claim.run_id)
     assert (row["state"], row["desired"], row["owner"], row["fence"]) == ("CREATED", "run", this_process(), 1)
-    assert (row["planned"], row["sweep"], claim.superseded) == (False, 1, None)
+    assert (row["planned"], row["sweep"], claim.superseded) == (False, 0, None)
 
 
-def test_a_run_begins_after_what_was_observed_and_before_what_will_be(catalog, database, definition):
+def test_a_run_is_planned_after_what_was_observed_and_before_what_will_be(catalog, database, definition):
+    claim = catalog.begin(definition(), this_process())
     before = [Shards(database).observe() for _ in range(3)]
-    sweep = catalog.run(catalog.begin(definition(), this_process()).run_id)["sweep"]
-    assert max(before) < sweep < Shards(database).observe()
+    catalog.save_plan(claim, [], 1.0)
+    assert max(before) < catalog.run(claim.run_id)["sweep"] < Shards(database).observe()
 
 
 @pytest.mark.parametrize("state", [RunState.CREATED, RunState.RUNNING, RunState.PAUSED])

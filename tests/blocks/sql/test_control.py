@@ -55,7 +55,7 @@ def standing(database, run_id):
 RETRYING, PENDING, COMPLETED = ShardState.RETRYING, ShardState.PENDING, ShardState.COMPLETED
 CASES = {
     "failed": ("failed", (), ["2", "3"], {"1": (COMPLETED, 1, 2, None), "2": (RETRYING, 1, 2, 0)}, 2),
-    "all": ("all", (), ["1", "2", "3"], {}, 0),
+    "all": ("all", (), ["1", "2", "3"], {"1": (COMPLETED, 1, 2, None), "2": ("FAILED", 1, 2, 1)}, 2),
     "one that was complete": ("specific", ("1",), ["1"], {"1": (RETRYING, 0, 0, 0), "2": ("FAILED", 1, 2, 1)}, 1),
     "one that failed": ("specific", ("2",), ["2"], {"1": (COMPLETED, 1, 2, None), "2": (RETRYING, 1, 2, 0)}, 2),
 }
@@ -101,6 +101,7 @@ def test_all_done_over_belongs_to_the_epoch_that_was_begun_meanwhile(database, r
     run_id = run()
     Watermarks(database).bump(cases.tenant, cases.name)
     Control(database).retry(run_id, "all")
+    plan_anew(database, run_id)
     assert Catalog(database).run(run_id)["epoch"] == 1
 
 
@@ -115,6 +116,7 @@ def test_nothing_is_concluded_while_what_was_published_before_may_still_come(dat
     shards.release(held, ShardState.FAILED, "it broke")
     catalog.end(led, RunState.FAILED)
     Control(database).retry(run_id, "all")
+    plan_anew(database, run_id)
     row = catalog.run(run_id)
     sweep = Sweep(cases.tenant, cases.name, run_id, row["sweep"], row["epoch"])
     with pytest.raises(Refused) as refused:
@@ -146,17 +148,47 @@ def test_reading_all_anew_is_a_sweep_of_its_own(database, run):
     Control(database).retry(run_id)
     assert Catalog(database).run(run_id)["sweep"] == before
     Control(database).retry(run_id, "all")
+    plan_anew(database, run_id)
     assert Catalog(database).run(run_id)["sweep"] > before
 
 
-def test_all_is_planned_anew(database, run):
-    run_id = run()
-    Control(database).retry(run_id, "all")
-    assert Catalog(database).shards(run_id) == []
-    claim = Catalog(database).lead(run_id, ME)
+def plan_anew(database, run_id):
     plans = [ShardPlan(shard_id="1", stage="cases", label="1", span={}, estimate=10)]
-    Catalog(database).save_plan(claim, plans, 0.0)
+    Catalog(database).save_plan(claim := Catalog(database).lead(run_id, ME), plans, 0.0)
+    return claim
+
+
+def test_all_is_planned_anew_and_its_account_stays_until_then(database, run):
+    run_id = run()
+    catalog, before = Catalog(database), standing(database, run_id)
+    Control(database).retry(run_id, "all")
+    catalog.end(catalog.lead(run_id, ME), RunState.FAILED, "its source was not there to be planned for")
+    assert (standing(database, run_id), catalog.applied(run_id)["new"]) == (before, 2)
+    assert len(catalog.refusals(run_id)) == 1
+    Control(database).retry(run_id)
+    plan_anew(database, run_id)
+    assert standing(database, run_id) == {"1": (PENDING, 0, 0, None)}
+    assert (catalog.applied(run_id)["new"], catalog.refusals(run_id)) == (0, [])
     assert Shards(database).claim(run_id, "1", ME).round == 1
+
+
+def test_a_run_that_failed_before_it_was_planned_is_of_the_time_it_is_planned_at(database, cases):
+    catalog = Catalog(database)
+    unplanned = catalog.lead(catalog.begin(cases, ME).run_id, ME)
+    catalog.end(unplanned, RunState.FAILED, "its source was not there")
+    Watermarks(database).bump(cases.tenant, cases.name)
+    seen = Shards(database).observe()
+    Control(database).retry(unplanned.run_id)
+    plan_anew(database, unplanned.run_id)
+    row = catalog.run(unplanned.run_id)
+    assert (row["epoch"], row["sweep"] > seen) == (1, True)
+
+
+def test_a_run_that_failed_when_all_was_read_is_only_to_be_concluded(database, run, alter):
+    run_id = run(RunState.FAILED, ShardState.COMPLETED)
+    alter(database, "UPDATE shard SET state = 'COMPLETED'")
+    assert Control(database).retry(run_id) == []
+    assert Catalog(database).run(run_id)["state"] == RunState.PAUSED
 
 
 def test_what_is_read_anew_counts_as_what_it_is_now(database, run, cases):

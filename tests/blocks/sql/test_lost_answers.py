@@ -15,7 +15,8 @@ from blocks.sql.run_ledger import RunLedger
 from blocks.sql.shards import Shards
 from blocks.sql.tables import catalog as tables
 from collectors.errors import Fenced, Unreachable
-from collectors.models import Quarantined, ShardPlan
+from collectors.known_pages import known_page
+from collectors.models import Page, Quarantined, ShardPlan
 from collectors.paths import Move, Place
 from collectors.states import Desired, RunState, ShardState
 from tests.proxy import Link, Proxy
@@ -92,6 +93,22 @@ def test_a_checkpoint(mysql, beyond, proxy, claim, new_batch, new_case, end):
     assert (shard["fetched"], shard["quarantined"], shard["page"], shard["cursor"]) == (3, 1, 1, "50")
     assert (standing.quarantined, once(mysql, "batch")["confirmed"]) == (1, True)
     assert once(mysql, "quarantine")["record_id"] == "7"
+
+
+@ENDS
+def test_a_page_that_is_passed_over(mysql, beyond, proxy, claim, new_batch, new_case, end):
+    record = new_case("1")
+    batch = new_batch(record, run_id=claim.run_id)
+    Rows(mysql).apply(batch)
+    Rows(mysql).finish(batch)
+    known = known_page("place", Page(["1"], 50), [record], 0, None)
+    proxy.when(b"COMMIT", end)
+    again = new_batch(run_id=claim.run_id, page="1.0", observation=9)
+    assert Shards(beyond).repeat(claim, again, 0, known)
+    assert not proxy.awaits
+    shard = once(mysql, "shard")
+    assert (shard["fetched"], shard["page"], shard["cursor"]) == (1, 1, "50")
+    assert once(mysql, "test_case")["seen"] == 9
 
 
 def test_a_checkpoint_whose_commit_arrives_late(mysql, beyond, proxy, claim, until):

@@ -16,6 +16,8 @@ from blocks.sql.tables import SCHEMA, documents
 from collectors.errors import Refused
 from collectors.loading import Loader
 from collectors.models import Collection, Quarantined, ShardPlan, parts_of
+from collectors.scheduling import Triggers
+from collectors.states import RunState
 from collectors.sweeping import Sweep, swept
 
 KEY = ("default", "cases")
@@ -89,6 +91,44 @@ async def test_what_was_seen_in_between_has_to_be_missed_twice_again(kept, new_c
     await kept.sweep(10)
     kept.seen(15, new_case("1"))
     assert await kept.sweep(20, "r2") == (0, 1, 0)
+    assert kept.live() == {"1"}
+
+
+@pytest.mark.parametrize("apart", [False, True])
+async def test_two_sweeps_that_went_on_side_by_side_have_missed_it_once(kept, new_case, apart):
+    catalog = Catalog(kept.database)
+    triggers = Triggers(overlap="allow")
+    definition = Collection(name="cases", collector="testrail", source={"base_url": "http://x"}, triggers=triggers)
+
+    def begun():
+        claim = catalog.begin(definition, "somebody")
+        catalog.save_plan(claim, [], 1.0)
+        return claim
+
+    async def swept_by(claim):
+        await kept.sweep(catalog.run(claim.run_id)["sweep"], claim.run_id)
+        catalog.end(catalog.lead(claim.run_id, "somebody"), RunState.COMPLETED)
+
+    kept.seen(0, new_case("1"))
+    first = begun()
+    if apart:
+        await swept_by(first)
+    second = begun()
+    if not apart:
+        await swept_by(first)
+    await swept_by(second)
+    assert kept.live() == (set() if apart else {"1"})
+
+
+async def test_what_the_source_once_said_is_there_has_to_be_missed_twice_again(kept, new_case):
+    class Told:
+        async def exist(self, kind, ids):
+            return dict.fromkeys(ids, True)
+
+    kept.seen(1, new_case("1"))
+    await kept.sweep(10)
+    assert await kept.sweep(20, "r2", collector=Told()) == (0, 0, 1)
+    assert await kept.sweep(30, "r3") == (0, 1, 0)
     assert kept.live() == {"1"}
 
 

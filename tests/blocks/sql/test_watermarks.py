@@ -1,5 +1,7 @@
 """Watermarks: never backwards by a run, never while a run is under way by a person; and epochs."""
 
+import time
+
 import pytest
 
 from blocks.process import this_process
@@ -31,13 +33,55 @@ def test_a_watermark_is_kept_as_it_is_set(marks, value):
     assert marks.of(*KEY).value is None
 
 
-def test_a_run_moves_it_forwards_only(marks):
-    for value, run_id in ((0, "r1"), (5, "r2"), (3, "r3"), (5, "r4")):
-        marks.advance(*KEY, value, run_id)
+@pytest.fixture
+def ran(database):
+    """Plans a run of the collection, which is paused then; answers its name."""
+    catalog = Catalog(database)
+
+    def run(**changes):
+        claim = catalog.begin(DEFINITION.model_copy(update={"mode": "incremental"} | changes), this_process())
+        catalog.save_plan(claim, [], time.time())
+        catalog.end(claim, RunState.PAUSED)
+        return claim.run_id
+
+    return run
+
+
+def test_a_run_moves_it_forwards_only(marks, ran):
+    runs = [ran() for _ in range(4)]
+    for value, run_id in zip((0, 5, 3, 5), runs, strict=True):
+        assert marks.advance(*KEY, value, run_id)
     found = marks.of(*KEY)
-    assert (found.value, found.moved_by) == (5, "r2")
+    assert (found.value, found.moved_by) == (5, runs[1])
     marks.set(*KEY, 2)
     assert (marks.of(*KEY).value, marks.of(*KEY).moved_by) == (2, None)
+
+
+@pytest.mark.parametrize("changed", [lambda marks: marks.set(*KEY, 1), lambda marks: marks.set(*KEY, None)])
+def test_what_a_person_set_while_a_run_was_paused_stays(marks, ran, changed):
+    paused = ran()
+    changed(marks)
+    left = marks.of(*KEY)
+    assert not marks.advance(*KEY, 9, paused)
+    assert marks.of(*KEY) == left
+    assert marks.advance(*KEY, 10, ran())
+
+
+def test_a_run_of_an_epoch_before_moves_nothing(marks, ran):
+    paused = ran()
+    marks.bump(*KEY)
+    assert marks.advance(*KEY, 10, later := ran())
+    assert not marks.advance(*KEY, 11, paused)
+    assert (marks.of(*KEY).value, marks.of(*KEY).moved_by) == (10, later)
+
+
+def test_what_a_run_of_another_source_left_is_replaced_also_backwards(marks, ran):
+    marks.advance(*KEY, 9, other := ran(source={"base_url": "http://y"}))
+    assert "http://y" in marks.of(*KEY).definition
+    assert marks.advance(*KEY, 5, run := ran(), instead_of=other)
+    assert (marks.of(*KEY).value, marks.of(*KEY).moved_by) == (5, run)
+    assert marks.advance(*KEY, 4, ran(), instead_of=other)
+    assert marks.of(*KEY).value == 5
 
 
 def test_two_collections_do_not_share_one(marks):
@@ -64,6 +108,7 @@ def test_an_epoch_begins_anew_and_later_runs_are_of_it(marks, database):
     assert (marks.bump(*KEY), marks.bump(*KEY)) == (1, 2)
     assert (marks.of(*KEY).epoch, marks.of(*KEY).value) == (2, None)
     after = catalog.begin(DEFINITION, this_process())
+    catalog.save_plan(after, [], time.time())
     assert (catalog.run(before.run_id)["epoch"], catalog.run(after.run_id)["epoch"]) == (0, 2)
 
 
