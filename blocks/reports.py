@@ -12,7 +12,7 @@ from collectors.errors import in_a_line, parted
 from collectors.quality import Finding
 from collectors.quarantine import TOO_MANY
 from collectors.selecting import Selection
-from collectors.states import OPEN_RUNS, PAUSING, RunState, ShardState, Verb
+from collectors.states import OPEN_RUNS, PAUSING, RunState, ShardState
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +107,11 @@ def report(catalog: Catalog, run_id: str, with_delays: bool = False) -> Report:
 
 
 def again(done: Report) -> str:
-    """The command that goes on with a run: what has ended is done over, where something of it is to be done over."""
-    if parted(done.error or "")[0] == TOO_MANY:
-        return f"collect retry {done.run_id} --scope all"  # what was refused is read again by nothing less
-    left = not done.shards or done.shards.keys() - {ShardState.COMPLETED, ShardState.CANCELLED}
-    verb = Verb.RETRY if done.state not in OPEN_RUNS and left else Verb.RESUME
-    return f"collect {verb} {done.run_id}"
+    """The command that goes on with a run: what was interrupted is resumed, what has ended is done over."""
+    if done.state in OPEN_RUNS:
+        return f"collect resume {done.run_id}"
+    too_many = parted(done.error or "")[0] == TOO_MANY  # what was refused is read again by nothing less than all
+    return f"collect retry {done.run_id}{' --scope all' if too_many else ''}"
 
 
 def as_json(done: Report) -> dict[str, Any]:
