@@ -11,6 +11,7 @@ from blocks.workspace import Workspace
 from collectors.closing import (
     Closing,
     Outcome,
+    left_empty,
     left_uncertain,
     left_unlisted,
     let_in_nowhere,
@@ -27,6 +28,7 @@ from collectors.errors import CollectError, Refused
 from collectors.interfaces import Counting, Selective
 from collectors.models import IMPORT, Collection
 from collectors.quality import Finding, of_counts
+from collectors.selecting import DIRECTORIES
 from collectors.states import RunState, ShardState
 from collectors.sweeping import Sweep, Swept, swept
 
@@ -99,10 +101,15 @@ async def _closing(here: Workspace, shards: Sequence[dict[str, Any]], end: Outco
         refuse_moved(shard["label"] for shard in shards if shard["moved"])
         unmoved = await _move_watermark(here, row)
         gone = await _swept(here, row)
-        said = (*notices, *unmoved, *left_uncertain(gone.missing), *left_unlisted(gone.there))
+        said = (*notices, *unmoved, *_empty(here, shards), *left_uncertain(gone.missing), *left_unlisted(gone.there))
         return Closing(deleted=gone.deleted, notices=said)
     except Refused as why:
         return Closing(notices=(*notices, str(why)), refused=str(why))
+
+
+def _empty(here: Workspace, shards: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    cases = sum(shard["fetched"] for shard in shards if shard["stage"] != DIRECTORIES)
+    return left_empty(here.collection, cases)
 
 
 async def _findings(here: Workspace) -> list[Finding]:

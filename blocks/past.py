@@ -54,7 +54,8 @@ class Past:
                 for row in rows:
                     known = versions[row["id"]]
                     then = self._then(row, before.at, known)
-                    if found := difference(kind, row["id"], then, as_of(after.at, known)):
+                    was_known = row["create_time"] <= before.at
+                    if found := difference(kind, row["id"], then, as_of(after.at, known), was_known):
                         yield found
 
     def leaves(self, at: Moment) -> list[Leaf]:
@@ -144,13 +145,17 @@ class Past:
 
     def _refuse_forgotten(self, at: Moment) -> None:
         horizon = self._horizon(self.now().at)
-        if at.at < horizon:
+        began = self.storage.rows.began(self.tenant, self.collection)
+        if (
+            at.at < horizon and began is not None and began <= at.at
+        ):  # before that nothing was, and nothing is forgotten
             raise self._forgotten(at.at)
 
     def _forgotten(self, at: int) -> Refused:
         return Refused(
             "what {collection} was at {moment} is forgotten: versions are kept for {days:g} days once replaced",
-            "Ask for a later moment, or a run whose tree is kept; retention.history_days says how long is kept.",
+            "Ask for a later moment; retention.history_days says how long is kept. Of a run whose tree is kept, "
+            "collect tree --at shows that.",
             code="COL-0423",
             collection=self.collection,
             moment=moment(at),

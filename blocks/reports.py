@@ -8,10 +8,11 @@ from typing import Any
 from blocks.sql.catalog import Catalog
 from blocks.waiting import Scene
 from collectors.closing import Closing
-from collectors.errors import in_a_line
+from collectors.errors import in_a_line, parted
 from collectors.quality import Finding
+from collectors.quarantine import TOO_MANY
 from collectors.selecting import Selection
-from collectors.states import OPEN_RUNS, PAUSING, RunState
+from collectors.states import OPEN_RUNS, PAUSING, RunState, ShardState
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Report:
     notices: tuple[str, ...]
     findings: tuple[Finding, ...]
     superseded: int  # of those that count as unchanged: older than, or in one batch with, a newer one of the same id
-    total: int  # the estimates, or what was found where that is more already
+    total: int | None  # the estimates, or what was found where that is more; None where they are of more than the range
     stage: str | None  # the first one that has not ended
     shards: dict[str, int]  # how many are in each state, as it is shown
     troubles: tuple[dict[str, Any], ...]  # shards with an error
@@ -59,13 +60,14 @@ class Report:
 
     @property
     def loaded(self) -> int:
-        """Records that are in the stores."""
-        return sum(self.records[verdict] for verdict in ("new", "changed", "unchanged", "deleted"))
+        """Records that are in the stores, those of which a newer version is there included."""
+        return sum(self.records[verdict] for verdict in ("new", "changed", "unchanged", "regressed", "deleted"))
 
 
 def report(catalog: Catalog, run_id: str, with_delays: bool = False) -> Report:
     run, applied = catalog.run(run_id), catalog.applied(run_id)
     closing = Closing.model_validate_json(run["closing"] or "{}")
+    selection = Selection.model_validate_json(run["selection"] or "{}")
     scene = _scene(catalog, run)
     standings = catalog.standings(run_id, scene.now)
     seen = scene.of_run(catalog.seconds_held(run_id) > 0)
@@ -81,26 +83,35 @@ def report(catalog: Catalog, run_id: str, with_delays: bool = False) -> Report:
             "fetched": sum(each["fetched"] for each in standings),
             "new": applied["new"],
             "changed": applied["changed"],
-            "unchanged": applied["unchanged"] + applied["superseded"] + applied["regressed"],
+            "unchanged": applied["unchanged"] + applied["superseded"],
+            "regressed": applied["regressed"],
             "quarantined": quarantined,
             "deleted": applied["deleted"] + closing.deleted,
         },
         open_batches=applied["open_batches"],
-        notices=tuple(filter(None, (_note(run["selection"]), *map(in_a_line, closing.notices)))),
+        notices=tuple(filter(None, (in_a_line(selection.note), *map(in_a_line, closing.notices)))),
         findings=closing.findings,
         superseded=applied["superseded"],
-        total=sum(each["total"] for each in standings),
+        total=_total(selection, standings),
         stage=scene.stage,
         shards=_counted(standings, scene),
         troubles=tuple(each | {"error": in_a_line(each["error"])} for each in catalog.troubles(run_id)),
         reasons={each["reason"]: each["count"] for each in catalog.refusals(run_id)} if quarantined else {},
-        seconds=_took(run, applied["done_at"]),
+        seconds=_took(run, applied["done_at"], scene.now),
         delays=catalog.delays(run_id) if with_delays else {},
         error=in_a_line(run["error"]),
         flow_run_id=run["flow_run_id"],
         placement=run["placement"],
         placement_reason=run["placement_reason"],
     )
+
+
+def again(done: Report) -> str:
+    """The command that goes on with a run: what was interrupted is resumed, what has ended is done over."""
+    if done.state in OPEN_RUNS:
+        return f"collect resume {done.run_id}"
+    too_many = parted(done.error or "")[0] == TOO_MANY  # what was refused is read again by nothing less than all
+    return f"collect retry {done.run_id}{' --scope all' if too_many else ''}"
 
 
 def as_json(done: Report) -> dict[str, Any]:
@@ -138,6 +149,7 @@ def status_of(catalog: Catalog, row: dict[str, Any], done: Report) -> dict[str, 
             "failure": records["quarantined"],
             "phase": done.phase,
         },
+        "records": records,
         "shards": done.shards,
         "notices": list(done.notices),
         "quality": [finding.model_dump() for finding in done.findings],
@@ -193,8 +205,11 @@ def in_words(delays: dict[str, float]) -> str:
     return "   ".join(f"{name} {seconds * 1000:,.0f} ms" for name, seconds in delays.items())
 
 
-def _note(selection: str | None) -> str | None:
-    return in_a_line(Selection.model_validate_json(selection).note) if selection else None
+def _total(selection: Selection, standings: list[dict[str, Any]]) -> int | None:
+    narrowed = (selection.first, selection.last, selection.directories) != (None, None, None)
+    if narrowed and any(each["state"] != ShardState.COMPLETED for each in standings):
+        return None  # the source counts all it lists, of which the range is a part
+    return sum(each["total"] for each in standings)
 
 
 def _scene(catalog: Catalog, run: dict[str, Any]) -> Scene:
@@ -230,11 +245,14 @@ def _shard(row: dict[str, Any], scene: Scene) -> dict[str, Any]:
     }
 
 
-def _took(run: dict[str, Any], done_at: int | None) -> float:
-    """Until the last batch was done; of a run that failed before its first one, for how long it tried."""
-    if done_at is None and run["state"] == RunState.FAILED:
-        return _seconds(run["started_at"] or run["created_at"], run["ended_at"], run["idle"])
-    return _seconds(run["started_at"], done_at, run["idle"])
+def _took(run: dict[str, Any], done_at: int | None, now: int) -> float:
+    """Until the last batch was done. Of a run that rested, or failed before its first batch, for how long somebody
+    worked on it: its last batch may have been done before it rested."""
+    failed_at_once = done_at is None and run["state"] == RunState.FAILED
+    if run["idle"] or run["state"] == RunState.PAUSED or failed_at_once:
+        end = run["ended_at"] or run["rested_at"] or now
+        return _seconds(run["started_at"] or run["created_at"], end, run["idle"])
+    return _seconds(run["started_at"], done_at, None)
 
 
 def _seconds(start: int | None, end: int | None, idle: int | None) -> float:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from collectors.caching import keys_of
 from collectors.errors import NOT_LET_IN, CollectError, Refused, parted
 from collectors.interfaces import Cache, Documents
-from collectors.models import Collection, Model, Strategy, Verdict, errors_within
+from collectors.models import EVERYTHING, Collection, Model, Strategy, Verdict, errors_within
 from collectors.paths import Misplaced, Move, Place, below, derive
 from collectors.quality import Finding
 from collectors.quarantine import too_many
@@ -259,3 +259,17 @@ def outcome(
     if ShardState.FAILED in states or quarantined:
         return Outcome(RunState.PARTIALLY_COMPLETED, error)
     return Outcome(RunState.COMPLETED)
+
+
+def left_empty(of: Collection, cases: int) -> tuple[str, ...]:
+    """What is to be said of a range in which there was no case: nothing else tells it from success."""
+    if of.scope == EVERYTHING or cases:
+        return ()
+    found = CollectError(
+        "no case is in the range: {scope}",
+        "Nothing but directories was read. See what there is: collect tree {collection}",
+        code="COL-0460",
+        scope=", ".join(f"{name} {value}" for name, value in of.scope.model_dump(mode="json").items() if value),
+        collection=of.name,
+    )
+    return (str(found),)

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, Protocol
 from collectors.models import Document
 
 MICROSECONDS_OF_A_DAY = 86_400_000_000
-Change = Literal["added", "changed", "moved", "deleted"]
+Change = Literal["added", "restored", "changed", "moved", "deleted"]
 FIELDS = ("parent_id", "name", "content", "metadata")
 
 
@@ -60,13 +60,15 @@ class Difference:
     after: Document | None
 
 
-def difference(kind: str, id: str, before: Document | None, after: Document | None) -> Difference | None:
-    """None when nothing did. One that was moved and changed counts as moved."""
+def difference(
+    kind: str, id: str, before: Document | None, after: Document | None, known: bool = False
+) -> Difference | None:
+    """None when nothing did. One that was moved and changed counts as moved; one that was `known` before, restored."""
     if before is None or after is None:
-        change = "added" if after else "deleted"
+        change = ("restored" if known else "added") if after else "deleted"
         return Difference(kind, id, change, (), before, after) if before or after else None
-    known = FIELDS if before.batch_id else FIELDS[1:]  # what was stored before there was a history names no parent
-    fields = tuple(name for name in known if getattr(before, name) != getattr(after, name))
+    told = FIELDS if before.batch_id else FIELDS[1:]  # what was stored before there was a history names no parent
+    fields = tuple(name for name in told if getattr(before, name) != getattr(after, name))
     change = "moved" if "parent_id" in fields else "changed"
     return Difference(kind, id, change, fields, before, after) if fields else None
 

@@ -8,7 +8,18 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, Self, get_args
 
 import orjson
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from collectors.errors import Rejected
 from collectors.scheduling import Schedule, Schedules, Triggers
@@ -55,8 +66,16 @@ class ShardRetry(Model):
 
 def a_share(value: str) -> str:
     if not re.fullmatch(r"\d{1,3}(\.\d{1,3})?%", value) or float(value.removesuffix("%")) > 100:
-        raise ValueError("has to be a number of records, or a share of them such as 5%")
+        raise ValueError("is no share")
     return value
+
+
+def an_allowance(value: Any, checked: ValidatorFunctionWrapHandler) -> int | str:
+    """One thing is said of what is wrong, whichever of both was meant."""
+    try:
+        return checked(value)
+    except ValidationError:
+        raise ValueError("has to be a number of records, or a share of them such as 5%") from None
 
 
 def as_it_is_called(value: Any) -> Any:
@@ -82,7 +101,9 @@ class Strategy(Model):
         description="a failed shard costs its siblings nothing, or stops them, or does so when what was not read is "
         "more than max_errors",
     )
-    max_errors: Annotated[int, Field(ge=0)] | Annotated[str, AfterValidator(a_share)] = Field(
+    max_errors: Annotated[
+        Annotated[int, Field(ge=0)] | Annotated[str, AfterValidator(a_share)], WrapValidator(an_allowance)
+    ] = Field(
         1_000, description="refused records after which the run is failed: a number, or a share of the plan such as 5%"
     )
     overlap: float = Field(

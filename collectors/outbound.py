@@ -298,12 +298,12 @@ class Http:
         pause = response.headers.get("retry-after")
         if status == 429 or (status in MAINTENANCE_STATUSES and pause):
             delay = retry_after(pause, datetime.now(UTC))
-            what, remedy = "{server} asked to wait {delay:.0f} s ({status}){said}", "Go on later with: collect resume"
-            return Throttled(what, delay, remedy, code="COL-0302", delay=delay, **facts)
+            what = "{server} asked to wait {delay:.0f} s ({status}){said}"
+            return Throttled(what, delay, "Go on later with: collect retry RUN", code="COL-0302", delay=delay, **facts)
         if status >= 500 or status in MAINTENANCE_STATUSES:
             return Transient(
                 "{server} failed with {status}{said}",
-                "Ask the source's owner; when it is well again: collect resume.",
+                "Ask the source's owner; when it is well again: collect retry RUN",
                 code="COL-0314",
                 **facts,
             )

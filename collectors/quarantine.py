@@ -8,6 +8,7 @@ from pydantic import ConfigDict, TypeAdapter
 from collectors.errors import CollectError, Rejected
 from collectors.models import Id, Quarantined
 
+TOO_MANY = "COL-0510"
 LONGEST_PAYLOAD = 64 * 1024
 LONGEST_MESSAGE = 2_000
 LONGEST_WORD = 64
@@ -36,8 +37,8 @@ class TooMany(CollectError):
 def too_many(run_id: str, count: int, allowed: int) -> TooMany:
     return TooMany(
         "{count} records are quarantined, more than max_errors allows ({allowed})",
-        "See why with: collect quarantine {run}",
-        code="COL-0510",
+        "See why with: collect quarantine {run}; when they are mended: collect retry {run} --scope all",
+        code=TOO_MANY,
         count=count,
         allowed=allowed,
         run=run_id,

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -13,6 +13,10 @@ from collectors.models import Collection, Mode, Scope
 
 HOW_TO_FIND_KEYS = "Keys of a source: collect collectors show NAME; all keys: collect init FILE writes them down."
 HOW_TO_SAY_A_PART = "Name a part by under, ids, since or until; or all of it by mode full or incremental."
+HOW_TO_WRITE_A_PART = (
+    "Numbers are one, as 100, or a range, as 100..200, 100.. or ..200; a list is none. Times have their zone, as "
+    "2026-01-01T00:00:00+08:00, the earlier one first."
+)
 QUOTED = (bool, int, float, date, datetime)
 KINDS = {
     type(None): "nothing", bool: "yes or no", int: "a number", float: "a number", str: "text", date: "a date",
@@ -23,8 +27,20 @@ KINDS = {
 def of_mode(collection: Collection, mode: Mode, scope: Scope) -> Collection:
     """The collection as one of its runs is about it, which is due by no schedule. Raises Misconfigured when mode and
     scope do not fit."""
+    refuse_to_come(scope)
     own = {"mode": mode, "scope": scope.model_dump(), "schedule": ()}
     return validated(Collection, collection.model_dump() | own, "")
+
+
+def refuse_to_come(scope: Scope) -> None:
+    """Raises Misconfigured for a range that begins after now: it looks like success, whatever changes."""
+    if scope.since and scope.since > datetime.now(UTC):
+        raise Misconfigured(
+            "since {time} lies in the future: nothing can have changed after it",
+            "Name a time that has passed.",
+            code="COL-0274",
+            time=scope.since.isoformat(),
+        )
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
@@ -38,9 +54,15 @@ def validated(model: type[BaseModel], values: Any, where: str) -> Any:
         return model.model_validate(values)
     except ValidationError as error:
         mistakes = spoken("; ").join(_explained(model, each, where) for each in error.errors(include_url=False))
-        of_scope = all(each["loc"][:1] in ((), ("scope",), ("mode",)) for each in error.errors(include_url=False))
-        remedy = HOW_TO_SAY_A_PART if of_scope else HOW_TO_FIND_KEYS
+        remedy = _remedy({each["loc"][:1] for each in error.errors(include_url=False)})
         raise Misconfigured("{mistakes}", remedy, code="COL-0235", mistakes=mistakes) from None
+
+
+def _remedy(keys: set[tuple[Any, ...]]) -> str:
+    """By the outermost keys in which something is wrong; none where keys do not fit each other."""
+    if keys == {("scope",)}:
+        return HOW_TO_WRITE_A_PART
+    return HOW_TO_SAY_A_PART if keys <= {(), ("scope",), ("mode",)} else HOW_TO_FIND_KEYS
 
 
 def _explained(model: type[BaseModel], error: Any, where: str) -> str:
@@ -57,8 +79,14 @@ def _said(error: Any) -> str:
     if error["type"].startswith(("timezone", "datetime")):
         return spoken("is no time with a zone, such as 2026-01-01T00:00:00+08:00")
     if error["type"] == "string_pattern_mismatch" and error["loc"] == ("scope", "ids"):
-        return spoken("are no numbers, such as 100..200, 100.. or ..200")
-    return error["msg"].removeprefix("Value error, ")
+        return spoken("are neither one number nor a range, such as 100..200, 100.. or ..200")
+    return plain(error["msg"])
+
+
+def plain(message: str) -> str:
+    """What a validator said, without what pydantic puts before it."""
+    said = message.removeprefix("Value error, ")
+    return spoken(said)
 
 
 def _found(error: Any, where: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from blocks.settings import Settings, secret
 from blocks.sql.registry import Registry, not_known
 from blocks.stores import open_storage
-from collectors.errors import Misconfigured
+from collectors.errors import CollectError, Misconfigured, Refused
 from collectors.models import Collection
 from collectors.registry import checked_source
 from collectors.validating import nearest, validated
@@ -109,10 +109,18 @@ def _shipped(name: str) -> Collection | None:
     return next((each for each in shipped() if each.name == name), None)
 
 
-def _missing(name: str, registry: Registry | None, tenant: str) -> Misconfigured:
+def _missing(name: str, registry: Registry | None, tenant: str) -> CollectError:
     _refuse_folder(name)
     if not name:
         return Misconfigured("the name of a collection is missing", "List them with: collect list", code="COL-0221")
+    if registry and (first := registry.being_planned(tenant, name)):
+        return Refused(
+            "collection {name} is known once its source has answered, and run {run} still asks it",
+            "Watch it with: collect status {run} --watch; or name the collection's file.",
+            code="COL-0461",
+            name=name,
+            run=first,
+        )
     names = [
         *(each.name for each in shipped()),
         *(each.name for each in (registry.definitions(tenant) if registry else ())),

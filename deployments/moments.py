@@ -1,22 +1,25 @@
 """Moments as people write them, and what is told of two of them."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from blocks.past import Moment, Past
+from blocks.past import Moment, Past, in_full
 from blocks.stores import Storage
 from collectors.errors import Misconfigured, Refused
-from collectors.history import Difference
-from collectors.models import Document, Retention
+from collectors.history import Difference, difference
+from collectors.models import KINDS, Document, Retention
 from collectors.states import OPEN_RUNS
 
 A_RUN = r"[0-9a-f]{8}"
 EARLIEST = 1970
+LOST_PLUS = re.compile(r"(:\d\d(?:\.\d+)?) (\d\d:?\d\d)$")
 
 
 def time_of(text: str) -> datetime:
     """Raises Misconfigured."""
+    text = LOST_PLUS.sub(r"\1+\2", text)  # in an address a plus means a space
     try:
         found = datetime.fromtimestamp(float(text), UTC) if _is_number(text) else datetime.fromisoformat(text)
     except (ValueError, OverflowError, OSError):
@@ -87,6 +90,31 @@ def in_order(before: Moment, after: Moment) -> None:
 def past_of(storage: Storage, tenant: str, name: str) -> Past:
     definition = storage.registry.definition(tenant, name)
     return Past(storage, tenant, name, definition.retention if definition else Retention())
+
+
+def versions_of(found: Sequence[Document]) -> list[dict[str, Any]]:
+    """The shape of `collect history --json`, and of the service: each version in full, and what it was beside the one
+    before."""
+    before, told = None, []
+    for each in found:
+        now = None if each.deleted else each
+        what = difference(each.kind, each.id, before, now, known=bool(told))
+        change = "changed" if not told and now and earlier_gone(each) else what.change if what else None
+        change = change or ("deleted" if each.deleted else "unchanged")
+        told.append(in_full(each) | {"change": change, "fields": list(what.fields) if what else []})
+        before = now
+    return told
+
+
+def earlier_gone(first: Document) -> bool:
+    """Whether it was something else before the first version that is known."""
+    return first.created_at // 1_000 != first.updated_at // 1_000  # as MongoDB keeps them
+
+
+def as_numbered(each: Difference) -> tuple[int, int, str]:
+    """What differences are ordered by: ids that are numbers as such, others after them."""
+    numbered = each.id.isascii() and each.id.isdecimal()
+    return KINDS.index(each.kind), len(each.id.lstrip("0")) if numbered else 256, each.id
 
 
 def told(each: Difference) -> dict[str, Any]:

@@ -151,7 +151,7 @@ class Catalog:
             if found is None:
                 raise no_run(run_id)
             if (found["owner"] != owner or found["state"] not in NOT_LED) and seconds_led(connection, run_id):
-                raise under_way(found["collection"], run_id)
+                raise under_way(found["collection"], run_id, found["mode"])
             for other in in_the_way(connection, Collection.model_validate_json(found["definition"])):
                 if other != run_id:
                     refuse_if_held(connection, found["collection"], other)
@@ -636,7 +636,7 @@ def refuse_if_paused(connection: Connection, run_id: str) -> None:
 
 
 def _goes_on() -> dict[str, Any]:
-    rested = case((and_(run.c.started_at.is_not(None), run.c.rested_at.is_not(None)), now() - run.c.rested_at), else_=0)
+    rested = case((run.c.rested_at.is_not(None), now() - run.c.rested_at), else_=0)
     # It is set before rested_at, whose column comes later: MySQL sees what a statement has set already.
     return {"idle": func.coalesce(run.c.idle, 0) + rested, "rested_at": None, "state": RunState.RUNNING}
 
@@ -677,16 +677,17 @@ def refuse_if_any_held(connection: Connection, tenant: str, name: str) -> None:
 
 def refuse_if_held(connection: Connection, name: str, run_id: str) -> None:
     if seconds_held(connection, run_id):
-        raise under_way(name, run_id)
+        raise under_way(name, run_id, connection.scalar(select(run.c.mode).where(run.c.run_id == run_id)))
 
 
-def under_way(name: str, run_id: str) -> Refused:
+def under_way(name: str, run_id: str, mode: str) -> Refused:
     return Refused(
-        "collection {collection} is being collected by run {run}",
+        "collection {collection} is being collected by run {run}, of mode {mode}",
         "Watch it with: collect status {run}",
         code=UNDER_WAY,
         collection=name,
         run=run_id,
+        mode=mode,
     )
 
 

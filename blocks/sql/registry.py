@@ -9,9 +9,10 @@ from blocks.sql import leases, schedules
 from blocks.sql.audit import audited
 from blocks.sql.constructs import now
 from blocks.sql.database import Database, contending, repeatable
-from blocks.sql.tables import collection, registration
+from blocks.sql.tables import collection, registration, run
 from collectors.errors import Misconfigured, Refused
 from collectors.models import IMPORT, Collection
+from collectors.states import OPEN_RUNS
 
 
 class Registered(NamedTuple):
@@ -85,6 +86,14 @@ class Registry:
         """The newest version."""
         with self._database.read() as connection:
             return newest(connection, tenant, name)
+
+    @repeatable
+    def being_planned(self, tenant: str, name: str) -> str | None:
+        """The run whose source has to answer before a collection of that name is known."""
+        mine = run.c.tenant == tenant, run.c.collection == name, run.c.of_file.is_not(None)
+        first = select(run.c.run_id).where(*mine, run.c.planned.is_(False), run.c.state.in_(OPEN_RUNS))
+        with self._database.read() as connection:
+            return connection.scalar(first.limit(1))
 
     @repeatable
     def definitions(self, tenant: str) -> list[Collection]:

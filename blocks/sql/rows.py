@@ -178,6 +178,13 @@ class Rows:
             row = execute_bound(connection, _ONE[kind], values).mappings().first()
         return dict(row) if row else None
 
+    @repeatable
+    def began(self, tenant: str, collection: str) -> int | None:
+        """When its first record was stored; microseconds since 1970."""
+        with self._database.read() as connection:
+            firsts = (select(func.min(t.c.create_time)).where(_of(t, tenant, collection)) for t in RECORDS.values())
+            return min(filter(None, map(connection.scalar, firsts)), default=None)
+
     @contextmanager
     def branches(self, tenant: str, collection: str) -> Iterator[Branches]:
         with self._database.read() as connection:

@@ -1,7 +1,7 @@
 """The tree of the sample source: kept as the JSON it is served as, and changed on request."""
 
 import time
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -23,7 +23,7 @@ PARENT = {"directory": "parent_id", "case": "section_id"}
 STAGE = {"directory": "directories", "case": "cases"}
 REVISION = " · r"
 
-Verb = Literal["add", "update", "move", "delete"]
+Verb = Literal["add", "update", "move", "delete", "restore"]
 Name = Annotated[str, Field(pattern=r"\S")]
 
 
@@ -60,11 +60,10 @@ class Listing:
         return self._last_id + 1
 
     def put(self, item: Item) -> None:
-        """A record that is new has the highest id so far."""
         id = item["id"]
         if id not in self._bodies:
-            self.ids.append(id)
-            self._last_id = id
+            insort(self.ids, id)
+            self._last_id = max(self._last_id, id)
         # A copy, because what orjson returns holds on to its working buffer: 8 KB for a case of one.
         self._bodies[id] = bytes(memoryview(orjson.dumps(item)))
         self.parents[id] = item[PARENT[self.kind]]
@@ -102,7 +101,7 @@ class Listing:
 
 
 class Tree:
-    """Directories and cases, and the four ways they change."""
+    """Directories and cases, and the five ways they change."""
 
     def __init__(
         self, cases: int, directories: int, seed: int, damaged: int = 0, clock: Callable[[], float] = time.time
@@ -111,6 +110,7 @@ class Tree:
         self.directories, self.cases = Listing("directory"), Listing("case")
         self._seed, self._changes = seed, 0
         self._flagged: set[int] = set()
+        self._gone: dict[tuple[Kind, int], list[tuple[Kind, Item]]] = {}  # with all that went with each
         composer = Composer(f"{seed}/{cases}/{directories}")
         for section in composer.sections(directories):
             self.directories.put(section)
@@ -167,12 +167,32 @@ class Tree:
         if flag and kind == "directory":
             raise Impossible("A directory cannot be flagged as deleted", "Leave out flag, or name a case.")
         if kind == "directory":
-            self._delete_below(set(self._subtree(id)))
+            self._gone[kind, id] = self._delete_below(self._subtree(id))
         elif flag:
             self.cases.put(item | {"is_deleted": 1, "updated_on": self._later(item)})
             self._flagged.add(id)
         else:
+            self._gone[kind, id] = [(kind, item)]
             self.cases.drop(id)
+        return id
+
+    def restore(self, kind: Kind, id: int) -> int:
+        """What `delete` took comes back, a directory with all that was below it; cases are dated anew."""
+        if not (again := self._gone.pop((kind, id), [])):
+            return self._unflag(kind, id)
+        depth = self._depth_below(kind, again[0][1][PARENT[kind]])
+        for of_kind, item in again:
+            self.listing(of_kind).put(item | ({"updated_on": self._later(item)} if of_kind == "case" else {}))
+        if kind == "directory":
+            self._deepen(self._subtree(id), depth - again[0][1]["depth"])
+        return id
+
+    def _unflag(self, kind: Kind, id: int) -> int:
+        if kind == "directory" or id not in self._flagged:
+            raise Impossible(f"No {kind} {id} was deleted", "Take the id that was given to delete.")
+        item = self.cases.get(id)
+        self.cases.put(item | {"is_deleted": 0, "updated_on": self._later(item)})
+        self._flagged.remove(id)
         return id
 
     # ---- many changes ----------------------------------------------------------------------------------
@@ -181,6 +201,8 @@ class Tree:
         """Change `count` cases, chosen by the seed and the number of such calls before."""
         if flag and verb != "delete":
             raise Impossible(f"flag means nothing to {verb}", "It belongs to delete.")
+        if verb == "restore":
+            raise Impossible("Only what is named can be restored", "Name its kind and id.")
         random = Random(f"{self._seed}/{self._changes}")
         homes = sorted(self.directories.parents)
         if len(homes) < (2 if verb == "move" else 1):
@@ -229,11 +251,15 @@ class Tree:
             item = self.directories.get(id)
             self.directories.put(item | {"depth": item["depth"] + levels})
 
-    def _delete_below(self, gone: set[int]) -> None:
-        for id in [id for id, home in self.cases.parents.items() if home in gone]:
-            self.cases.drop(id)
-        for id in gone:
-            self.directories.drop(id)
+    def _delete_below(self, gone: list[int]) -> list[tuple[Kind, Item]]:
+        """What it was, the topmost directory first."""
+        homes = set(gone)
+        cases = [id for id, home in self.cases.parents.items() if home in homes]
+        ids: list[tuple[Kind, int]] = [*(("directory", id) for id in gone), *(("case", id) for id in cases)]
+        found = [(kind, self.listing(kind).get(id)) for kind, id in ids]
+        for kind, id in ids:
+            self.listing(kind).drop(id)
+        return found
 
 
 def _content(kind: Kind, content: Content | None) -> Item:

@@ -5,14 +5,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from blocks.past import in_full
 from collectors.models import KINDS, LONGEST_NAME, Kind
 from deployments.api import shapes
 from deployments.api.answers import Cursor, Limit, answer, listed, position_of
 from deployments.api.guard import Guarded
 from deployments.api.runs import storage_of
 from deployments.api.testcases import meant, no_record
-from deployments.moments import in_order, moment_of, past_of, told
+from deployments.moments import in_order, moment_of, past_of, told, versions_of
 
 router = APIRouter(prefix="/api/collections/{name}", tags=["history"], route_class=Guarded)
 Name = Annotated[str, Path(max_length=LONGEST_NAME)]
@@ -30,7 +29,7 @@ def history(
     found = past_of(storage, tenant, *meant(storage, tenant, name)).history(kind, id)
     if not found:
         raise no_record(id)
-    return answer(request, {"collection": name, "versions": [in_full(each) for each in found]})
+    return answer(request, {"collection": name, "versions": versions_of(found)})
 
 
 @router.get("/diff", responses=shapes.listing(shapes.Difference, 409))

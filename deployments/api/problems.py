@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from collectors.errors import CollectError, Misconfigured, Refused, Rejected, Transient, Unreachable, Unusable, named
+from collectors.validating import plain
 
 MEDIA_TYPE = "application/problem+json"
 SECONDS_TO_WAIT = 5
@@ -110,7 +111,7 @@ def install(app: FastAPI) -> None:
 
 
 def _invalid(error: RequestValidationError) -> HttpError:
-    found = [{"at": _place(each["loc"]), "what": each["msg"]} for each in error.errors()]
+    found = [{"at": _place(each["loc"]), "what": plain(each["msg"])} for each in error.errors()]
     first = found[0]
     known = HttpError(
         "{at}: {what}",

@@ -238,6 +238,10 @@ class Was(BaseModel):
     version: str
     at: str = Field(description="when it was stored")
     run_id: str | None = Field(description="the run that brought it")
+    change: Literal["added", "restored", "changed", "moved", "deleted", "unchanged"] = Field(
+        description="what it was beside the one before; the first is `added` unless earlier ones are kept no more"
+    )
+    fields: list[str] = Field(description="what differs from the one before, where both were there")
 
 
 class History(BaseModel):
@@ -260,7 +264,7 @@ class Difference(BaseModel):
 
     kind: Kind
     id: str
-    change: Literal["added", "changed", "moved", "deleted"]
+    change: Literal["added", "restored", "changed", "moved", "deleted"]
     fields: list[str] = Field(description="what differs, where it was there before and is after")
     before: Place | None
     after: Place | None
@@ -282,7 +286,9 @@ class Run(BaseModel):
 
 
 class Progress(BaseModel):
-    total: int = Field(description="records, as far as they are known")
+    total: int | None = Field(
+        description="records, as far as they are known; null while a range is read whose cases nobody has counted"
+    )
     current: int = Field(description="read")
     success: int = Field(description="in the stores")
     failure: int = Field(description="quarantined")
@@ -293,6 +299,8 @@ class Status(BaseModel):
     model_config = _example(
         run_id="7f3a90c1", collection="imports", state="RUNNING", mode="full", reason=None, waiting_for=None,
         progress={"total": 20800, "current": 5000, "success": 4000, "failure": 0, "phase": "cases"},
+        records={"fetched": 5000, "new": 4000, "changed": 0, "unchanged": 0, "regressed": 0, "quarantined": 0,
+                 "deleted": 0},
         shards={"COMPLETED": 1, "RUNNING": 2}, notices=[], quality=[], errors=[], seconds=1.5,
         created_at="2026-01-01T00:00:00+00:00", ended_at=None, flow_run_id=None,
         placement="inline", placement_reason="the collection says inline",
@@ -305,6 +313,9 @@ class Status(BaseModel):
     reason: str | None = Field(None, description="what was said when it was paused, cancelled or retried")
     waiting_for: str | None = Field(None, description="what it waits for when nobody works on it")
     progress: Progress
+    records: dict[str, int] = Field(
+        description="what became of them; regressed: they came with an older version than is known, which stays"
+    )
     shards: dict[str, int] = Field(description="how many are in each state")
     notices: list[str] = Field(description="what is to be known of how it ended, and is no failure")
     quality: list[Finding] = Field(description="what is wrong with the tree, as its source has it")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from blocks.reports import again, report
 from blocks.settings import Settings
 from blocks.sql.catalog import Catalog
 from blocks.stores import open_storage
@@ -55,7 +56,7 @@ def _causes(catalog: Catalog, run: dict[str, Any]) -> Iterator[dict[str, Any]]:
     failed = [shard["error"] for shard in catalog.shards(run["run_id"]) if shard["error"]]
     own = [run["error"]] if run["error"] and run["error"] not in failed else []
     of_run = {"run_id": run["run_id"], "collection": run["collection"]}
-    for cause in _grouped([*own, *failed], run["run_id"]):
+    for cause in _grouped([*own, *failed], again(report(catalog, run["run_id"]))):
         yield of_run | cause
     for refused in catalog.refusals(run["run_id"]):
         yield of_run | {
@@ -67,18 +68,15 @@ def _causes(catalog: Catalog, run: dict[str, Any]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _grouped(texts: Iterable[str], run_id: str) -> list[dict[str, Any]]:
+def _grouped(texts: Iterable[str], command: str) -> list[dict[str, Any]]:
     groups: dict[str, dict[str, Any]] = {}
+    after = spoken("when the cause is gone: {command}", command=command)
     for text in texts:
         code, what, remedy = parted(text)
         cause = code or UNNAMED
-        first = {"kind": "error", "cause": cause, "count": 0, "example": what, "fix": remedy or _again(run_id)}
+        first = {"kind": "error", "cause": cause, "count": 0, "example": what, "fix": remedy or after}
         groups.setdefault(cause, first)["count"] += 1
     return sorted(groups.values(), key=lambda group: -group["count"])
-
-
-def _again(run_id: str) -> str:
-    return spoken("when the cause is gone: collect resume {run_id}", run_id=run_id)
 
 
 def _correction(reason: str, run_id: str) -> str:

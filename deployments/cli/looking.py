@@ -15,7 +15,7 @@ from collectors.language import spoken
 from collectors.placing import POOL
 from collectors.states import OPEN_RUNS
 from deployments.cli.choosing import MOST, Limit, parted
-from deployments.cli.output import duration, print_json, print_rows, say, show_field
+from deployments.cli.output import counted, duration, print_json, print_rows, say, show_field
 
 
 def status(
@@ -88,7 +88,11 @@ def _watched(catalog: Catalog, run_id: str) -> None:
 
 
 def _done(each: dict[str, Any]) -> str:
-    return f"{each['progress']['current']:,}/{each['progress']['total']:,}"
+    return counted(each["progress"]["current"], each["progress"]["total"])
+
+
+def _known(total: int | None) -> str:
+    return "?" if total is None else f"{total:,}"
 
 
 def _took(each: dict[str, Any]) -> str:
@@ -105,8 +109,8 @@ def _status_of_one(found: dict[str, Any], done: Report, json: bool) -> int:
         "state": found["state"] + (f" ({found['reason']})" if found["reason"] else ""),
         "mode": found["mode"],
         "progress": spoken(
-            "{current:,} of {total:,} read, {success:,} applied, {failure:,} quarantined, {phase}",
-            **found["progress"] | {"phase": spoken(done.phase)},
+            "{current:,} of {total} read, {success:,} applied, {failure:,} quarantined, {phase}",
+            **found["progress"] | {"total": _known(done.total), "phase": spoken(done.phase)},
         ),
         "shards": ", ".join(f"{count} {state}" for state, count in found["shards"].items()),
         "rate": spoken("{rate:,.0f}/s over {time}", rate=done.rate, time=duration(done.seconds)),

@@ -5,19 +5,16 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from blocks.past import in_full
 from blocks.settings import Settings
 from blocks.stores import open_storage
-from collectors.history import difference
 from collectors.language import spoken
-from collectors.models import Document
 from deployments.cli.choosing import meant, wanted
 from deployments.cli.output import print_rows, say
 from deployments.cli.showing import only
-from deployments.moments import in_order, moment_of, past_of, told
+from deployments.moments import as_numbered, earlier_gone, in_order, moment_of, past_of, told, versions_of
 
 DIFFERENCES = {"change": "change", "kind": "kind", "id": "id", "what": lambda row: _in_words(row)}
-VERSIONS = {"at": "at", "run": "run_id", "change": "change", "name": "name", "path": "path"}
+VERSIONS = {"at": "at", "run": "run_id", "change": lambda row: _change(row), "name": "name", "path": "path"}
 
 
 def history(
@@ -55,22 +52,15 @@ def history(
             if (versions := past_of(storage, tenant, name).history(of_kind, id))
         ]
     versions = only(found, id, "history")["versions"]
-    rows = [in_full(each) | {"change": what} for each, what in zip(versions, _changes(versions), strict=True)]
-    print_rows(rows, VERSIONS, json, whole=True)
+    print_rows(versions_of(versions), VERSIONS, json, whole=True)
+    if earlier_gone(versions[0]):
+        say("what it was before is not kept any more (retention.history_days)")
     return 0
 
 
-def _changes(versions: list[Document]) -> list[str]:
-    """What each was beside the one before. What came before the first may be forgotten."""
-    before, found = None, []
-    for number, each in enumerate(versions):
-        what = difference(each.kind, each.id, before, None if each.deleted else each)
-        fields = f" ({', '.join(what.fields)})" if what and what.fields else ""
-        changed_before = number == 0 and each.created_at // 1_000 != each.updated_at // 1_000  # as MongoDB keeps them
-        word = "deleted" if each.deleted else "changed" if changed_before else what.change if what else "unchanged"
-        found.append(spoken(word) + fields)
-        before = None if each.deleted else each
-    return found
+def _change(row: dict[str, Any]) -> str:
+    word = row["change"]
+    return spoken(word) + (f" ({', '.join(row['fields'])})" if row["fields"] else "")
 
 
 def diff(
@@ -105,7 +95,7 @@ def diff(
         past = past_of(storage, tenant, meant(storage, name, tenant))
         before, after = moment_of(past, from_), moment_of(past, to) if to else past.now()
         in_order(before, after)
-        found = [told(each) for each in past.differences(before, after)]
+        found = [told(each) for each in sorted(past.differences(before, after), key=as_numbered)]
     print_rows(found, DIFFERENCES, json, whole=True)
     counts = Counter(each["change"] for each in found)
     said = spoken(", ").join(f"{counts[change]:,} {spoken(change)}" for change in sorted(counts))
@@ -116,6 +106,7 @@ def diff(
 def _in_words(row: dict[str, Any]) -> str:
     before, after = row["before"], row["after"]
     place = (after or before)["path"] or (after or before)["name"]
-    if row["change"] == "moved":
-        return f"{before['path'] or before['name']} → {place}"
-    return f"{place} ({', '.join(row['fields'])})" if row["fields"] else place
+    fields = f" ({', '.join(row['fields'])})" if row["fields"] else ""
+    if {"parent_id", "name"} & {*row["fields"]}:
+        return f"{before['path'] or before['name']} → {place}{fields}"
+    return place + fields

@@ -138,6 +138,10 @@ def coloured(text: str, code: str) -> str:
     return f"\x1b[{code}m{text}\x1b[0m"
 
 
+def counted(current: int, total: int | None) -> str:
+    return f"{current:,}" if total is None else f"{current:,}/{total:,}"
+
+
 def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f}s"

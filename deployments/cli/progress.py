@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from blocks.reports import Report
 from collectors.language import spoken
 from collectors.states import PAUSING
-from deployments.cli.output import duration, say, visible
+from deployments.cli.output import counted, duration, say, visible
 
 RESTING = ("PAUSED", "CANCELLED")
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -41,7 +41,11 @@ def _bar(look: Callable[[], Report], ended: threading.Event) -> None:
         while not ended.wait(SECONDS_BETWEEN_LOOKS):
             now = look()
             bar.update(
-                task, completed=now.percent, description=visible(f"{now.run_id}  {now.collection}"), text=_text(now)
+                task,
+                completed=now.percent,
+                total=None if now.total is None else 100,
+                description=visible(f"{now.run_id}  {now.collection}"),
+                text=_text(now),
             )
 
 
@@ -57,12 +61,21 @@ def _lines(look: Callable[[], Report], ended: threading.Event) -> None:
 def _text(now: Report) -> str:
     if now.shown in (*RESTING, PAUSING):
         waits = now.waiting_for and spoken("waits for {what}", what=now.waiting_for)
-        return "  ".join(filter(None, (f"{now.records['fetched']:,}/{now.total:,}", now.shown, waits)))
+        return "  ".join(filter(None, (_count(now), now.shown, waits)))
     if not now.shards:
         return spoken("planning")
-    counts = f"{now.percent:3.0f}%  {now.records['fetched']:,}/{now.total:,}"
+    percent = "" if now.total is None else f"{now.percent:3.0f}%  "
     if not now.rate or now.phase == "ended":
-        return f"{counts}  {spoken(now.phase)}"
-    remaining = duration((now.total - now.records["fetched"]) / now.rate)
+        return f"{percent}{_count(now)}  {spoken(now.phase)}"
     rate = spoken("{rate:,.0f}/s", rate=now.rate)
-    return f"{counts}  {rate}  {spoken(now.phase)}  " + spoken("{time} left", time=remaining)
+    return f"{percent}{_count(now)}  {rate}  {spoken(now.phase)}{_left(now)}"
+
+
+def _count(now: Report) -> str:
+    return counted(now.records["fetched"], now.total)
+
+
+def _left(now: Report) -> str:
+    if now.total is None:
+        return ""
+    return "  " + spoken("{time} left", time=duration((now.total - now.records["fetched"]) / now.rate))

@@ -11,13 +11,14 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from blocks.prefect_health import healthy
 from blocks.process import this_process
-from blocks.reports import Report, as_json, in_words, report
+from blocks.reports import Report, again, as_json, in_words, report
 from blocks.settings import Settings
 from blocks.sql.catalog import Catalog
 from blocks.sql.database import LONGEST_OUTAGE
@@ -26,13 +27,15 @@ from collectors.errors import Fenced, Refused, Unusable, named
 from collectors.language import spoken
 from collectors.models import Collection
 from collectors.quality import in_words as said_of
-from collectors.states import OPEN_RUNS, Desired, RunState
+from collectors.states import OPEN_RUNS, RESUMING, TO_REST, Desired, RunState
+from collectors.validating import refuse_to_come
 from deployments import prefect_server
 from deployments.cli.output import duration, print_json, say, show, show_warnings
 from deployments.cli.progress import shown
 from deployments.definitions import resolve
 
 UNREACHABLE = 5
+OLDER = "older than known"
 SECONDS_TO_LEAVE = 2.0
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 EXIT_CODES = {
@@ -91,6 +94,7 @@ def run(
         catalog = storage.catalog
         given = _given(mode, {"under": under, "ids": ids, "since": since, "until": until})
         definition, of_file = resolve(collection, set_, storage.registry, tenant, given)
+        refuse_to_come(definition.scope)
         _refuse_another_source(storage, collection, of_file)
         api = server(settings)
         begun = catalog.begin(definition, this_process(), of_file)
@@ -156,7 +160,7 @@ def follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: bool
     show_warnings()
     try:
         asyncio.run(mark_crashed(gone))
-        with shown(lambda: report(catalog, run_id)):
+        with shown(lambda: _led_here(catalog, run_id)):
             _interruptible(catalog, run_id, run_in_this_process(run_id))
     except (Refused, Unusable):
         raise
@@ -170,6 +174,14 @@ def follow(catalog: Catalog, run_id: str, died: str | None, api: str, json: bool
         say("the Prefect server at {api} stopped answering", api=api)
         return _leave_soon(finish(done, None, json))
     return finish(report(catalog, run_id, with_delays=True), api, json)
+
+
+def _led_here(catalog: Catalog, run_id: str) -> Report:
+    """What only waits for a process that works on it waits for this one, which is about to."""
+    now = report(catalog, run_id)
+    if now.shown == RunState.PAUSED and catalog.desired(run_id) not in TO_REST:
+        return replace(now, shown=RESUMING, waiting_for=None)
+    return now
 
 
 def _leave_soon(exit_code: int) -> int:
@@ -212,7 +224,7 @@ def finish(done: Report, api: str | None, json: bool) -> int:
     if json:
         print_json(as_json(done))
         if done.state in (RunState.PAUSED, RunState.FAILED):
-            say("  go on with: collect resume {run}", run=done.run_id)
+            say("  go on with: {command}", command=again(done))
     else:
         _summarise(done)
     if api and done.flow_run_id:
@@ -224,7 +236,7 @@ def _summarise(done: Report) -> None:
     took = spoken(" in {time}", time=duration(done.seconds)) if done.seconds else ""
     show(f"{done.run_id}  {done.collection}  {_ended(done)}{took}")
     if done.records["fetched"] or not done.error:
-        counts = "   ".join(f"{count:,} {spoken(name)}" for name, count in done.records.items())
+        counts = "   ".join(f"{count:,} {spoken(name)}" for name, count in _counted(done.records))
         show(spoken("  records   {counts}   {rate:,.0f}/s", counts=counts, rate=done.rate))
     if done.delays:
         show(spoken("  delay     {delays}   from a page to all stores", delays=in_words(done.delays)))
@@ -237,6 +249,11 @@ def _summarise(done: Report) -> None:
     _show_troubles(done)
     show(spoken("  next      {commands}", commands="      ".join(_next(done))))
     sys.stdout.flush()
+
+
+def _counted(records: dict[str, int]) -> list[tuple[str, int]]:
+    """As people call them; what is rare is named only where it is."""
+    return [(OLDER if name == "regressed" else name, n) for name, n in records.items() if n or name != "regressed"]
 
 
 def _show_troubles(done: Report) -> None:
@@ -263,12 +280,11 @@ def _ended(done: Report) -> str:
 
 
 def _next(done: Report) -> list[str]:
-    resume = f"collect resume {done.run_id}"
     if done.state == RunState.PAUSED:
-        return [resume, f"collect shards {done.run_id}"]
+        return [again(done), f"collect shards {done.run_id}"]
     if done.state == RunState.FAILED:
-        return [spoken("{command} (when the cause is gone)", command=resume), "collect errors " + done.run_id]
-    failed = [resume] if done.troubles else []
+        return [spoken("{command} (when the cause is gone)", command=again(done)), "collect errors " + done.run_id]
+    failed = [again(done)] if done.troubles else []
     refused = [f"collect quarantine {done.run_id}"] if done.records["quarantined"] else []
     collection = shlex.quote(done.collection)
     return [

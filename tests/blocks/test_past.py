@@ -8,8 +8,9 @@ from blocks.past import Moment, Past, written
 from blocks.settings import Settings
 from blocks.stores import open_storage
 from collectors.errors import Refused
-from collectors.history import Leaf, Snapshot
+from collectors.history import Difference, Leaf, Snapshot
 from collectors.models import Batch, Record, Retention
+from deployments.moments import as_numbered, time_of, versions_of
 
 OF = ("default", "cases")
 
@@ -24,14 +25,14 @@ def storage(tmp_path):
 def write(storage):
     """Writes a record as a batch of its own; answers the moment after it."""
 
-    def written(id, name, steps=("rows", "documents")):
+    def written(id, name, steps=("rows", "documents"), deleted=False):
         batch = Batch(
             *OF,
             "r1",
             "s01",
             f"{storage.shards.observe()}.0",
             storage.shards.observe(),
-            (Record(kind="case", id=id, name=name),),
+            (Record(kind="case", id=id, name=name, deleted=deleted),),
         )
         documents = storage.rows.apply(batch)
         if "documents" in steps:
@@ -126,6 +127,38 @@ def test_what_was_forgotten_by_a_shorter_retention_is_refused_by_a_longer_one(wr
         with pytest.raises(Refused) as refused:
             asked()
         assert refused.value.code == "COL-0423"
+
+
+def test_before_the_first_record_nothing_was_however_long_ago_and_nothing_is_forgotten(write, past):
+    assert list(past(history_days=0).differences(Moment(1), past().now())) == []
+    write("1", "one")
+    short = past(history_days=0)
+    assert [each.change for each in short.differences(Moment(1), short.now())] == ["added"]
+    assert short.leaves(Moment(1)) == []
+
+
+def test_what_was_gone_and_is_there_again_is_restored(write, past):
+    before = write("1", "one")
+    gone = write("1", "one", deleted=True)
+    write("1", "one")
+    write("2", "two")
+    now = past().now()
+    assert [(each.id, each.change) for each in past().differences(gone, now)] == [("1", "restored"), ("2", "added")]
+    assert [each.id for each in past().differences(before, now)] == ["2"]
+    assert [each["change"] for each in versions_of(past().history("case", "1"))] == ["added", "deleted", "restored"]
+
+
+def test_ids_that_are_numbers_are_ordered_as_numbers():
+    found = [Difference("case", id, "added", (), None, None) for id in ("x", "2001", "305", "5")]
+    found.append(Difference("directory", "9", "added", (), None, None))
+    assert [each.id for each in sorted(found, key=as_numbered)] == ["9", "5", "305", "2001", "x"]
+
+
+@pytest.mark.parametrize(
+    "time", ["2026-11-27T20:20:00+00:00", "2026-11-27 20:20:00.5+00:00", "2026-11-27T20:20:00+0000"]
+)
+def test_a_plus_that_an_address_made_a_space_is_taken_as_meant(time):
+    assert time_of(time.replace("+", " ")) == time_of(time)
 
 
 def test_an_equal_tree_is_kept_once(storage, write, past):

@@ -8,13 +8,14 @@ from collectors.closing import (
     Errors,
     Outcome,
     given_up,
+    left_empty,
     let_in_nowhere,
     outcome,
     refuse_moved,
     repair_paths,
 )
 from collectors.errors import Refused
-from collectors.models import Record, Strategy
+from collectors.models import Collection, Record, Strategy
 from collectors.paths import CUT, LONGEST_PATH
 from collectors.quarantine import too_many
 from collectors.states import RunState, ShardState
@@ -320,6 +321,14 @@ def test_a_list_that_moved_under_a_shard_forbids_conclusions():
     with pytest.raises(Refused, match="while cases were read") as error:
         refuse_moved(["cases"])
     assert error.value.code == "COL-0414"
+
+
+def test_a_range_without_a_case_is_told_from_success():
+    everything = Collection(name="cases", collector="testrail", source={})
+    part = Collection.model_validate(everything.model_dump() | {"mode": "range", "scope": {"ids": "900000..900010"}})
+    assert left_empty(everything, 0) == left_empty(part, 1) == ()
+    (said,) = left_empty(part, 0)
+    assert said.startswith("COL-0460") and "ids 900000..900010" in said
 
 
 @pytest.mark.parametrize("state", [RunState.FAILED, RunState.PARTIALLY_COMPLETED])

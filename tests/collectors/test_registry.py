@@ -180,7 +180,9 @@ def test_refusals_are_said_in_the_language_of_their_reader():
     [
         ({}, "mode range needs a scope"),
         ({"ids": "200..100"}, "200..100 is an empty range"),
-        ({"ids": "many"}, "scope.ids: are no numbers, such as 100..200"),
+        ({"ids": "1,2,3"}, "scope.ids: are neither one number nor a range"),
+        ({"since": "2026-02-01T00:00:00Z", "until": "2026-01-01T00:00:00Z"}, "since comes after until"),
+        ({"ids": "many"}, "scope.ids: are neither one number nor a range, such as 100..200"),
         ({"since": "2026-01-01T00:00:00"}, "scope.since: is no time with a zone"),
         ({"since": "soon"}, "scope.since: is no time with a zone"),
     ],
@@ -189,7 +191,15 @@ def test_a_part_that_does_not_fit_is_advised_on_parts(scope, said):
     with pytest.raises(Misconfigured) as refused:
         validated(Collection, GOOD | {"mode": "range", "scope": scope}, "")
     assert said in refused.value.what
-    assert "Name a part by under, ids, since or until" in refused.value.remedy
+    advice = "Numbers are one, as 100, or a range" if scope else "Name a part by under, ids, since or until"
+    assert advice in refused.value.remedy
+
+
+@pytest.mark.parametrize("value", ["abc", -1, 1.5, [], None])
+def test_what_may_be_one_of_two_things_is_explained_once_and_without_the_names_of_code(value):
+    said = refusal(GOOD | {"strategy": {"max_errors": value}})
+    share = "has to be a number of records, or a share of them such as 5%"
+    assert said == f"strategy.max_errors: {share} (found {value!r})"
 
 
 # ---- parameters ------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ def test_errors_are_a_line_for_each_cause_of_the_newest_runs(typed, tmp_path, te
     assert causes["cases", "missing-id"]["count"] == 2
     assert causes["cases", "missing-name"]["count"] == 1
     (error,) = (each for each in found if each["run_id"] == failed)
-    assert error["count"] == 1 and "collect resume" in error["fix"]
+    assert error["count"] == 1 and "collect retry" in error["fix"]
     assert "failed with 500" in error["example"] and error["cause"].startswith("COL-03")
     (refused,) = (each for each in found if each["kind"] == "error" and each["run_id"] == newer)
     assert "max_errors" in refused["example"] and "collect quarantine" in refused["fix"]
@@ -51,7 +51,7 @@ def test_words_of_the_source_are_not_taken_for_advice(typed, tmp_path, testrail,
     run_id = gathered(tmp_path / "home", testrail.definition(page_size=4))
     (found,) = typed("errors", run_id, "--json").json
     assert found["example"].endswith('failed with 500: "Oops. Try later"')
-    assert found["fix"] == "Ask the source's owner; when it is well again: collect resume."
+    assert found["fix"] == "Ask the source's owner; when it is well again: collect retry RUN"
 
     in_a_line = f"{found['cause']}: {found['example']}. {found['fix']}"
     assert in_a_line in typed("status", run_id).stdout

@@ -258,6 +258,36 @@ async def test_deleted_records_vanish_or_are_flagged():
         assert (await change(sample, "add", kind="case", parent_id=1, name="new"))["id"] == 301
 
 
+@pytest.mark.parametrize("flag", [False, True])
+async def test_a_deleted_case_comes_back_as_it_was_and_dated_anew(flag):
+    async with client() as sample:
+        held = await expected(sample)
+        await change(sample, "delete", kind="case", id=2, flag=flag)
+        before = await everything(sample, "cases")
+        assert await change(sample, "restore", kind="case", id=2) == {"kind": "case", "id": 2}
+        cases = await everything(sample, "cases")
+        paths = {key: each["path"] for key, each in (await expected(sample)).items()}
+        assert paths == {key: each["path"] for key, each in held.items()}
+        assert [case["id"] for case in cases[:3]] == [1, 2, 3]
+        assert cases[1]["updated_on"] > max(case["updated_on"] for case in before if case["id"] != 2)
+        assert (await change(sample, "add", kind="case", parent_id=1, name="new"))["id"] == 301
+
+
+async def test_a_directory_comes_back_with_all_below_it_where_its_parent_is_now():
+    async with client() as sample:
+        held = await expected(sample)
+        below = next(each["id"] for each in await everything(sample, "sections") if each["parent_id"] == 1)
+        await change(sample, "delete", kind="directory", id=below)
+        gone = held.keys() - (await expected(sample)).keys()
+        assert {kind for kind, _ in gone} == {"case", "directory"}
+        above = (await change(sample, "add", kind="directory", parent_id=None, name="archive"))["id"]
+        await change(sample, "move", kind="directory", id=1, parent_id=above)
+        await change(sample, "restore", kind="directory", id=below)
+        assert held.keys() - (await expected(sample)).keys() == set()
+        depths = {section["id"]: section["depth"] for section in await everything(sample, "sections")}
+        assert (depths[1], depths[below]) == (1, 2)
+
+
 async def test_a_directory_goes_with_all_below_it():
     async with client() as sample:
         tops = [section["id"] for section in await everything(sample, "sections") if section["parent_id"] is None]
@@ -299,7 +329,10 @@ async def test_many_cases_change_at_once_and_always_the_same():
         ("move", {"kind": "directory", "id": 1, "parent_id": 1}, 400, "below itself"),
         ("delete", {"kind": "directory", "id": 1, "flag": True}, 400, "cannot be flagged"),
         ("delete", [], 400, "JSON object"),
-        ("remove", {}, 404, "add, update, move, delete"),
+        ("restore", {"kind": "case", "id": 1}, 400, "No case 1 was deleted"),
+        ("restore", {"kind": "directory", "id": 1}, 400, "No directory 1 was deleted"),
+        ("restore", {"count": 1}, 400, "Name its kind and id"),
+        ("remove", {}, 404, "add, update, move, delete, restore"),
     ],
 )
 async def test_changes_that_cannot_be(verb: str, body: object, status: int, error: str):

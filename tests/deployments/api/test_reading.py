@@ -149,3 +149,18 @@ def test_chinese_is_spoken_to_who_asks_for_it(api):
     assert "没有" in answer.json()["detail"]
     assert "什么也没有" in api.anybody.get("/nowhere", headers={"Accept-Language": "zh"}).json()["detail"]
     assert "nothing" in api.anybody.get("/nowhere").json()["detail"]
+
+
+def test_each_version_says_what_it_was_beside_the_one_before(api, tree):
+    api.imported(tree)
+    for change in ({"name": "other"}, {"name": "other", "deleted": True}, {"name": "other"}):
+        api.imported([{"kind": "case", "id": "2", "parent_id": "1"} | change])
+    versions = api.as_("viewer").get("/api/collections/imports/history/case/2").json()["versions"]
+    assert [each["change"] for each in versions] == ["added", "changed", "deleted", "restored"]
+    assert versions[1]["fields"] == ["name", "content", "metadata"]
+
+
+def test_a_moment_may_have_the_plus_that_an_address_made_a_space(api, tree):
+    api.imported(tree)
+    answer = api.as_("viewer").get("/api/collections/imports/diff?from=2026-01-01T00:00:00+00:00")
+    assert answer.status_code == 200 and len(answer.json()["items"]) == 4

@@ -187,11 +187,13 @@ def test_an_epoch_is_for_admins(known):
         ({"mode": "full", "scope": {"ids": "1..2"}}, 422),
         ({"mode": "range", "scope": {"since": "2026-01-01T00:00:00"}}, 422),
         ({"mode": "range", "scope": {"ids": "2..1"}}, 422),
+        ({"mode": "range", "scope": {"since": "2999-01-01T00:00:00Z"}}, 422),
     ],
 )
 def test_a_run_of_a_mode_is_asked_for(known, body, status):
     answer = known.as_("operator").post("/api/collections/cases/runs", json=body)
     assert answer.status_code == status, answer.text
+    assert "Value error" not in answer.text
 
 
 # ---- doing over --------------------------------------------------------------------------------------------
