@@ -19,7 +19,7 @@ class Tree(Protocol):
 
     def directories(
         self, tenant: str, collection: str
-    ) -> list[tuple[str, str | None, str, str | None, int | None]]: ...
+    ) -> list[tuple[str, str | None, str, str | None, int | None, str]]: ...
 
     def misplaced_cases(self, tenant: str, collection: str) -> Iterable[list[Misplaced]]: ...
 
@@ -27,13 +27,10 @@ class Tree(Protocol):
 
 
 def repair_paths(tree: Tree, documents: Documents, cache: Cache, tenant: str, collection: str) -> int:
-    """Derive every path anew from names and parents, and correct what differs. Returns how many were corrected.
-
-    Documents are corrected before rows: the rows are what is compared, so an interruption leaves work to be found.
-    """
+    """Derive every path anew from names and parents, and correct what differs. Returns how many were corrected."""
     number, places = _put_right(tree, documents, cache, tenant, collection)
     for some in tree.misplaced_cases(tenant, collection):
-        cases = [Move(id, path, _case_place(places, parent, name)) for id, parent, name, path in some]
+        cases = [Move(id, path, _case_place(places, parent, name), at) for id, parent, name, path, at in some]
         cases = [move for move in cases if move.found != (move.place and move.place.path)]
         _correct(tree, documents, cache, tenant, collection, "case", cases)
         number += len(cases)
@@ -50,9 +47,11 @@ def _put_right(
 ) -> tuple[int, dict[str, Place | None]]:
     """How many directories had to be corrected, and the places of all."""
     stored = tree.directories(tenant, collection)
-    places = derive((id, parent, name) for id, parent, name, _, _ in stored)
+    places = derive((id, parent, name) for id, parent, name, *_ in stored)
     moves = [
-        Move(id, path, places[id]) for id, _, _, path, level in stored if (path, level) != (places[id] or (None, None))
+        Move(id, path, places[id], version)
+        for id, _, _, path, level, version in stored
+        if (path, level) != (places[id] or (None, None))
     ]
     _correct(tree, documents, cache, tenant, collection, "directory", moves)
     return len(moves), places
@@ -61,11 +60,13 @@ def _put_right(
 def _correct(
     tree: Tree, documents: Documents, cache: Cache, tenant: str, collection: str, kind: str, moves: Sequence[Move]
 ) -> None:
+    """The rows are what is compared: until the documents are right they have no path, so that an interruption leaves
+    work to be found, whatever becomes of the names."""
     stale = keys_of(tenant, collection, ((kind, move.id) for move in moves))
     cache.drop(tenant, stale)  # a cache that cannot be told is noticed while there is still work to be found
+    tree.replace(tenant, collection, kind, [move._replace(place=None) for move in moves])
     documents.repath(tenant, collection, kind, moves)
-    tree.replace(tenant, collection, kind, moves)
-    documents.repath(tenant, collection, kind, moves)  # of those that a loader has written in between
+    tree.replace(tenant, collection, kind, [move._replace(found=None) for move in moves if move.place])
     cache.drop(tenant, stale)
 
 

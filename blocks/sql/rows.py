@@ -58,10 +58,13 @@ class Rows:
     # ---- closing -----------------------------------------------------------------------------------------
 
     @repeatable
-    def directories(self, tenant: str, collection: str) -> list[tuple[str, str | None, str, str | None, int | None]]:
-        """All (id, parent id, name, path, level), gone ones included: their children still hang below them."""
-        t = test_directory
-        query = select(t.c.id, t.c.parent_id, t.c.name, t.c.path, t.c.level).where(_of(t, tenant, collection))
+    def directories(
+        self, tenant: str, collection: str
+    ) -> list[tuple[str, str | None, str, str | None, int | None, str]]:
+        """All (id, parent id, name, path, level, version), gone ones too: their children still hang below them."""
+        c = test_directory.c
+        query = select(c.id, c.parent_id, c.name, c.path, c.level, c.version)
+        query = query.where(_of(test_directory, tenant, collection))
         with self._database.read() as connection:
             return [tuple(row) for row in connection.execute(query)]
 
@@ -83,7 +86,9 @@ class Rows:
         above = case((c.parent_id.is_(None), literal("")), else_=d.path)
         name = func.replace(func.replace(c.name, "\\", "\\\\"), "/", "\\/")
         of = and_(d.tenant == c.tenant, d.collection == c.collection, d.id == c.parent_id)
-        query = select(c.id, c.parent_id, c.name, c.path).select_from(test_case.outerjoin(test_directory, of))
+        query = select(c.id, c.parent_id, c.name, c.path, c.version).select_from(
+            test_case.outerjoin(test_directory, of)
+        )
         with self._database.read() as connection:
             here, last = window(connection, test_case, tenant, collection, after)
             found = connection.execute(query.where(here, c.path.is_distinct_from(above + "/" + name)))

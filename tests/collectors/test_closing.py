@@ -128,7 +128,8 @@ class Interrupted(Exception):
 
 
 class StopsAt:
-    """The real rows, out of order at the n-th time something is to be replaced: the documents are done by then."""
+    """The real rows, out of order at the n-th time something is to be replaced: before and after the documents are,
+    of the directories, then of the cases."""
 
     def __init__(self, rows, times: int) -> None:
         self.directories, self.misplaced_cases = rows.directories, rows.misplaced_cases
@@ -141,15 +142,17 @@ class StopsAt:
         self._replace(*arguments)
 
 
-@pytest.mark.parametrize("times", [1, 2], ids=["at the directories", "at the cases"])
-def test_an_interrupted_repair_is_completed_by_the_next(tree, times):
+@pytest.mark.parametrize("at_last", ["new", "支付", "third"])
+@pytest.mark.parametrize("times", [1, 2, 3, 4])
+def test_an_interrupted_repair_is_completed_by_the_next_whatever_the_name_is_by_then(tree, times, at_last):
     tree.load(directory("1", "new"), observation=2)
     rows = StopsAt(tree.storage.rows, times)
     with pytest.raises(Interrupted):
         repair_paths(rows, tree.storage.documents, tree.storage.cache, tree.tenant, tree.collection)
-    assert repair(tree) > 0
-    assert tree.paths("directory")["3"] == "/new/退款/全额"
-    assert tree.paths()["c3"] == "/new/退款/全额/case c3"
+    tree.load(directory("1", at_last), observation=3)
+    repair(tree)
+    assert tree.paths("directory")["3"] == f"/{at_last}/退款/全额"
+    assert tree.paths()["c3"] == f"/{at_last}/退款/全额/case c3"
     assert repair(tree) == 0
 
 

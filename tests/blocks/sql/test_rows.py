@@ -32,7 +32,7 @@ def live(rows, kind, *key):
 
 
 def misplaced(rows):
-    return [case for chunk in rows.misplaced_cases(*KEY) for case in chunk]
+    return [case[:4] for chunk in rows.misplaced_cases(*KEY) for case in chunk]
 
 
 def verdicts(database):
@@ -81,9 +81,9 @@ def test_records_without_a_known_parent_have_no_path_until_it_is_put_right(rows,
     assert document.path is None
     assert live(rows, "directory")["2"]["path"] is None
     assert misplaced(rows) == []
-    rows.replace(*KEY, "directory", [Move("2", None, Place("/d1/d2", 1))])
+    rows.replace(*KEY, "directory", [Move("2", None, Place("/d1/d2", 1), "")])
     assert misplaced(rows) == [("9", "2", "c9", None)]
-    rows.replace(*KEY, "case", [Move("9", None, Place("/d1/d2/c9", 2))])
+    rows.replace(*KEY, "case", [Move("9", None, Place("/d1/d2/c9", 2), "")])
     assert misplaced(rows) == []
     assert live(rows, "directory")["2"]["level"] == 1
 
@@ -111,8 +111,8 @@ def test_putting_paths_right_touches_nothing_else(rows, new_batch, new_directory
     other = new_batch(new_directory("1"), new_case("9", "1"), collection="other", page="1.0")
     rows.apply(other)
     before = {kind: live(rows, kind) for kind in ("directory", "case")}
-    rows.replace(*KEY, "case", [Move("9", "/d1/c9", Place("/moved", 0)), Move("nobody", None, None)])
-    rows.replace(*KEY, "directory", [Move("1", "/d1", None)])
+    rows.replace(*KEY, "case", [Move("9", "/d1/c9", Place("/moved", 0), ""), Move("nobody", None, None, "")])
+    rows.replace(*KEY, "directory", [Move("1", "/d1", None, "")])
     assert live(rows, "case")["9"] == before["case"]["9"] | {"path": "/moved"}
     assert live(rows, "directory")["1"] == before["directory"]["1"] | {"path": None, "level": None}
     assert live(rows, "case", "default", "other")["9"]["path"] == "/d1/c9"
@@ -122,7 +122,7 @@ def test_more_than_a_chunk_of_paths_is_put_right(rows, new_batch, new_case):
     ids = [f"{number:05}" for number in range(2 * CHUNK + 1)]
     rows.apply(batch := new_batch(*(new_case(id) for id in ids)))
     rows.finish(batch)
-    rows.replace(*KEY, "case", [Move(id, f"/c{id}", Place(f"/{id}", 0)) for id in ids])
+    rows.replace(*KEY, "case", [Move(id, f"/c{id}", Place(f"/{id}", 0), "") for id in ids])
     assert {id: row["path"] for id, row in live(rows, "case").items()} == {id: f"/{id}" for id in ids}
 
 
