@@ -91,8 +91,9 @@ class TestRail:
         """
         if not all("start" in span for span in spans):
             return list(spans)
-        starts = [await self._first_id(stage, span) for span in spans[1:]]
-        if None in starts or not _ascending(starts):
+        firsts = [await self._first_id(stage, span) for span in spans] if len(spans) > 1 else [None]
+        starts = firsts[1:]
+        if None in firsts or not _ascending(firsts):  # the first one, too: two windows tell no order by one start
             starts = [None for _ in starts]
         ends = zip([None, *starts], [*starts, None], strict=True)
         return [span | {"first": first, "end": end} for span, (first, end) in zip(spans, ends, strict=True)]

@@ -119,6 +119,13 @@ class Backwards(Still):
         return {"offset": start, "limit": limit, "size": len(page), "_links": {"next": following}, "cases": page}
 
 
+async def test_a_list_in_no_order_is_read_whole_by_two_shards(storage, names):
+    runs = Kept(storage, Backwards(), next(names), testrail.TestRail)
+    run = await runs.run("full")
+    assert len(storage.catalog.shards(run)) == 3
+    assert runs.stored() == runs.source.expected()
+
+
 async def test_of_a_list_that_moved_nothing_is_concluded_and_the_run_says_so(storage, names):
     runs = Kept(storage, Backwards(), next(names), Untold)
     source, strategy = runs.source, runs.definition.strategy.model_copy(update={"shard_size": 100})
