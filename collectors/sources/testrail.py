@@ -131,7 +131,7 @@ class TestRail:
             return max(offset - self._page_size, 0), last
         if overlap and not fresh and answer.following is not None:
             return answer.following, None
-        if "end" in span and not (whole and _in_order(fresh)):  # no id says where the shard ends
+        if "end" in span and not (whole and _in_order(fresh, span["end"])):  # no id says where the shard ends
             stop, whole = span["stop"], False
         inside, at_end = _before(fresh, span.get("end")) if whole else (fresh, False)
         more = answer.following is not None and not at_end and (stop is None or answer.following < stop)
@@ -270,8 +270,11 @@ def _number(item: Any) -> int | None:
     return value if type(value) is int else None
 
 
-def _in_order(items: list[Any]) -> bool:
-    return _ascending([number for item in items if (number := _number(item)) is not None])
+def _in_order(items: list[Any], end: int | None) -> bool:
+    """Whether the ids grow, up to `end` and no other if they come as far."""
+    numbers = [number for item in items if (number := _number(item)) is not None]
+    beyond = next((number for number in numbers if end is not None and number >= end), end)
+    return _ascending(numbers) and beyond == end
 
 
 def _ascending(numbers: Sequence[Any]) -> bool:

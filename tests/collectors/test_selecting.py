@@ -91,6 +91,18 @@ async def test_a_path_means_the_directory_and_all_below(path, ids):
     assert (await wanted(range_of(under=path), None, Whole())).directories == tuple(ids)
 
 
+class Deep(Whole):
+    """Directories whose paths are longer than a path may be."""
+
+    async def fetch(self, stage, span, cursor):
+        return Page([(str(level), str(level - 1) if level else None, f"{level}" * 240) for level in range(8)], None)
+
+
+async def test_what_lies_deeper_than_a_path_can_tell_belongs_to_it():
+    assert len((await wanted(range_of(under="/" + "0" * 240), None, Deep())).directories) == 8
+    assert len((await wanted(range_of(under=f"/{'0' * 240}/{'1' * 240}"), None, Deep())).directories) == 7
+
+
 class Slashes(Whole):
     """Names that hold slashes: one ends with it, its sibling goes on behind it."""
 
