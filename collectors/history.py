@@ -4,7 +4,7 @@ Moments are microseconds since 1970, by the clock of the database that keeps the
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal, NamedTuple, Protocol
 
@@ -31,6 +31,18 @@ def replaced(found: Iterable[Document], written: Iterable[Document]) -> list[Kep
     pairs = [(known[_identity(each)], each) for each in written if _identity(each) in known]
     changes = [sorted(pair, key=lambda each: each.version) for pair in pairs if differ(*pair)]
     return list(chain.from_iterable((Kept(old, new.updated_at), Kept(new, None)) for old, new in changes))
+
+
+def dated(found: Iterable[Document], written: Iterable[Document]) -> list[Document]:
+    """What is `written` over what is `found`: where nothing differs, it is no change, and stays of the time it was."""
+    known = {_identity(each): each for each in found}
+    return [_as_old(each, known.get(_identity(each))) for each in written]
+
+
+def _as_old(new: Document, old: Document | None) -> Document:
+    if old is None or differ(old, new):
+        return new
+    return replace(new, updated_at=old.updated_at, batch_id=old.batch_id or new.batch_id)
 
 
 def _identity(each: Document) -> tuple[str, str, str, str]:

@@ -14,7 +14,7 @@ from blocks.documents.mongo_past import keep
 from blocks.documents.mongo_search import MongoSearch
 from blocks.documents.mongo_server import MongoServer
 from blocks.documents.mongo_shapes import KINDS, TYPES, WRITTEN, document_of, key_of, stored
-from collectors.history import replaced
+from collectors.history import dated, replaced
 from collectors.models import Document, Hit
 from collectors.paths import Move
 
@@ -30,8 +30,7 @@ class MongoDocuments(MongoServer):
             late = self._inserted([each for each in documents if each.new])
             known = [each for each in documents if not each.new or _key(each) in late]
             if known:
-                self._keep_replaced(known)
-                self._details.bulk_write([_guarded(each) for each in known], ordered=False)
+                self._details.bulk_write([_guarded(each) for each in self._kept(known)], ordered=False)
 
     def read(self, tenant: str, collection: str, kind: str, ids: Sequence[str]) -> dict[str, Document]:
         keys = [key_of(tenant, collection, kind, id) for id in ids]
@@ -102,10 +101,13 @@ class MongoDocuments(MongoServer):
     def _details(self) -> Collection[dict[str, Any]]:
         return self._search.details
 
-    def _keep_replaced(self, documents: Sequence[Document]) -> None:
+    def _kept(self, documents: Sequence[Document]) -> list[Document]:
+        """What is to be written; what it replaces is kept."""
         keys = [key_of(each.tenant, each.collection, each.kind, each.id) for each in documents]
-        found = self._details.find({"_id": {"$in": keys}})
-        keep(self.database, replaced([document_of(each) for each in found if each.keys() >= WRITTEN], documents))
+        whole = [each for each in self._details.find({"_id": {"$in": keys}}) if each.keys() >= WRITTEN]
+        found = [document_of(each) for each in whole]
+        keep(self.database, replaced(found, documents))
+        return dated(found, documents)
 
     def _inserted(self, documents: Sequence[Document]) -> set[tuple[str, str]]:
         """Insert what should be new; answers the (kind, id) of those that are there already."""

@@ -1,6 +1,6 @@
 """Documents as JSON in a SQLite file of their own: the embedded stand-in for a document database."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import groupby
 from operator import attrgetter
@@ -15,7 +15,7 @@ from blocks.documents.sqlite_rows import document_of, of, row_of
 from blocks.sql.constructs import execute_many
 from blocks.sql.sqlite import SqliteDatabase
 from blocks.sql.tables import document
-from collectors.history import replaced
+from collectors.history import dated, replaced
 from collectors.models import Document, Hit
 from collectors.paths import Move
 from collectors.terms import find, texts
@@ -33,8 +33,8 @@ class SqliteDocuments:
 
     def write(self, documents: Sequence[Document]) -> None:
         with self._database.write() as connection:
-            _keep_replaced(connection, documents)
-            execute_many(connection, _upsert(), [row_of(each) for each in documents])
+            rows = [row_of(each) for each in _kept(connection, documents)]
+            execute_many(connection, _upsert(), rows)
             _make_searchable(connection, documents)
 
     def read(self, tenant: str, collection: str, kind: str, ids: Sequence[str]) -> dict[str, Document]:
@@ -108,11 +108,13 @@ def _upsert() -> Any:
     )
 
 
-def _keep_replaced(connection: Connection, documents: Sequence[Document]) -> None:
+def _kept(connection: Connection, documents: Sequence[Document]) -> Iterator[Document]:
+    """What is to be written; what it replaces is kept."""
     for key, group in groupby(documents, key=attrgetter("tenant", "collection", "kind")):
         some = list(group)
         found = _found(connection, key, [each.id for each in some]).values()
         sqlite_past.keep(connection, replaced(found, some))
+        yield from dated(found, some)
 
 
 def _found(connection: Connection, key: tuple[str, str, str], ids: Sequence[str]) -> dict[str, Document]:

@@ -49,6 +49,7 @@ class PastContract:
         store.write([version(1)])
         store.write([version(2, content_hash=version(1).content_hash)])
         assert past.versions(*KEY, ["1"]) == {}
+        assert store.read(*KEY, ["1"])["1"].updated_at == 1
 
     def test_a_write_that_is_repeated_is_kept_once(self, store, past):
         store.write([version(1, new=True)])

@@ -62,7 +62,8 @@ def assert_made_whole(faults, crash, undisturbed, expected):
 
 def test_an_undisturbed_run_holds_all_there_is(undisturbed, expected):
     assert undisturbed.records == {
-        "fetched": len(expected), "new": len(expected), "changed": 0, "unchanged": 0, "quarantined": 0, "deleted": 0,
+        "fetched": len(expected), "new": len(expected), "changed": 0, "unchanged": 0, "regressed": 0, "quarantined": 0,
+        "deleted": 0,
     }  # fmt: skip
 
 
