@@ -11,10 +11,12 @@ from blocks.workspace import Workspace
 from collectors.closing import (
     Closing,
     Outcome,
-    errors_of,
     left_empty,
     left_uncertain,
     left_unlisted,
+    let_in_nowhere,
+    not_looked_through,
+    not_tidied,
     outcome,
     refuse_moved,
     regressed,
@@ -24,8 +26,8 @@ from collectors.closing import (
 )
 from collectors.errors import CollectError, Refused
 from collectors.interfaces import Counting, Selective
-from collectors.models import IMPORT
-from collectors.quality import Finding, of_counts, of_directories
+from collectors.models import IMPORT, Collection
+from collectors.quality import Finding, of_counts
 from collectors.selecting import DIRECTORIES
 from collectors.states import RunState, ShardState
 from collectors.sweeping import Sweep, Swept, swept
@@ -45,24 +47,49 @@ async def concluded(here: Workspace, loaded: bool) -> Outcome:
         quarantined=sum(shard["quarantined"] for shard in shards),
         strategy=collection.strategy,
         loaded=loaded,
-        errors=errors_of(shards),
+        errors=await to_thread.run_sync(catalog.errors, here.run_id),
+        shut_out=let_in_nowhere(shards),
     )
     if end.state is RunState.PAUSED:
         return end
     stores = here.storage.rows, here.storage.documents, here.storage.cache
     await to_thread.run_sync(repair_paths, *stores, collection.tenant, collection.name)
     closing = await _closing(here, shards, end)
-    findings = await _findings(here)
-    try:
-        findings += await _miscounted(here)
-    except CollectError as why:  # all is stored by now
-        closing = closing.model_copy(update={"notices": (*closing.notices, str(why))})
-    closing = closing.model_copy(update={"findings": tuple(findings)})
-    await to_thread.run_sync(catalog.note_closing, here.run_id, closing)
+    closing = await _looked_through(here, closing)
     if end.state is not RunState.FAILED:
-        past = Past(here.storage, collection.tenant, collection.name, collection.retention)
-        await to_thread.run_sync(past.keep, here.run_id)
+        closing = await _tidied(here, shards, closing)
+    await to_thread.run_sync(catalog.note_closing, here.run_id, closing)
     return closing.ended(end)
+
+
+async def _looked_through(here: Workspace, closing: Closing) -> Closing:
+    """All is stored by now: what cannot be looked at is said, and no reason to do anything again."""
+    for look in (_findings, _miscounted):
+        try:
+            closing = closing.and_also(findings=await look(here))
+        except CollectError as why:
+            closing = closing.and_also(notices=[not_looked_through(why)])
+    return closing
+
+
+async def _tidied(here: Workspace, shards: Sequence[dict[str, Any]], closing: Closing) -> Closing:
+    """What was is kept, and what is old is forgotten; where that fails, the next run does it."""
+    collection, storage = here.collection, here.storage
+    past = Past(storage, collection.tenant, collection.name, collection.retention)
+    try:
+        await to_thread.run_sync(past.keep, here.run_id)
+        if _met_all_pages(collection, shards):
+            sweep = (await to_thread.run_sync(storage.catalog.run, here.run_id))["sweep"]
+            await to_thread.run_sync(storage.pages.forget, collection.tenant, collection.name, sweep)
+    except CollectError as why:
+        return closing.and_also(notices=[not_tidied(why)])
+    return closing
+
+
+def _met_all_pages(collection: Collection, shards: Sequence[dict[str, Any]]) -> bool:
+    """Whether a known page that was not met is one that nobody asks for any more."""
+    read = collection.mode == "full" and collection.strategy.skip_unchanged  # else none was looked at
+    return read and all(shard["state"] == ShardState.COMPLETED for shard in shards)
 
 
 async def _closing(here: Workspace, shards: Sequence[dict[str, Any]], end: Outcome) -> Closing:
@@ -72,9 +99,9 @@ async def _closing(here: Workspace, shards: Sequence[dict[str, Any]], end: Outco
         return Closing(notices=notices)
     try:
         refuse_moved(shard["label"] for shard in shards if shard["moved"])
-        undated = await _move_watermark(here, row)
+        unmoved = await _move_watermark(here, row)
         gone = await _swept(here, row)
-        said = (*notices, *undated, *_empty(here, shards), *left_uncertain(gone.missing), *left_unlisted(gone.there))
+        said = (*notices, *unmoved, *_empty(here, shards), *left_uncertain(gone.missing), *left_unlisted(gone.there))
         return Closing(deleted=gone.deleted, notices=said)
     except Refused as why:
         return Closing(notices=(*notices, str(why)), refused=str(why))
@@ -86,9 +113,7 @@ def _empty(here: Workspace, shards: Sequence[dict[str, Any]]) -> tuple[str, ...]
 
 
 async def _findings(here: Workspace) -> list[Finding]:
-    of = here.collection.tenant, here.collection.name
-    directories = await to_thread.run_sync(here.storage.rows.directories, *of)
-    return [*await to_thread.run_sync(here.storage.quality.findings, *of), *of_directories(directories)]
+    return await to_thread.run_sync(here.storage.quality.findings, here.collection.tenant, here.collection.name)
 
 
 async def _miscounted(here: Workspace) -> list[Finding]:
@@ -96,7 +121,7 @@ async def _miscounted(here: Workspace) -> list[Finding]:
     if collection.mode != "full" or not isinstance(here.collector, Counting):
         return []
     stored = await to_thread.run_sync(here.storage.rows.cases_by_directory, collection.tenant, collection.name)
-    return list(of_counts(await here.collector.counts(), stored))
+    return of_counts(await here.collector.counts(), stored)
 
 
 async def _move_watermark(here: Workspace, row: dict[str, Any]) -> tuple[str, ...]:
@@ -119,7 +144,4 @@ async def _swept(here: Workspace, row: dict[str, Any]) -> Swept:
         return Swept(0, 0)
     sweep = Sweep(collection.tenant, collection.name, here.run_id, row["sweep"], row["epoch"] or 0)
     guard = collection.strategy.shrink_guard
-    gone = await swept(sweep, storage.sweeps, storage.documents, storage.cache, here.collector, guard)
-    if collection.strategy.skip_unchanged:  # else none was looked at
-        await to_thread.run_sync(storage.pages.forget, collection.tenant, collection.name, sweep.number)
-    return gone
+    return await swept(sweep, storage.sweeps, storage.documents, storage.cache, here.collector, guard)

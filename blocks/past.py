@@ -1,7 +1,7 @@
 """How a collection stood at a moment, by its rows and by what documents were: histories, differences, trees."""
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
@@ -59,12 +59,14 @@ class Past:
                         yield found
 
     def leaves(self, at: Moment) -> list[Leaf]:
-        """All live records as they stood: as the run left them whose snapshot is kept, or by what was kept of each."""
-        taken = next((each for each in self._snapshots() if each.run_id == at.run_id), None)
-        if taken and not self._changed(taken.taken_at, at.at) and (leaves := self._of_snapshot(taken)) is not None:
-            return leaves
-        self._refuse_forgotten(at)
-        return list(chain.from_iterable(self._standing(kind, at.at) for kind in KINDS))
+        """All live records as they stood, by what was kept of each; where that is forgotten, as the run left them."""
+        try:
+            self._refuse_forgotten(at)
+            return list(chain.from_iterable(self._standing(kind, at.at) for kind in KINDS))
+        except Refused:
+            if (leaves := self._left_by_run(at)) is not None:
+                return leaves
+            raise
 
     def now(self) -> Moment:
         return Moment(self.storage.catalog.now())
@@ -74,17 +76,17 @@ class Past:
         past, of, at = self.storage.past, (self.tenant, self.collection), self.now().at
         if self.retention.snapshots:
             last = next(reversed(self._snapshots()), None)
-            known = last and not self._changed(last.taken_at - COMMITTING, at) and self._of_snapshot(last) is not None
-            digest, parts = (last.digest, []) if last and known else _written(self._present())
+            known = last and not any(self._changed(last.taken_at - COMMITTING)) and self._is_whole(last)
+            digest, parts = (last.digest, []) if last and known else written(self._present())
             past.keep(*of, Snapshot(run_id, at, digest), parts)
         past.thin(*of, self.retention.snapshots)
         past.forget(*of, self._horizon(at))
 
-    def _changed(self, since: int, until: int) -> bool:
-        """Whether anything did, of what has not changed once more later."""
+    def _changed(self, since: int) -> Iterator[dict[str, Any]]:
+        """The rows that did."""
         rows = self.storage.rows.changed_since
         chunks = chain.from_iterable(rows(self.tenant, self.collection, kind, since) for kind in KINDS)
-        return any(row["update_time"] <= until for row in chain.from_iterable(chunks))
+        return chain.from_iterable(chunks)
 
     def _present(self) -> Iterator[Leaf]:
         for kind in KINDS:
@@ -94,11 +96,26 @@ class Past:
     def _snapshots(self) -> list[Snapshot]:
         return self.storage.past.snapshots(self.tenant, self.collection)
 
-    def _of_snapshot(self, taken: Snapshot) -> list[Leaf] | None:
-        """None when its parts went as another run thinned out what is kept."""
-        parts = self.storage.past.parts(self.tenant, self.collection, taken)
-        leaves = [Leaf(*each) for part in parts for each in orjson.loads(zlib.decompress(part))]
-        return leaves if _digest(leaves) == taken.digest else None
+    def _left_by_run(self, at: Moment) -> list[Leaf] | None:
+        """None where no tree of it is kept, or another one than the run left in the end."""
+        taken = next((each for each in self._snapshots() if each.run_id == at.run_id), None)
+        if taken is None or any(row["update_time"] <= at.at for row in self._changed(taken.taken_at)):
+            return None
+        whole = self._is_whole(taken)
+        return [Leaf(*each) for part in self._parts(taken) for each in part] if whole else None
+
+    def _is_whole(self, taken: Snapshot) -> bool:
+        """Its parts may have gone as another run thinned out what is kept."""
+        digest = sha256()
+        for part in self._parts(taken):
+            for each in part:
+                digest.update(orjson.dumps(each))
+        return digest.hexdigest() == taken.digest
+
+    def _parts(self, taken: Snapshot) -> Iterator[list[list[Any]]]:
+        """One at a time: a tree may have millions of leaves."""
+        for part in self.storage.past.parts(self.tenant, self.collection, taken):
+            yield orjson.loads(zlib.decompress(part))
 
     def _standing(self, kind: str, at: int) -> Iterator[Leaf]:
         for rows in self.storage.rows.all(self.tenant, self.collection, kind):
@@ -146,7 +163,7 @@ class Past:
         )
 
 
-def _written(leaves: Iterator[Leaf]) -> tuple[str, list[bytes]]:
+def written(leaves: Iterator[Leaf]) -> tuple[str, list[bytes]]:
     """The digest of a tree, and its parts."""
     digest, parts, part, size = sha256(), [], [], 0
     for leaf in leaves:
@@ -158,13 +175,6 @@ def _written(leaves: Iterator[Leaf]) -> tuple[str, list[bytes]]:
             parts.append(_packed(part))
             part, size = [], 0
     return digest.hexdigest(), [*parts, *([_packed(part)] if part else [])]
-
-
-def _digest(leaves: Iterable[Leaf]) -> str:
-    digest = sha256()
-    for leaf in leaves:
-        digest.update(orjson.dumps([*leaf]))
-    return digest.hexdigest()
 
 
 def _packed(lines: Sequence[bytes]) -> bytes:

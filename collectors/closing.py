@@ -1,14 +1,14 @@
 """The end of a run: paths that changed above are put right, and the run gets the state it deserves."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from collectors.caching import keys_of
-from collectors.errors import CollectError, Refused
+from collectors.errors import NOT_LET_IN, CollectError, Refused, parted
 from collectors.interfaces import Cache, Documents
 from collectors.models import EVERYTHING, Collection, Model, Strategy, Verdict, errors_within
-from collectors.paths import Move, Place, below, derive
+from collectors.paths import Misplaced, Move, Place, below, derive
 from collectors.quality import Finding
 from collectors.quarantine import too_many
 from collectors.states import ENDED_SHARDS, RunState, ShardState
@@ -19,26 +19,22 @@ class Tree(Protocol):
 
     def directories(
         self, tenant: str, collection: str
-    ) -> list[tuple[str, str | None, str, str | None, int | None]]: ...
+    ) -> list[tuple[str, str | None, str, str | None, int | None, str]]: ...
 
-    def misplaced_cases(self, tenant: str, collection: str) -> list[tuple[str, str | None, str, str | None]]: ...
+    def misplaced_cases(self, tenant: str, collection: str) -> Iterable[list[Misplaced]]: ...
 
     def replace(self, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None: ...
 
 
 def repair_paths(tree: Tree, documents: Documents, cache: Cache, tenant: str, collection: str) -> int:
-    """Derive every path anew from names and parents, and correct what differs. Returns how many were corrected.
-
-    Documents are corrected before rows: the rows are what is compared, so an interruption leaves work to be found.
-    """
+    """Derive every path anew from names and parents, and correct what differs. Returns how many were corrected."""
     number, places = _put_right(tree, documents, cache, tenant, collection)
-    cases = [
-        Move(id, path, _case_place(places, parent, name))
-        for id, parent, name, path in tree.misplaced_cases(tenant, collection)
-    ]
-    cases = [move for move in cases if move.found != (move.place and move.place.path)]
-    _correct(tree, documents, cache, tenant, collection, "case", cases)
-    return number + len(cases)
+    for some in tree.misplaced_cases(tenant, collection):
+        cases = [Move(id, path, _case_place(places, parent, name), at) for id, parent, name, path, at in some]
+        cases = [move for move in cases if move.found != (move.place and move.place.path)]
+        _correct(tree, documents, cache, tenant, collection, "case", cases)
+        number += len(cases)
+    return number
 
 
 def repair_directories(tree: Tree, documents: Documents, cache: Cache, tenant: str, collection: str) -> int:
@@ -51,9 +47,11 @@ def _put_right(
 ) -> tuple[int, dict[str, Place | None]]:
     """How many directories had to be corrected, and the places of all."""
     stored = tree.directories(tenant, collection)
-    places = derive((id, parent, name) for id, parent, name, _, _ in stored)
+    places = derive((id, parent, name) for id, parent, name, *_ in stored)
     moves = [
-        Move(id, path, places[id]) for id, _, _, path, level in stored if (path, level) != (places[id] or (None, None))
+        Move(id, path, places[id], version)
+        for id, _, _, path, level, version in stored
+        if (path, level) != (places[id] or (None, None))
     ]
     _correct(tree, documents, cache, tenant, collection, "directory", moves)
     return len(moves), places
@@ -62,10 +60,13 @@ def _put_right(
 def _correct(
     tree: Tree, documents: Documents, cache: Cache, tenant: str, collection: str, kind: str, moves: Sequence[Move]
 ) -> None:
+    """The rows are what is compared: until the documents are right they have no path, so that an interruption leaves
+    work to be found, whatever becomes of the names."""
     stale = keys_of(tenant, collection, ((kind, move.id) for move in moves))
     cache.drop(tenant, stale)  # a cache that cannot be told is noticed while there is still work to be found
+    tree.replace(tenant, collection, kind, [move._replace(place=None) for move in moves])
     documents.repath(tenant, collection, kind, moves)
-    tree.replace(tenant, collection, kind, moves)
+    tree.replace(tenant, collection, kind, [move._replace(found=None) for move in moves if move.place])
     cache.drop(tenant, stale)
 
 
@@ -86,21 +87,22 @@ class Errors:
 NO_ERRORS = Errors(0)
 
 
-def errors_of(shards: Sequence[Mapping[str, Any]]) -> Errors:
-    """Of rows of shards."""
-    failed = [each for each in shards if each["state"] == ShardState.FAILED]
-    return Errors(
-        planned=sum(each["estimate"] for each in shards),
-        refused=sum(each["quarantined"] for each in shards),
-        unread=sum(max(each["estimate"] - each["fetched"], 0) for each in failed),
-    )
+def given_up(strategy: Strategy, counted: Callable[[], Errors]) -> bool:
+    """Whether a run in which a shard failed is not worth going on with. Counted only where the policy asks for it:
+    ten thousand shards may fail."""
+    if strategy.on_failure != "threshold":
+        return strategy.on_failure == "fail-fast"
+    errors = counted()
+    return errors.refused + errors.unread > errors_within(strategy.max_errors, errors.planned)
 
 
-def given_up(strategy: Strategy, errors: Errors) -> bool:
-    """Whether a run in which a shard failed is not worth going on with."""
-    if strategy.on_failure == "threshold":
-        return errors.refused + errors.unread > errors_within(strategy.max_errors, errors.planned)
-    return strategy.on_failure == "fail-fast"
+def let_in_nowhere(shards: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether there is a stage of which the source let us read no shard to its end. Of rows of shards."""
+    stages: dict[str, bool] = {}
+    for each in shards:
+        refused = each["state"] == ShardState.FAILED and parted(each["error"] or "")[0] in NOT_LET_IN
+        stages[each["stage"]] = stages.get(each["stage"], True) and refused
+    return any(stages.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,10 @@ class Closing(Model):
     notices: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()  # what is wrong with the tree, as its source has it
     refused: str | None = None  # why nothing may be concluded from what was not seen
+
+    def and_also(self, *, notices: Sequence[str] = (), findings: Sequence[Finding] = ()) -> "Closing":
+        told = {"notices": (*self.notices, *notices), "findings": (*self.findings, *findings)}
+        return self.model_copy(update=told)
 
     def ended(self, end: Outcome) -> Outcome:
         """A run that is complete but for its conclusions is complete in part."""
@@ -188,6 +194,34 @@ def set_meanwhile() -> str:
     return str(CollectError(what, code="COL-0437"))
 
 
+def not_looked_through(why: CollectError) -> str:
+    """What is to be said where nobody knows what is wrong with the tree."""
+    return str(
+        CollectError(
+            "not all was found out that may be wrong with the tree: {why}",
+            "All that was read is stored; the next run looks at the tree again.",
+            code="COL-0440",
+            why=_in_short(why),
+        )
+    )
+
+
+def not_tidied(why: CollectError) -> str:
+    """What is to be said where what was is not kept, or what is old is."""
+    return str(
+        CollectError(
+            "the tree as it is now was not kept, or what is old was not forgotten: {why}",
+            "All that was read is stored; the next run forgets what is old.",
+            code="COL-0441",
+            why=_in_short(why),
+        )
+    )
+
+
+def _in_short(why: CollectError) -> str:
+    return f"{why.code}: {why.what}"
+
+
 def _given_up_in_part(run_id: str, shards: int) -> Refused:
     return Refused(
         "{count} shards were cancelled: what they had not read is missing",
@@ -206,17 +240,18 @@ def outcome(
     strategy: Strategy,
     loaded: bool = True,
     errors: Errors = NO_ERRORS,
+    shut_out: bool = False,
 ) -> Outcome:
     """How a run ends whose shards stand like this, each as (state, error).
 
-    `loaded`: everything that was read is in the stores.
+    `loaded`: everything that was read is in the stores; `shut_out`: the source let nobody in (`let_in_nowhere`).
     """
     states = [state for state, _ in shards]
     error = next((error for state, error in shards if state is ShardState.FAILED), None)
     allowed = errors_within(strategy.max_errors, errors.planned)
     if quarantined > allowed:
         return Outcome(RunState.FAILED, error or str(too_many(run_id, quarantined, allowed)))
-    if ShardState.FAILED in states and (not read or given_up(strategy, errors)):
+    if ShardState.FAILED in states and (shut_out or not read or given_up(strategy, lambda: errors)):
         return Outcome(RunState.FAILED, error)
     if not loaded or any(state not in ENDED_SHARDS for state in states):
         return Outcome(RunState.PAUSED)

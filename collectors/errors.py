@@ -6,6 +6,7 @@ CollectError
 |   `-- Throttled   the source asked for patience, and said how long
 |-- Rejected        this one record is refused and quarantined, its neighbours go on
 |-- Misconfigured   stop: a definition, a credential or an address has to be changed first
+|   `-- NotAllowed  the source does not let this user see it
 |-- Unreachable     stop: a server the platform itself needs does not answer
 |-- Unusable        stop: a store cannot take or give what is kept: no space, a held lock, damage
 |-- Refused         the state of a run or shard forbids what was asked
@@ -23,6 +24,7 @@ from typing import Any
 from collectors.language import spoken
 
 LONGEST_REASON = 300
+NOT_LET_IN = frozenset({"COL-0315", "COL-0322", "COL-0323"})  # by which a shard says so that has failed
 CODED = re.compile(r"([A-Z]+-\d+): ([^\n]*)\n?(.*)", re.DOTALL)
 
 
@@ -120,6 +122,12 @@ class Misconfigured(CollectError):
     """What was asked can never work until somebody changes it."""
 
     code = "COL-0200"
+
+
+class NotAllowed(Misconfigured):
+    """The source does not let us in, or does not let this user see what was asked for."""
+
+    code = "COL-0315"
 
 
 class Unreachable(CollectError):

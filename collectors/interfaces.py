@@ -197,7 +197,7 @@ class Documents(Protocol):
     def read(self, tenant: str, collection: str, kind: str, ids: Sequence[str]) -> dict[str, Document]: ...
 
     def repath(self, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None:
-        """Set the derived path where it is the one that was found, whatever the version."""
+        """Set the derived path of those that are not newer than the move."""
 
     def discard(self, tenant: str, collection: str, kind: str, ids: Sequence[str]) -> None:
         """Take documents away, whatever their versions. What is gone from its source is written as deleted instead."""

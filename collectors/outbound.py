@@ -17,7 +17,7 @@ import stamina
 from pydantic import AfterValidator
 
 from collectors.conditional import NotModified, condition_headers, note_etag
-from collectors.errors import CollectError, Misconfigured, Throttled, Transient
+from collectors.errors import CollectError, Misconfigured, NotAllowed, Throttled, Transient
 from collectors.exact_json import decoded
 from collectors.language import spoken
 from collectors.models import Json, Retry
@@ -308,7 +308,7 @@ class Http:
                 **facts,
             )
         if status in (401, 403):
-            return Misconfigured(
+            return NotAllowed(
                 "{server} refused the credentials ({status}){said}",
                 "Check the user name and the password or API key, and what that user may read.",
                 code="COL-0315",
@@ -334,10 +334,12 @@ class Http:
 
 
 def _dated(date: str | None) -> float | None:
+    """A zone of -0000 means that nobody knows where it was written, and the time is UTC all the same."""
     try:
-        return parsedate_to_datetime(date).timestamp() if date else None
+        found = parsedate_to_datetime(date) if date else None
     except ValueError:
         return None
+    return found and (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 def _of_rate(header: str) -> bool:

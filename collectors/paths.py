@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 LONGEST_PATH = 1000
 CUT = "…"
+Misplaced = tuple[str, str | None, str, str | None, str]  # id, parent id, name, path and version as they were found
 
 
 class Place(NamedTuple):
@@ -15,11 +16,13 @@ class Place(NamedTuple):
 
 
 class Move(NamedTuple):
-    """A derived path that has to be corrected: only where it is still `found` may it become `place`."""
+    """A derived path that has to be corrected: of a row where it is still `found`, of a document that is not newer than
+    the `version` of the row."""
 
     id: str
     found: str | None
     place: Place | None
+    version: str
 
 
 def escaped(name: str) -> str:

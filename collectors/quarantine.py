@@ -3,23 +3,31 @@
 from typing import Any
 
 import orjson
+from pydantic import ConfigDict, TypeAdapter
 
 from collectors.errors import CollectError, Rejected
-from collectors.models import Quarantined
+from collectors.models import Id, Quarantined
 
 TOO_MANY = "COL-0510"
 LONGEST_PAYLOAD = 64 * 1024
 LONGEST_MESSAGE = 2_000
-LONGEST_ID = 255
 LONGEST_WORD = 64
+_ID = TypeAdapter[str](Id, config=ConfigDict(strict=True))
 
 
 def quarantined(position: int, item: Any, error: Rejected) -> Quarantined:
-    found = error.record_id or (item.get("id") if isinstance(item, dict) else None)
-    record_id = None if found is None else _written(str(found), LONGEST_ID).decode()
+    record_id = _identity(error.record_id) or _identity(item.get("id") if isinstance(item, dict) else None)
     message = _written(str(error), LONGEST_MESSAGE).decode()
     reason = _written(error.reason, LONGEST_WORD).decode()
     return Quarantined(position, reason, message, record_id, _payload(item))
+
+
+def _identity(found: Any) -> str | None:
+    """None of what no record can be called: under a name that was made up, the real one would seem to be missing."""
+    try:
+        return _ID.validate_python(str(found) if type(found) is int else found)
+    except ValueError:
+        return None
 
 
 class TooMany(CollectError):

@@ -1,11 +1,13 @@
 """What of a source a run is about: all of it, what changed since a moment, or a part."""
 
+import re
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from collectors.errors import CollectError, Misconfigured
 from collectors.interfaces import Collector, Selective
 from collectors.models import Collection, Json, Model, Record, Stage, Strategy
-from collectors.paths import Place, derive
+from collectors.paths import derive
 from collectors.planning import plan
 from collectors.reading import sift
 
@@ -44,6 +46,7 @@ class Selection(Model):
 
 WHOLE = Selection()
 DIRECTORIES = "directories"  # the stage
+ENDING = re.compile(r"(?<!\\)((?:\\\\)*)/+\Z")  # slashes that belong to no name
 
 
 def _within(value: float, first: float | None, last: float | None) -> bool:
@@ -89,7 +92,7 @@ def _since(collection: Collection, watermark: int | None, collector: Collector) 
     if why:
         return Selection(note=str(why))
     assert watermark is not None
-    return Selection(since=watermark / 1_000_000 - collection.strategy.overlap)
+    return Selection(since=max(watermark / 1_000_000 - collection.strategy.overlap, 0.0))
 
 
 def ahead(collection: Collection) -> str:
@@ -140,16 +143,28 @@ def _subtree(directories: Iterable[tuple[str, str | None, str]], path: str) -> t
 
     Raises Misconfigured, which says how much of the path is there.
     """
-    places = derive(directories)
-    wanted = f"/{path.strip('/')}"
-    found = tuple(id for id, place in places.items() if place and _inside(place, wanted))
+    rows = list(directories)
+    places = derive(rows)
+    wanted = "/" + ENDING.sub(r"\1", path).lstrip("/")
+    if wanted == "/":
+        return tuple(id for id, place in places.items() if place)
+    found = {id for id, place in places.items() if place and place.path == wanted}
     if not found:
         raise _not_there(wanted, [place.path for place in places.values() if place])
+    return tuple(id for id, place in places.items() if place and id in found | _below(found, rows))
+
+
+def _below(tops: Iterable[str], directories: Iterable[tuple[str, str | None, str]]) -> set[str]:
+    """By their parents: the paths of those that lie deep are shortened."""
+    children: defaultdict[str | None, list[str]] = defaultdict(list)
+    for id, parent, _ in directories:
+        children[parent].append(id)
+    found, left = set(), list(tops)
+    while left:
+        more = children.pop(left.pop(), [])
+        found.update(more)
+        left += more
     return found
-
-
-def _inside(place: Place, path: str) -> bool:
-    return path == "/" or place.path == path or place.path.startswith(f"{path}/")
 
 
 def _not_there(path: str, known: list[str]) -> Misconfigured:

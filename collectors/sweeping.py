@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 from anyio import to_thread
 
 from collectors.caching import keys_of
-from collectors.errors import Misconfigured, Refused
+from collectors.errors import NotAllowed, Refused
 from collectors.interfaces import Cache, Collector, Confirming, Documents
 from collectors.models import KINDS, Document
 
@@ -161,7 +161,7 @@ async def _asked(some: Sequence[Unseen], collector: Collector) -> dict[tuple[str
 async def _told(collector: Confirming, kind: str, ids: Sequence[str]) -> list[bool | None]:
     try:
         found = await collector.exist(kind, ids)
-    except Misconfigured:  # a source that does not let us ask has not said that anything is gone
+    except NotAllowed:  # a source that does not let us ask has not said that anything is gone
         return [None] * len(ids)
     return [found.get(id) for id in ids]
 

@@ -21,7 +21,7 @@ from blocks.process import this_process
 from blocks.settings import Settings
 from blocks.stores import open_storage
 from blocks.workspace import Workspace, workspace
-from collectors.closing import Outcome, errors_of, given_up
+from collectors.closing import Outcome, given_up
 from collectors.errors import CollectError, Fenced, Misconfigured, Refused, Unreachable, Unusable, in_a_line, named
 from collectors.interfaces import RunClaim
 from collectors.keeping import Stop, kept, until_stopped
@@ -268,8 +268,8 @@ async def _elsewhere(
 
 
 async def _leave_if_given_up(here: Workspace, shard_id: str, stop: asyncio.Event) -> None:
-    shards = await to_thread.run_sync(here.storage.catalog.shards, here.run_id)
-    if given_up(here.collection.strategy, errors_of(shards)):
+    counted = partial(here.storage.catalog.errors, here.run_id)
+    if await to_thread.run_sync(given_up, here.collection.strategy, counted):
         why = f"shard {shard_id} failed"
         await to_thread.run_sync(here.storage.catalog.desire, here.run_id, Desired.LEAVE, why)
         stop.set()

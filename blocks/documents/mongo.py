@@ -43,7 +43,7 @@ class MongoDocuments(MongoServer):
     def repath(self, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None:
         updates = [
             UpdateOne(
-                {"_id": key_of(tenant, collection, kind, move.id), "path": move.found},
+                {"_id": key_of(tenant, collection, kind, move.id), "version": {"$lte": move.version}},
                 {"$set": {"path": move.place and move.place.path}},
             )
             for move in moves

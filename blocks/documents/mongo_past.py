@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from bson import Int64
@@ -21,13 +22,33 @@ CHUNK = 1000
 
 def keep(database: Database[dict[str, Any]], versions: Sequence[Kept]) -> None:
     if versions:
-        database[HISTORY].bulk_write([_kept(each) for each in versions], ordered=False)
+        written = [_kept(each) for each in versions]
+        database[HISTORY].bulk_write(written, ordered=False)
+        _close(database[HISTORY], {_record_of(each.document) for each in versions})
+
+
+def _close(history: Collection[dict[str, Any]], records: set[str]) -> None:
+    """Of each record the newest version alone stays open: another one was kept and then not written, written again as
+    it was, or overtaken by a newer one that was written at the same time."""
+    is_open = {"record": {"$in": sorted(records)}, "until": None}
+    found = history.find(is_open, {"record": 1, "updatedAt": 1}).sort([("record", 1), ("version", 1)])
+    older = [
+        UpdateOne({"_id": one["_id"]}, {"$set": {"until": following["updatedAt"]}})
+        for one, following in pairwise(found)
+        if one["record"] == following["record"]
+    ]
+    if older:
+        history.bulk_write(older, ordered=False)
+
+
+def _record_of(document: Document) -> str:
+    return key_of(document.tenant, document.collection, document.kind, document.id)
 
 
 def _kept(version: Kept) -> UpdateOne:
     """A version is kept once, and was replaced when the first one did it."""
     document, until = version
-    record = key_of(document.tenant, document.collection, document.kind, document.id)
+    record = _record_of(document)
     kept = stored(document) | {"_id": f"{record}@{document.version}", "record": record}
     # A literal: else MongoDB reads texts that begin with `$` as names of fields.
     once = {"$replaceWith": {"$cond": [{"$gt": ["$version", None]}, "$$ROOT", {"$literal": kept}]}}
@@ -53,8 +74,9 @@ class MongoPast:
 
     def forget(self, tenant: str, collection: str, before: int) -> None:
         with self._server.explained():
-            replaced = {"until": {"$ne": None, "$lt": Int64(before)}}
-            self._history.delete_many({"tenant": tenant, "collection": collection} | replaced)
+            old = {"tenant": tenant, "collection": collection, "until": {"$ne": None, "$lt": Int64(before)}}
+            while ids := [each["_id"] for each in self._history.find(old, {"_id": 1}).limit(CHUNK)]:
+                self._history.delete_many({"_id": {"$in": ids}})
 
     # ---- trees -------------------------------------------------------------------------------------------
 

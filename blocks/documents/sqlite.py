@@ -45,13 +45,10 @@ class SqliteDocuments:
         return found
 
     def repath(self, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None:
-        as_found = document.c.path.is_not_distinct_from(bindparam("found"))
-        statement = (
-            update(document)
-            .where(of(document, tenant, collection, kind), document.c.id == bindparam("key"), as_found)
-            .values(path=bindparam("new_path"))
-        )
-        rows = [{"key": move.id, "found": move.found, "new_path": move.place and move.place.path} for move in moves]
+        mine = of(document, tenant, collection, kind), document.c.id == bindparam("key")
+        no_newer = document.c.version <= bindparam("at")
+        statement = update(document).where(*mine, no_newer).values(path=bindparam("new_path"))
+        rows = [{"key": move.id, "at": move.version, "new_path": move.place and move.place.path} for move in moves]
         for start in range(0, len(rows), CHUNK):
             with self._database.write() as connection:
                 connection.execute(statement, rows[start : start + CHUNK])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, literal_column, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from blocks.documents.sqlite_rows import document_of, of, row_of
@@ -17,6 +17,10 @@ from collectors.models import Document
 
 CHUNK = 1000
 FIELDS = [column for column in history.c if column.key != "until"]
+CLOSE = """
+    UPDATE history SET until = ?
+    WHERE tenant = ? AND collection = ? AND kind = ? AND id = ? AND version < ? AND until IS NULL
+"""
 
 
 def keep(connection: Connection, versions: Sequence[Kept]) -> None:
@@ -25,6 +29,8 @@ def keep(connection: Connection, versions: Sequence[Kept]) -> None:
         execute_many(
             connection, _keep(), [(*r[:5], until, *r[5:]) for r, (_, until) in zip(rows, versions, strict=True)]
         )
+        # One that was written again as it was is replaced as another version, and would stay open for ever.
+        connection.exec_driver_sql(CLOSE, [(each.updated_at, *row_of(each)[:5]) for each, _ in versions])
 
 
 @cache
@@ -51,8 +57,12 @@ class SqlitePast:
         return dict(found)
 
     def forget(self, tenant: str, collection: str, before: int) -> None:
-        with self._database.write() as connection:
-            connection.execute(delete(history).where(of(history, tenant, collection), history.c.until < before))
+        number = literal_column("rowid")
+        old = select(number).select_from(history).where(of(history, tenant, collection), history.c.until < before)
+        forgotten = CHUNK
+        while forgotten == CHUNK:
+            with self._database.write() as connection:
+                forgotten = connection.execute(delete(history).where(number.in_(old.limit(CHUNK)))).rowcount
 
     # ---- trees -------------------------------------------------------------------------------------------
 

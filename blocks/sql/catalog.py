@@ -32,7 +32,7 @@ from blocks.sql.schedules import switch_off_if_failing
 from blocks.sql.shards import MAY_GO_ON, RETRIED, observed, shard_key
 from blocks.sql.tables import batch as ledger
 from blocks.sql.tables import quarantine, run, shard, spool, watermark
-from collectors.closing import Closing
+from collectors.closing import Closing, Errors
 from collectors.errors import Fenced, Misconfigured, Refused
 from collectors.interfaces import RunClaim
 from collectors.models import Collection, ShardPlan, Verdict
@@ -67,6 +67,12 @@ _STANDINGS = (
     .where(shard.c.run_id == bindparam("run"))
     .group_by(shard.c.state, shard.c.desired, shard.c.owner, shard.c.lease_until > bindparam("at"))
 )
+_UNREAD = and_(shard.c.state == ShardState.FAILED, shard.c.estimate > shard.c.fetched)
+_ERRORS = select(
+    func.coalesce(func.sum(shard.c.estimate), 0).label("planned"),
+    func.coalesce(func.sum(shard.c.quarantined), 0).label("refused"),
+    func.coalesce(func.sum(case((_UNREAD, shard.c.estimate - shard.c.fetched), else_=0)), 0).label("unread"),
+).where(shard.c.run_id == bindparam("run"))
 _TROUBLES = _SHARDS.with_only_columns(shard.c.shard_id, shard.c.label, shard.c.error).where(shard.c.error.is_not(None))
 _COLLECTED = (
     select(run.c.collection).distinct().where(run.c.tenant == bindparam("of_tenant")).order_by(run.c.collection)
@@ -445,6 +451,13 @@ class Catalog:
         """The shards of which an error is known, in the order of the plan."""
         with self._database.read() as connection:
             return [dict(row) for row in execute_bound(connection, _TROUBLES, {"run": run_id}).mappings()]
+
+    @repeatable
+    def errors(self, run_id: str) -> Errors:
+        with self._database.read() as connection:
+            found = execute_bound(connection, _ERRORS, {"run": run_id}).mappings().one()
+        # MySQL adds integers up to decimals.
+        return Errors(**{str(name): int(value) for name, value in found.items()})
 
     @repeatable
     def applied(self, run_id: str) -> dict[str, Any]:

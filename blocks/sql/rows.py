@@ -1,10 +1,11 @@
 """Rows and ledger in the catalog's database: guarded upserts, the newest version wins."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Table, and_, bindparam, case, func, literal, or_, select, update
+from sqlalchemy import Table, and_, bindparam, case, exists, func, literal, or_, select, update
 
 from blocks.sql import ledger
 from blocks.sql.applying import applied, withdrawn
@@ -12,8 +13,10 @@ from blocks.sql.branches import Branches
 from blocks.sql.constructs import execute_bound
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.tables import RECORDS, test_case, test_directory
+from blocks.sql.tables import batch as batches
+from blocks.sql.windows import window, windows
 from collectors.models import Batch, Document, Quarantined
-from collectors.paths import Move
+from collectors.paths import Misplaced, Move
 
 CHUNK = 1000
 _ONE = {
@@ -55,42 +58,55 @@ class Rows:
     # ---- closing -----------------------------------------------------------------------------------------
 
     @repeatable
-    def directories(self, tenant: str, collection: str) -> list[tuple[str, str | None, str, str | None, int | None]]:
-        """All (id, parent id, name, path, level), gone ones included: their children still hang below them."""
-        t = test_directory
-        query = select(t.c.id, t.c.parent_id, t.c.name, t.c.path, t.c.level).where(_of(t, tenant, collection))
+    def directories(
+        self, tenant: str, collection: str
+    ) -> list[tuple[str, str | None, str, str | None, int | None, str]]:
+        """All (id, parent id, name, path, level, version), gone ones too: their children still hang below them."""
+        c = test_directory.c
+        query = select(c.id, c.parent_id, c.name, c.path, c.level, c.version)
+        query = query.where(_of(test_directory, tenant, collection))
         with self._database.read() as connection:
             return [tuple(row) for row in connection.execute(query)]
 
-    @repeatable
-    def misplaced_cases(self, tenant: str, collection: str) -> list[tuple[str, str | None, str, str | None]]:
-        """The (id, directory id, name, path) of cases whose path is not their directory's path and their name.
+    def misplaced_cases(self, tenant: str, collection: str) -> Iterator[list[Misplaced]]:
+        """Cases whose path is not their directory's path and their name, in chunks.
 
         Shortened paths are always among them: only the caller can tell whether they are right.
         """
+        after: str | None = ""
+        while after is not None:
+            found, after = self._misplaced(tenant, collection, after)
+            if found:
+                yield found
+
+    @repeatable
+    def _misplaced(self, tenant: str, collection: str, after: str) -> tuple[list[Misplaced], str | None]:
+        """Among the next cases after an id, and the last id of those."""
         c, d = test_case.c, test_directory.c
         above = case((c.parent_id.is_(None), literal("")), else_=d.path)
         name = func.replace(func.replace(c.name, "\\", "\\\\"), "/", "\\/")
-        query = (
-            select(c.id, c.parent_id, c.name, c.path)
-            .select_from(
-                test_case.outerjoin(
-                    test_directory, and_(d.tenant == c.tenant, d.collection == c.collection, d.id == c.parent_id)
-                )
-            )
-            .where(_of(test_case, tenant, collection), c.path.is_distinct_from(above + "/" + name))
+        of = and_(d.tenant == c.tenant, d.collection == c.collection, d.id == c.parent_id)
+        query = select(c.id, c.parent_id, c.name, c.path, c.version).select_from(
+            test_case.outerjoin(test_directory, of)
         )
         with self._database.read() as connection:
-            return [tuple(row) for row in connection.execute(query)]
+            here, last = window(connection, test_case, tenant, collection, after)
+            found = connection.execute(query.where(here, c.path.is_distinct_from(above + "/" + name)))
+            return [tuple(row) for row in found], last
 
     @repeatable
     def replace(self, tenant: str, collection: str, kind: str, moves: Sequence[Move]) -> None:
-        """Set path (and level) where the path is as found, in chunks, so that readers and loaders go on meanwhile."""
+        """Set path (and level) where the path is as found, in chunks, so that readers and loaders go on meanwhile.
+
+        Not of a record whose document is on its way: with the path that its row had, which only the row can tell.
+        """
         table = RECORDS[kind]
         values = {"path": bindparam("new_path")} | ({"level": bindparam("new_level")} if kind == "directory" else {})
         as_found = table.c.path.is_not_distinct_from(bindparam("found"))
         statement = (
-            update(table).where(_of(table, tenant, collection), table.c.id == bindparam("key"), as_found).values(values)
+            update(table)
+            .where(_of(table, tenant, collection), table.c.id == bindparam("key"), as_found, ~_on_its_way(table))
+            .values(values)
         )
         rows = [
             {
@@ -122,19 +138,24 @@ class Rows:
         return self._chunks(tenant, collection, kind, after, RECORDS[kind].c.update_time > at)
 
     def _chunks(
-        self, tenant: str, collection: str, kind: str, after: str, *which: Any
+        self, tenant: str, collection: str, kind: str, first: str, *which: Any
     ) -> Iterator[list[dict[str, Any]]]:
-        while rows := self._next(tenant, collection, kind, after, which):
-            yield rows
-            after = rows[-1]["id"]
+        after: str | None = first
+        while after is not None:
+            rows, after = self._next(tenant, collection, kind, after, which)
+            if rows:
+                yield rows
 
     @repeatable
-    def _next(self, tenant: str, collection: str, kind: str, after: str, which: Sequence[Any]) -> list[dict[str, Any]]:
+    def _next(
+        self, tenant: str, collection: str, kind: str, after: str, which: Sequence[Any]
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Those among the next rows after an id, and the last id of all of these."""
         table = RECORDS[kind]
-        query = select(*(column.label(column.key) for column in table.c)).where(_of(table, tenant, collection), *which)
+        query = select(*(column.label(column.key) for column in table.c)).where(*which).order_by(table.c.id)
         with self._database.read() as connection:
-            found = connection.execute(query.where(table.c.id > after).order_by(table.c.id).limit(CHUNK))
-            return [dict(row) for row in found.mappings()]
+            here, last = window(connection, table, tenant, collection, after)
+            return [dict(row) for row in connection.execute(query.where(here)).mappings()], last
 
     @repeatable
     def marks(self, tenant: str, collection: str, kind: str, after: str, limit: int) -> dict[str, tuple[str, bool]]:
@@ -176,14 +197,12 @@ class Rows:
 
     @repeatable
     def cases_by_directory(self, tenant: str, collection: str) -> dict[str | None, int]:
-        c = test_case.c
-        query = (
-            select(c.parent_id, func.count())
-            .where(_of(test_case, tenant, collection), c.deleted.is_(False))
-            .group_by(c.parent_id)
-        )
+        counts = Counter[str | None]()
         with self._database.read() as connection:
-            return dict(tuple(row) for row in connection.execute(query))
+            for here in windows(connection, test_case, tenant, collection):
+                lying = select(test_case.c.parent_id).where(here, test_case.c.deleted.is_(False))
+                counts.update(connection.scalars(lying))
+        return dict(counts)
 
     @repeatable
     def count(self, tenant: str, collection: str) -> dict[str, int]:
@@ -211,6 +230,10 @@ class Rows:
                 if connection.execute(query).first():
                     return True
         return False
+
+
+def _on_its_way(table: Table) -> Any:
+    return exists().where(batches.c.batch_id == table.c.last_batch, ledger.IS_OPEN)
 
 
 def _of(table: Table, tenant: str, collection: str) -> Any:

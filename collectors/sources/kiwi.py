@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from collectors.errors import CollectError, Misconfigured, Rejected, Transient
+from collectors.errors import CollectError, Misconfigured, NotAllowed, Rejected, Transient
 from collectors.exact_json import Flawed, flaw_outside_records
 from collectors.models import Json, Keys, Page, Record, Stage
 from collectors.outbound import BaseUrl, Http
@@ -51,10 +51,6 @@ SECTIONS = {
 }  # fmt: skip
 
 Call = tuple[str, list[Any]]
-
-
-class NotAllowed(Misconfigured):
-    """The session has ended, or the user lacks a permission: the server says the same to both."""
 
 
 class Parameters(BaseModel):

@@ -43,6 +43,9 @@ class Parameters(BaseModel):
     api_key: SecretStr = Field(description="that user's API key or password")
 
 
+Position = tuple[int, int | None]  # an offset, and the id of the record that was read last before it
+
+
 class Answer(NamedTuple):
     """Records, the offset after them (None: these were the last), and whether the server itself named it."""
 
@@ -70,7 +73,7 @@ class TestRail:
     async def select(self, wanted: Selection) -> list[Stage]:
         """Sections tell no time; cases by it. Few cases are one open window, which costs no counting."""
         bounds = {"updated_after": (wanted.since, -1), "updated_before": (wanted.until, 1)}
-        only = "".join(f"&{name}={int(at) + beyond}" for name, (at, beyond) in bounds.items() if at is not None)
+        only = "".join(f"&{name}={max(int(at) + beyond, 0)}" for name, (at, beyond) in bounds.items() if at is not None)
         few = only and not (await self._ask("cases", FEW_PAGES * self._page_size, 1, only)).items
         cases = Offsets(total=self._page_size) if few else await self._extent("cases", only)
         return [
@@ -88,8 +91,9 @@ class TestRail:
         """
         if not all("start" in span for span in spans):
             return list(spans)
-        starts = [await self._first_id(stage, span) for span in spans[1:]]
-        if None in starts or not _ascending(starts):
+        firsts = [await self._first_id(stage, span) for span in spans] if len(spans) > 1 else [None]
+        starts = firsts[1:]
+        if None in firsts or not _ascending(firsts):  # the first one, too: two windows tell no order by one start
             starts = [None for _ in starts]
         ends = zip([None, *starts], [*starts, None], strict=True)
         return [span | {"first": first, "end": end} for span, (first, end) in zip(spans, ends, strict=True)]
@@ -111,17 +115,25 @@ class TestRail:
     async def fetch(self, stage: str, span: dict[str, Any], cursor: Json) -> Page:
         if "keys" in span:
             return Page((await self._ask(stage, 0, self._page_size)).items, None)
-        offset, last = _position(span, cursor)
+        found = await self._found(stage, span, *_position(span, cursor))
+        while not isinstance(found, Page):
+            found = await self._found(stage, span, *found)
+        return found
+
+    async def _found(self, stage: str, span: dict[str, Any], offset: int, last: int | None) -> Page | Position:
+        """The page that follows the record `last`, or where else it is to be looked for."""
         overlap = int("end" in span and last is not None and offset > 0)
         stop = None if span.get("end") else span["stop"]
         limit = (self._page_size if stop is None else min(self._page_size, stop - offset)) + overlap
         answer = await self._ask(stage, offset - overlap, limit, span.get("only", ""))
         fresh, whole = _after(answer.items, last) if overlap else (answer.items, True)
         if fresh is None:  # the list has moved: what was passed over stands further in front
-            return await self.fetch(stage, span, [max(offset - self._page_size, 0), last])
+            return max(offset - self._page_size, 0), last
         if overlap and not fresh and answer.following is not None:
-            return await self.fetch(stage, span, [answer.following, None])
-        inside, at_end = _before(fresh, span.get("end"))
+            return answer.following, None
+        if "end" in span and not (whole and _in_order(fresh, span["end"])):  # no id says where the shard ends
+            stop, whole = span["stop"], False
+        inside, at_end = _before(fresh, span.get("end")) if whole else (fresh, False)
         more = answer.following is not None and not at_end and (stop is None or answer.following < stop)
         if stop is not None:  # a server that takes its own page size gives more than was asked for: the next shard's
             inside = inside[: stop - offset]
@@ -218,7 +230,7 @@ class TestRail:
 # ---- lists that move -----------------------------------------------------------------------------------
 
 
-def _position(span: dict[str, Any], cursor: Json) -> tuple[int, int | None]:
+def _position(span: dict[str, Any], cursor: Json) -> Position:
     """The offset to go on from, and the id before which everything was read."""
     if cursor is None:
         first = span.get("first")
@@ -256,6 +268,13 @@ def _before(items: list[Any], end: int | None) -> tuple[list[Any], bool]:
 def _number(item: Any) -> int | None:
     value = item.get("id") if isinstance(item, dict) else None
     return value if type(value) is int else None
+
+
+def _in_order(items: list[Any], end: int | None) -> bool:
+    """Whether the ids grow, up to `end` and no other if they come as far."""
+    numbers = [number for item in items if (number := _number(item)) is not None]
+    beyond = next((number for number in numbers if end is not None and number >= end), end)
+    return _ascending(numbers) and beyond == end
 
 
 def _ascending(numbers: Sequence[Any]) -> bool:

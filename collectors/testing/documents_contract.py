@@ -94,32 +94,32 @@ class DocumentsContract:
         others = [("other", "cases", "case"), ("default", "other", "case"), ("default", "cases", "directory")]
         for number, (tenant, collection, kind) in enumerate([KEY, *others]):
             store.write([document(tenant=tenant, collection=collection, kind=kind, name=str(number))])
-        store.repath(*others[0], [Move("1", "/n", Place("/moved", 0))])
+        store.repath(*others[0], [Move("1", "/n", Place("/moved", 0), "z")])
         found = [store.read(*key, ["1"])["1"] for key in (KEY, *others)]
         assert [(each.name, each.path) for each in found] == [("0", "/n"), ("1", "/moved"), ("2", "/n"), ("3", "/n")]
 
     def test_more_than_one_chunk_is_read_and_put_right(self, store):
         ids = [f"{number:05}" for number in range(2 * MANY + 1)]
         store.write([document(id) for id in ids])
-        store.repath(*KEY, [Move(id, "/n", Place(f"/{id}", 0)) for id in ids])
+        store.repath(*KEY, [Move(id, "/n", Place(f"/{id}", 0), "z") for id in ids])
         assert {id: each.path for id, each in store.read(*KEY, ids).items()} == {id: f"/{id}" for id in ids}
 
-    def test_a_path_is_put_right_or_taken_away_whatever_the_version_and_nothing_else_changes(self, store):
+    def test_a_path_is_put_right_or_taken_away_and_nothing_else_changes(self, store):
         store.write([document("1", "z", content={"a": 1}), document("2", "z")])
-        store.repath(*KEY, [Move("1", "/n", RIGHT), Move("2", "/n", None), Move("3", "/n", RIGHT)])
+        store.repath(*KEY, [Move("1", "/n", RIGHT, "z"), Move("2", "/n", None, "z"), Move("3", "/n", RIGHT, "z")])
         found = store.read(*KEY, ["1", "2", "3"])
         assert found == {"1": document("1", "z", path="/right", content={"a": 1}), "2": document("2", "z", path=None)}
 
     def test_after_a_path_is_put_right_the_next_version_still_wins(self, store):
         store.write([document("1", "b")])
-        store.repath(*KEY, [Move("1", "/n", RIGHT)])
+        store.repath(*KEY, [Move("1", "/n", RIGHT, "b")])
         store.write([document("1", "c", path="/later")])
         assert store.read(*KEY, ["1"])["1"].path == "/later"
 
-    def test_a_path_that_somebody_else_corrected_meanwhile_is_left_as_it_is(self, store):
-        store.write([document(path="/newest")])
-        store.repath(*KEY, [Move("1", "/n", RIGHT)])
-        assert store.read(*KEY, ["1"])["1"].path == "/newest"
+    def test_a_path_is_put_right_whatever_it_was_but_that_of_a_newer_document(self, store):
+        store.write([document("1", "b", path="/anything"), document("2", "c", path="/newest")])
+        store.repath(*KEY, [Move(id, "/n", RIGHT, "b") for id in "12"])
+        assert [each.path for each in store.read(*KEY, ["1", "2"]).values()] == ["/right", "/newest"]
 
     def test_only_what_is_named_is_taken_away_and_it_is_not_found_any_more(self, store):
         store.write([saying("1", "gone"), saying("2", "kept"), saying("1", "kept", collection="other")])
@@ -249,7 +249,7 @@ class DocumentsContract:
 
     def test_a_path_that_was_put_right_is_what_a_hit_says(self, store):
         store.write([saying("1", "退款", path=None)])
-        store.repath("default", "cases", "case", [Move("1", None, Place("/支付/退款", 1))])
+        store.repath("default", "cases", "case", [Move("1", None, Place("/支付/退款", 1), "z")])
         assert [hit.path for hit in store.search("default", "退款", under="/支付")] == ["/支付/退款"]
 
     def test_search_keeps_to_its_tenant_collection_kind_and_directory(self, store):

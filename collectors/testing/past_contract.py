@@ -96,6 +96,27 @@ class PastContract:
         past.forget("default", "other", 100)
         assert kept(past) == [2, 30, 40]
 
+    def test_of_very_many_all_that_is_old_is_forgotten(self, store, past):
+        ids = [str(number) for number in range(2_500)]
+        for number in (1, 20):
+            store.write([version(number, id=id, new=number == 1) for id in ids])
+        past.forget(*OF, 21)
+        assert {len(each) for each in past.versions(*KEY, ids).values()} == {1}
+
+    def test_what_was_written_again_as_it_was_is_forgotten_once_it_is_replaced(self, store, past):
+        same = version(2).content_hash
+        for each in (version(1, new=True), version(2), version(3, content_hash=same), version(40)):
+            store.write([each])
+        past.forget(*OF, 41)
+        assert kept(past) == [40]
+
+    def test_of_versions_that_are_written_at_once_the_newest_alone_stays(self, store, past):
+        store.write([version(1, new=True)])
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(store.write, [[version(number)] for number in range(2, 22)]))
+        past.forget(*OF, 22)
+        assert kept(past) == [21]
+
     # ---- trees ---------------------------------------------------------------------------------------------
 
     def test_a_tree_is_kept_as_it_was(self, past):

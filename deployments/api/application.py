@@ -18,7 +18,7 @@ from collectors.language import LANGUAGE
 from deployments.api import audit, config, control, marks, past, problems, registry, runs, shapes, testcases
 from deployments.api.answers import answer
 from deployments.api.guard import Guard, Guarded
-from deployments.api.testcases import past_trees
+from deployments.api.past_trees import PastTrees
 from deployments.api.watching import Watch
 
 KEY = HTTPBearer(auto_error=False, description="a key of: collect keys create")
@@ -65,7 +65,7 @@ def application(settings: Settings, service: Serving, ready: Callable[[], None] 
             live = Live(storage.config)
             app.state.guard = Guard(storage.keys.caller, service.requests_per_second, partial(_rate, live))
             app.state.watch = Watch(settings, storage)
-            app.state.past_trees = past_trees()
+            app.state.past_trees = PastTrees()
             async with live.listening(), app.state.watch.watching():
                 ready()
                 yield

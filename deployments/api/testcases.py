@@ -1,10 +1,9 @@
 """Test cases: imported, and read as a tree, one by one, or by their words."""
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from functools import lru_cache, partial
+from functools import partial
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -13,7 +12,6 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from blocks import views
 from blocks.imported import Parts
-from blocks.past import Moment, Past
 from blocks.past_tree import PastBranches
 from blocks.sql.catalog import new_run_id
 from blocks.sql.registry import mixed
@@ -31,7 +29,6 @@ from deployments.moments import moment_of, past_of
 
 IMPORTS = "imports"
 IN_ORDER = Strategy(concurrency=1, shard_size=50_000)  # of what comes twice the later one wins
-PAST_TREES, SECONDS_OF_A_TREE = 4, 60.0
 FARTHEST = 1_000  # hits that are paged through
 Named = Query(max_length=LONGEST_NAME, description="name of a collection; all of them when left out")
 
@@ -121,18 +118,7 @@ def _as_it_was(
     if len(names) != 1:
         raise Misconfigured("say which collection", "Name it: ?collection=NAME", code="COL-0226")
     past = past_of(storage_of(request), request.state.caller.tenant, names[0])
-    age = int(time.monotonic() / SECONDS_OF_A_TREE)
-    return lambda _: nullcontext(request.app.state.past_trees(past, moment_of(past, at), age))
-
-
-def past_trees() -> Callable[[Past, Moment, int], PastBranches]:
-    """Trees as they stood, the last few: they are asked for by pages. `age`: what was made at another is not used."""
-
-    @lru_cache(PAST_TREES)
-    def tree_of(past: Past, at: Moment, age: int) -> PastBranches:
-        return PastBranches(past.leaves(at))
-
-    return tree_of
+    return lambda _: nullcontext(request.app.state.past_trees(past, moment_of(past, at)))
 
 
 @router.get("/search", responses=shapes.listing(shapes.Hit))

@@ -1,5 +1,8 @@
 """The modes of a run at the installed command: what is read, where the next one begins, and what is gone."""
 
+import json
+import re
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -42,6 +45,32 @@ def test_a_directory_that_vanished_and_one_that_moved(collected, source):
     run = collected.json("run", "cases")
     assert run["state"] == "COMPLETED"
     assert stored(collected) == source.expected()
+    _twins_are_told(collected, run)
+
+
+def _twins_are_told(collect, run):
+    """By the run and by its status; the sample source has some."""
+    siblings = Counter((each["kind"], each["parent_id"], each["name"]) for each in collect.export("cases").values())
+    (found,) = run["quality"]
+    assert (found["check"], found["count"]) == ("duplicate", sum(times > 1 for times in siblings.values()))
+    assert collect.json("status", run["run_id"])["quality"] == run["quality"]
+    assert f"{found['count']} duplicate: {found['examples'][0]}" in collect("status", run["run_id"]).stdout
+
+
+def test_a_source_that_was_restored_from_a_backup_is_told_and_wins_when_people_say_so(collect, server, definition):
+    def stands(name, at):
+        body = json.dumps([{"id": 1, "section_id": None, "title": name, "updated_on": at}]).encode()
+        server.answer = lambda path: (200, "application/json", body if "get_cases" in path else b"[]")
+
+    stands("newer", 200)
+    collect("run", definition(server.url))
+    stands("of the backup", 100)
+    run = collect.json("run", "cases")
+    assert (run["state"], run["records"]["changed"], run["records"]["unchanged"]) == ("COMPLETED", 0, 1)
+    assert [notice.partition(":")[0] for notice in run["notices"]] == ["COL-0421"]
+    collect("epoch", "cases", "--bump")
+    run = collect.json("run", "cases")
+    assert (run["state"], run["records"]["changed"], run["notices"]) == ("COMPLETED", 1, [])
 
 
 def test_more_missing_than_the_guard_allows_deletes_nothing_and_says_so(collected, source):
@@ -89,6 +118,45 @@ def test_a_watermark_is_shown_set_back_and_taken_away(collected):
     for time, code in (("2020-01-01T00:00:00", "COL-0273"), ("soon", "COL-0273"), ("2999-01-01T00:00:00Z", "COL-0274")):
         assert code in collected("watermark", "set", "cases", time, exit_code=2).stderr
     assert "COL-0204" in collected("watermark", "show", "nothing", exit_code=2).stderr
+
+
+# ---- what is wrong with the tree ---------------------------------------------------------------------------
+
+HOUSE = """
+from collectors.sources.testrail import TestRail
+
+class House(TestRail):
+    async def counts(self):
+        return {"1": 5}
+"""
+PARENTS = {1: None, 2: 1, 3: 1, 4: 5, 5: 4, 6: 4, 7: 99, 8: 1}
+NAMES = {2: "same", 3: "same", 8: "n" * 1_000}
+WRONG = {
+    "orphan": ["directory 7"],
+    "duplicate": ["directory 3"],
+    "cycle": ["directory 4", "directory 5"],
+    "level": ["directory 6"],
+    "path": ["directory 8"],
+    "count": ["directory 1: 1 of 5"],
+}
+
+
+def test_each_thing_that_is_wrong_with_a_tree_is_told(collect, server, definition, plug_in, tmp_path):
+    sections = [{"id": id, "name": NAMES.get(id, f"d{id}"), "parent_id": parent} for id, parent in PARENTS.items()]
+
+    def answer(path):
+        rows = sections if "get_sections" in path else [{"id": 1, "title": "one", "section_id": 1}]
+        start, limit = (int(re.search(rf"{name}=(\d+)", path)[1]) for name in ("offset", "limit"))
+        return 200, "application/json", json.dumps(rows[start : start + limit]).encode()
+
+    server.answer = answer
+    plug_in("house_rail:House", HOUSE)
+    collect.environment["PYTHONPATH"] = str(tmp_path)
+    run = collect.json("run", definition(server.url, collector="house"))
+    assert {each["check"]: each["examples"] for each in run["quality"]} == WRONG
+    assert collect.json("status", run["run_id"])["quality"] == run["quality"]
+    said = collect("status", run["run_id"]).stdout
+    assert all(check in said and examples[0] in said for check, examples in WRONG.items())
 
 
 # ---- what was ----------------------------------------------------------------------------------------------

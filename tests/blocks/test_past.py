@@ -1,12 +1,14 @@
 """How a collection stood: answered as it was, or refused; never wrongly."""
 
+import tracemalloc
+
 import pytest
 
-from blocks.past import Moment, Past
+from blocks.past import Moment, Past, written
 from blocks.settings import Settings
 from blocks.stores import open_storage
 from collectors.errors import Refused
-from collectors.history import Difference, Snapshot
+from collectors.history import Difference, Leaf, Snapshot
 from collectors.models import Batch, Record, Retention
 from deployments.moments import as_numbered, time_of, versions_of
 
@@ -73,6 +75,48 @@ def test_of_a_run_that_ended_once_more_the_last_end_counts(storage, write, past)
     past().keep("r1")
     again = write("1", "another")
     assert names(past().leaves(Moment(again.at, "r1"))) == {"1": "another"}
+
+
+def test_a_run_left_what_another_changed_between_its_snapshot_and_its_end(write, past):
+    write("1", "one")
+    past().keep("r1")
+    ended = write("1", "another")
+    then = past().now()
+    write("1", "a third")
+    assert names(past().leaves(Moment(ended.at, "r1"))) == names(past().leaves(ended)) == {"1": "another"}
+    (found,) = past().differences(then, past().now())
+    assert found.before.name == "another"
+
+
+def test_a_tree_is_kept_anew_although_what_changed_has_changed_once_more(storage, write, past, monkeypatch):
+    monkeypatch.setattr("blocks.past.COMMITTING", 0)
+    write("1", "one")
+    past().keep("r1")
+    write("1", "another")
+    past().keep("r2")
+    one, other = storage.past.snapshots(*OF)
+    assert one.digest != other.digest
+
+
+def test_a_run_whose_versions_are_forgotten_left_its_snapshot(write, past):
+    write("1", "one")
+    past(history_days=0).keep("r1")
+    ended = past().now()
+    write("1", "another")
+    assert names(past(history_days=0).leaves(Moment(ended.at, "r1"))) == {"1": "one"}
+
+
+def test_a_tree_that_did_not_change_is_held_against_the_one_before_part_by_part(storage, past, monkeypatch):
+    monkeypatch.setattr("blocks.past.PART", 10_000)
+    digest, parts = written(Leaf("case", str(number), "1", f"case {number}") for number in range(50_000))
+    storage.past.keep(*OF, Snapshot("r1", storage.catalog.now(), digest), parts)
+    past().keep("r2")  # what is done once is done
+    tracemalloc.start()
+    past().keep("r3")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert {each.digest for each in storage.past.snapshots(*OF)} == {digest}
+    assert most < 2_000_000
 
 
 def test_what_was_forgotten_by_a_shorter_retention_is_refused_by_a_longer_one(write, past):

@@ -2,7 +2,18 @@
 
 import pytest
 
-from collectors.closing import Closing, Errors, Outcome, errors_of, left_empty, outcome, refuse_moved, repair_paths
+from blocks.sql.windows import WINDOW
+from collectors.closing import (
+    Closing,
+    Errors,
+    Outcome,
+    given_up,
+    left_empty,
+    let_in_nowhere,
+    outcome,
+    refuse_moved,
+    repair_paths,
+)
 from collectors.errors import Refused
 from collectors.models import Collection, Record, Strategy
 from collectors.paths import CUT, LONGEST_PATH
@@ -117,7 +128,8 @@ class Interrupted(Exception):
 
 
 class StopsAt:
-    """The real rows, out of order at the n-th time something is to be replaced: the documents are done by then."""
+    """The real rows, out of order at the n-th time something is to be replaced: before and after the documents are,
+    of the directories, then of the cases."""
 
     def __init__(self, rows, times: int) -> None:
         self.directories, self.misplaced_cases = rows.directories, rows.misplaced_cases
@@ -130,15 +142,17 @@ class StopsAt:
         self._replace(*arguments)
 
 
-@pytest.mark.parametrize("times", [1, 2], ids=["at the directories", "at the cases"])
-def test_an_interrupted_repair_is_completed_by_the_next(tree, times):
+@pytest.mark.parametrize("at_last", ["new", "支付", "third"])
+@pytest.mark.parametrize("times", [1, 2, 3, 4])
+def test_an_interrupted_repair_is_completed_by_the_next_whatever_the_name_is_by_then(tree, times, at_last):
     tree.load(directory("1", "new"), observation=2)
     rows = StopsAt(tree.storage.rows, times)
     with pytest.raises(Interrupted):
         repair_paths(rows, tree.storage.documents, tree.storage.cache, tree.tenant, tree.collection)
-    assert repair(tree) > 0
-    assert tree.paths("directory")["3"] == "/new/退款/全额"
-    assert tree.paths()["c3"] == "/new/退款/全额/case c3"
+    tree.load(directory("1", at_last), observation=3)
+    repair(tree)
+    assert tree.paths("directory")["3"] == f"/{at_last}/退款/全额"
+    assert tree.paths()["c3"] == f"/{at_last}/退款/全额/case c3"
     assert repair(tree) == 0
 
 
@@ -180,11 +194,25 @@ def test_a_path_that_grows_past_the_longest_is_shortened_and_comes_back_when_it_
     assert (shelf.paths("directory"), shelf.paths()) == before
 
 
-def test_more_records_than_one_statement_takes_are_repaired(shelf):
-    shelf.load(directory("1", "old"), *(case(f"c{n}", "1") for n in range(2_500)), observation=1)
+class Noting:
+    """The real documents, and how many were corrected at once."""
+
+    def __init__(self, documents) -> None:
+        self._documents, self.at_once = documents, []
+
+    def repath(self, tenant, collection, kind, moves) -> None:
+        self.at_once.append(len(moves))
+        self._documents.repath(tenant, collection, kind, moves)
+
+
+def test_very_many_cases_are_repaired_some_at_a_time(shelf):
+    count = 2 * WINDOW + 1
+    shelf.load(directory("1", "old"), *(case(f"c{n}", "1") for n in range(count)), observation=1)
     shelf.load(directory("1", "new"), observation=2)
-    assert repair(shelf) == 2_500
-    assert shelf.paths() == {f"c{n}": f"/new/case c{n}" for n in range(2_500)}
+    noting = Noting(shelf.storage.documents)
+    assert repair_paths(shelf.storage.rows, noting, shelf.storage.cache, shelf.tenant, shelf.collection) == count
+    assert shelf.paths() == {f"c{n}": f"/new/case c{n}" for n in range(count)}
+    assert noting.at_once == [0, WINDOW, WINDOW, 1]
 
 
 # ---- outcome ---------------------------------------------------------------------------------------------
@@ -242,13 +270,40 @@ def test_what_was_refused_or_not_read_is_held_against_the_threshold(refused, unr
     assert outcome("r1", [DONE, WRONG], 80, refused, STOP, errors=errors).state is RunState.FAILED
 
 
-def test_what_failed_shards_did_not_read_is_counted():
-    rows = [
-        {"state": "COMPLETED", "estimate": 10, "fetched": 8, "quarantined": 1},
-        {"state": "FAILED", "estimate": 10, "fetched": 4, "quarantined": 2},
-        {"state": "FAILED", "estimate": 10, "fetched": 12, "quarantined": 0},
-    ]
-    assert errors_of(rows) == Errors(planned=30, refused=3, unread=6)
+@pytest.mark.parametrize(("strategy", "ends"), [(CONTINUE, False), (STOP, True)])
+def test_a_policy_that_needs_no_counts_asks_for_none(strategy, ends):
+    def counted():
+        raise AssertionError("ten thousand shards may fail, and each would be counted again")
+
+    assert given_up(strategy, counted) is ends
+
+
+def shard(stage, error=None, state="FAILED"):
+    return {"stage": stage, "state": state, "error": error}
+
+
+FORBIDDEN, DOWN = "COL-0315: no", "COL-0314: away\nmore"
+
+
+@pytest.mark.parametrize(
+    ("cases", "shut_out"),
+    [
+        ([FORBIDDEN, "COL-0322: no"], True),
+        ([FORBIDDEN, DOWN], False),
+        ([FORBIDDEN, None], False),
+        ([], False),
+    ],
+)
+def test_a_source_that_lets_nobody_into_a_stage_is_no_success(cases, shut_out):
+    rows = [shard("directories", state="COMPLETED"), *(shard("cases", each) for each in cases)]
+    assert let_in_nowhere(rows) is shut_out
+    assert outcome("r1", [DONE, WRONG], 5, 0, CONTINUE, shut_out=shut_out) == (FAILED if shut_out else PARTLY)
+
+
+def test_one_shard_that_was_read_to_its_end_leaves_it_to_the_policy():
+    rows = [shard("cases", FORBIDDEN), shard("cases", FORBIDDEN, state="COMPLETED")]
+    assert not let_in_nowhere(rows)
+    assert not let_in_nowhere([])
 
 
 def test_a_run_that_was_stopped_before_all_was_loaded_goes_on_later():

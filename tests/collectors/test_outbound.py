@@ -4,13 +4,15 @@ import gzip
 import socket
 import struct
 import threading
+import time
 from base64 import b64encode
+from datetime import UTC, datetime
 
 import pytest
 
 from collectors import outbound
 from collectors.conditional import NotModified, unless
-from collectors.errors import CollectError, Misconfigured, Throttled, Transient
+from collectors.errors import CollectError, Misconfigured, NotAllowed, Throttled, Transient
 from collectors.models import Retry
 from collectors.outbound import checked_base_url
 from collectors.pacing import LONGEST_PAUSE, Pace, pauses
@@ -128,9 +130,27 @@ async def test_compressed_answers_are_decoded(get, reply):
 @pytest.mark.parametrize("status", [401, 403])
 async def test_refused_credentials_are_told_at_once(get, reply, status):
     error, server = await get(reply({"error": "Invalid user."}, status))
-    assert type(error) is Misconfigured
+    assert type(error) is NotAllowed
     assert f'refused the credentials ({status}): "Invalid user."' in str(error)
     assert len(server.asked) == 1
+
+
+@pytest.fixture
+def in_china(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("zone", ["GMT", "-0000", "+0000", "+0800"])
+async def test_the_clock_of_the_source_is_read_in_its_own_zone(in_china, scripted, open_http, reply, zone):
+    hour = "08" if zone == "+0800" else "00"
+    answer = reply(GOOD, Date=f"Thu, 01 Jan 2026 {hour}:00:00 {zone}")
+    async with scripted(answer) as server, open_http(server.url) as http:
+        await http.get("/")
+    assert http.began == datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 
 
 @pytest.mark.parametrize("status", [400, 404, 410, 422])

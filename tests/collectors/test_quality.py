@@ -3,6 +3,7 @@
 import pytest
 
 from collectors.models import Record
+from collectors.paths import LONGEST_PATH
 from collectors.quality import Finding, of_counts, of_directories
 
 
@@ -10,23 +11,37 @@ def checks(findings):
     return {finding.check: (finding.count, finding.examples) for finding in findings}
 
 
-RIGHT = [("1", None, "a", "/a", 0), ("2", "1", "b", "/a/b", 1)]
+RIGHT = {"1": (None, "a", False), "2": ("1", "b", False)}
+LONG = "n" * (LONGEST_PATH - len("/a/"))
 
 
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        ([], {}),
-        ([("3", "4", "c", None, None), ("4", "3", "d", None, None)], {"cycle": (2, ("directory 3", "directory 4"))}),
-        ([("3", "3", "c", None, None)], {"cycle": (1, ("directory 3",))}),
-        ([("3", "4", "c", None, None), ("4", "4", "d", None, None)], {"cycle": (1, ("directory 4",))}),
-        ([("3", "9", "an orphan has no place", None, None)], {}),
-        ([("3", "2", "c", "/a/b/c", 3)], {"level": (1, ("directory 3",))}),
-        ([("3", "2", "c", "/c", 2)], {"path": (1, ("directory 3",))}),
+        ({}, {}),
+        ({"3": ("4", "c", False), "4": ("3", "d", False)}, {"cycle": (2, ("directory 3", "directory 4"))}),
+        ({"3": ("4", "c", True), "4": ("3", "d", False)}, {"cycle": (1, ("directory 4",))}),
+        ({"3": ("3", "c", False)}, {"cycle": (1, ("directory 3",))}),
+        (
+            {"3": ("4", "c", False), "4": ("4", "d", False)},
+            {"cycle": (1, ("directory 4",)), "level": (1, ("directory 3",))},
+        ),
+        ({"3": ("9", "an orphan is told by another check", False)}, {}),
+        ({"3": ("9", "c", False), "4": ("3", "d", False), "5": ("3", "e", True)}, {"level": (1, ("directory 4",))}),
+        ({"3": ("4", "below one that is gone", False), "4": (None, "d", True)}, {}),
+        ({"3": ("1", LONG, False)}, {}),
+        ({"3": ("1", f"{LONG}n", False), "4": ("3", "d", True)}, {"path": (1, ("directory 3",))}),
     ],
 )
 def test_directories(more, expected):
-    assert checks(of_directories([*RIGHT, *more])) == expected
+    assert checks(of_directories(RIGHT | more)) == expected
+
+
+def test_a_large_circle_is_walked_once():
+    around = 50_000
+    directories = {str(number): (str((number + 1) % around), "n", False) for number in range(around)}
+    (cycle,) = of_directories(directories)
+    assert cycle == Finding(check="cycle", count=around, examples=tuple(f"directory {number}" for number in range(5)))
 
 
 def test_counts_are_held_against_what_lies_there():
@@ -52,5 +67,5 @@ def test_orphans_and_twins_are_found_among_the_live(shelf):
         observation=1,
     )
     found = shelf.storage.quality.findings(shelf.tenant, shelf.collection)
-    assert checks(found) == {"orphan": (2, ("directory 5", "case 3")), "duplicate": (1, ("directory 2",))}
+    assert checks(found) == {"orphan": (2, ("directory 5", "case 3")), "duplicate": (1, ("directory 3",))}
     assert shelf.storage.quality.findings("other", shelf.collection) == []

@@ -191,7 +191,7 @@ async def test_bad_items_are_set_aside_with_their_reason_and_their_neighbours_ar
         (0, 2, "invalid-id", "7"),
         (0, 3, "malformed", "no name"),
         (0, 4, "malformed", None),
-        (0, 5, "invalid-id", ""),
+        (0, 5, "invalid-id", None),
     ]
     assert [orjson.loads(each["payload"]) for each in refused] == bad
     assert refused[0]["message"] == "COL-0500: is not wanted"

@@ -91,6 +91,33 @@ async def test_a_path_means_the_directory_and_all_below(path, ids):
     assert (await wanted(range_of(under=path), None, Whole())).directories == tuple(ids)
 
 
+class Deep(Whole):
+    """Directories whose paths are longer than a path may be."""
+
+    async def fetch(self, stage, span, cursor):
+        return Page([(str(level), str(level - 1) if level else None, f"{level}" * 240) for level in range(8)], None)
+
+
+async def test_what_lies_deeper_than_a_path_can_tell_belongs_to_it():
+    assert len((await wanted(range_of(under="/" + "0" * 240), None, Deep())).directories) == 8
+    assert len((await wanted(range_of(under=f"/{'0' * 240}/{'1' * 240}"), None, Deep())).directories) == 7
+
+
+class Slashes(Whole):
+    """Names that hold slashes: one ends with it, its sibling goes on behind it."""
+
+    async def fetch(self, stage, span, cursor):
+        return Page([("1", None, "a/"), ("2", None, "a/x"), ("3", "1", "x"), ("4", None, "a\\")], None)
+
+
+@pytest.mark.parametrize(
+    ("path", "ids"),
+    [("/a\\/", "13"), ("a\\//", "13"), ("/a\\/x", "2"), ("/a\\//x/", "3"), ("/a\\\\/", "4"), ("//", "1234")],
+)
+async def test_a_slash_at_the_end_of_a_name_belongs_to_it(path, ids):
+    assert (await wanted(range_of(under=path), None, Slashes())).directories == tuple(ids)
+
+
 @pytest.mark.parametrize(
     ("path", "there"),
     [
@@ -108,7 +135,7 @@ async def test_of_a_path_that_is_not_there_it_is_said_which_part_is(path, there)
 
 async def test_an_incremental_run_looks_back_behind_the_watermark():
     collection = Collection(**NAMED, mode="incremental")
-    for mark, since in ((0, -300.0), (1_000_000_000, 700.0)):
+    for mark, since in ((0, 0.0), (1_000_000_000, 700.0)):
         selection = await wanted(collection, mark, source := Dated())
         assert (selection.since, selection.note) == (since, None)
         await surveyed(source, selection)

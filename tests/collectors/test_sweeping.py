@@ -2,7 +2,7 @@
 
 import pytest
 
-from collectors.errors import Misconfigured
+from collectors.errors import Misconfigured, NotAllowed
 from collectors.sweeping import MOST_ASKED, Unseen, judged
 
 
@@ -91,9 +91,18 @@ async def test_directories_in_a_circle_end():
 async def test_a_source_that_does_not_let_itself_be_asked_has_said_nothing():
     class Forbidding:
         async def exist(self, kind, ids):
-            raise Misconfigured("no", "", code="COL-0315")
+            raise NotAllowed("no", "")
 
     assert await gone(Forbidding(), case("1"), case("2", again=True)) == ({"2"}, {"1"})
+
+
+async def test_a_web_page_as_answer_is_not_taken_for_not_told():
+    class LoggedOut:
+        async def exist(self, kind, ids):
+            raise Misconfigured("a web page", "", code="COL-0312")
+
+    with pytest.raises(Misconfigured):
+        await gone(LoggedOut(), case("2", again=True))
 
 
 async def test_only_so_many_are_asked_for():

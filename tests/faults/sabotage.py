@@ -33,6 +33,7 @@ RABBIT, TAKEN = "tests/blocks/queues/test_rabbitmq.py", "tests/blocks/queues/tes
 CONSUMING, RECOVERING = "tests/blocks/queues/test_consuming.py", "tests/collectors/test_recovering.py"
 
 MODES, SWEEPS = "tests/properties/test_modes.py", "tests/blocks/sql/test_sweeps.py"
+CONCLUSIONS, FAILURES = "tests/properties/test_conclusions.py", "tests/acceptance/test_failures.py"
 MARKS, SELECTING = "tests/blocks/sql/test_watermarks.py", "tests/collectors/test_selecting.py"
 
 VERBS, ADOPTING = "tests/blocks/sql/test_verbs.py", "tests/flows/test_adopting.py"
@@ -120,8 +121,72 @@ SABOTAGES = (
         "a watermark of now",
         "blocks/concluding.py",
         '*key, row["source_time"], here.run_id',
-        '*key, 2 * row["source_time"], here.run_id',
-        MODES,
+        "*key, here.storage.catalog.now(), here.run_id",
+        f"{CONCLUSIONS} -k sources_time",
+    ),
+    Sabotage(
+        "a watermark of the end of the run",
+        "collectors/outbound.py",
+        "self.began = self.began or _dated(",
+        "self.began = _dated(",
+        f"{CONCLUSIONS} -k sources_time",
+    ),
+    Sabotage(
+        "a list that moved is concluded from",
+        "blocks/concluding.py",
+        'refuse_moved(shard["label"] for shard in shards if shard["moved"])',
+        "refuse_moved([])",
+        f"{CONCLUSIONS} -k moved",
+    ),
+    Sabotage(
+        "what is wrong with the tree is not kept",
+        "blocks/concluding.py",
+        "closing = closing.and_also(findings=await look(here))",
+        "await look(here)",
+        f"{CONCLUSIONS} -k wrong",
+    ),
+    Sabotage(
+        "what was not seen is not told",
+        "blocks/concluding.py",
+        "*left_uncertain(gone.missing), ",
+        "",
+        f"{CONCLUSIONS} -k not_seen",
+    ),
+    Sabotage(
+        "what is not listed is not told",
+        "blocks/concluding.py",
+        ", *left_unlisted(gone.there)",
+        "",
+        f"{CONCLUSIONS} -k not_listed",
+    ),
+    Sabotage(
+        "a source that was restored is not noticed",
+        "collectors/loading.py",
+        "return Verdict.REGRESSED if later else Verdict.SUPERSEDED",
+        "return Verdict.SUPERSEDED",
+        f"{CONCLUSIONS} -k restored",
+    ),
+    Sabotage(
+        "a source that lets nobody in is a success in part",
+        "blocks/concluding.py",
+        "shut_out=let_in_nowhere(shards)",
+        "shut_out=False",
+        f"{FAILURES} -k lets_nobody",
+    ),
+    Sabotage(
+        "siblings of what failed go on",
+        "flows/collect.py",
+        "        await to_thread.run_sync(here.storage.catalog.desire, here.run_id, Desired.LEAVE, why)\n"
+        "        stop.set()\n",
+        "        assert why\n",
+        f"{FAILURES} -k siblings",
+    ),
+    Sabotage(
+        "an id that was made up is kept of what is refused",
+        "collectors/quarantine.py",
+        "str(found) if type(found) is int else found)\n    except",
+        "str(found))\n    except",
+        "tests/collectors/test_hostile.py -k made_up",
     ),
     Sabotage(
         "after the watermark instead of from it",
@@ -132,9 +197,9 @@ SABOTAGES = (
     ),
     Sabotage(
         "what is passed over keeps its version",
-        "blocks/sql/known_pages.py",
-        "        seen_again(connection, RECORDS[kind], batch, ids)",
-        "        pass",
+        "blocks/sql/applying.py",
+        '"new_batch": None, "new_observation": f"{batch.observation:016x}"}\n    execute_among',
+        '"new_batch": None, "new_observation": ""}\n    execute_among',
         "tests/collectors/test_known_pages.py",
     ),
     Sabotage(
@@ -146,10 +211,24 @@ SABOTAGES = (
     ),
     Sabotage(
         "tombstones by an incomplete sweep",
+        "blocks/concluding.py",
+        ' or any(shard["state"] != ShardState.COMPLETED for shard in shards)',
+        "",
+        f"{CONCLUSIONS} -k did_not_read_all",
+    ),
+    Sabotage(
+        "tombstones although something without an id was refused",
         "blocks/sql/sweeps.py",
         "        if nameless:",
         "        if nameless and False:",
         SWEEPS,
+    ),
+    Sabotage(
+        "paths are put right of what is on its way",
+        "blocks/sql/rows.py",
+        "as_found, ~_on_its_way(table))",
+        "as_found)",
+        "tests/properties/test_repairs.py -k on_its_way",
     ),
     Sabotage(
         "a late message wins over a tombstone",

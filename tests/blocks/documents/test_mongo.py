@@ -8,12 +8,13 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from blocks.documents import mongo_search, mongo_server
+from blocks.documents import mongo_past, mongo_search, mongo_server
 from blocks.documents.mongo import MongoDocuments
 from blocks.documents.mongo_past import MongoPast
 from collectors.errors import Misconfigured, Rejected, Unreachable
+from collectors.history import replaced
 from collectors.testing.documents_contract import DocumentsContract, document, ids, saying
-from collectors.testing.past_contract import PastContract
+from collectors.testing.past_contract import PastContract, version
 from deployments.dev_servers.kinds import MongoDb
 from tests.freezing import freeze
 
@@ -43,6 +44,25 @@ class TestMongoPast(PastContract):
     @pytest.fixture
     def past(self, store):
         return MongoPast(store)
+
+
+def test_what_was_kept_and_then_not_written_is_forgotten_once_the_record_is_replaced(store):
+    first, lost = version(1, new=True), version(2)
+    store.write([first])
+    mongo_past.keep(store.database, replaced([first], [lost]))  # whoever was about to write it died
+    store.write([version(3, content_hash=lost.content_hash)])
+    past = MongoPast(store)
+    past.forget(*KEY[:2], 4)
+    assert [each.updated_at for each in past.versions(*KEY, ["1"])["1"]] == [3]
+
+
+def test_no_command_forgets_very_many(store):
+    for number in (1, 2):
+        store.write([version(number, id=str(id), new=number == 1) for id in range(2_500)])
+    store.database.command("profile", 2)
+    MongoPast(store).forget(*KEY[:2], 3)
+    removed = [each["ndeleted"] for each in store.database["system.profile"].find({"op": "remove"})]
+    assert (sum(removed), max(removed)) == (2_500, 1_000)
 
 
 class TestMongoDocumentsWithAnIndex(DocumentsContract):

@@ -10,6 +10,7 @@ from blocks.sql.catalog import Catalog, RunClaim
 from blocks.sql.shards import Shards
 from blocks.stores import open_storage
 from blocks.workspace import workspace
+from collectors.closing import Errors
 from collectors.errors import Fenced, Misconfigured, Refused
 from collectors.models import ShardPlan
 from collectors.states import RUN_MOVES, Desired, RunState, ShardState
@@ -66,6 +67,17 @@ def plans(*shard_ids):
         ShardPlan(shard_id=each, stage="cases", label=f"cases {each}", span={"start": 0}, estimate=5)
         for each in shard_ids
     ]
+
+
+def test_what_failed_shards_did_not_read_is_counted(catalog, alter, database, definition):
+    claim = catalog.lead(catalog.begin(definition(), "me").run_id, "me")
+    assert catalog.errors(claim.run_id) == Errors(0)
+    catalog.save_plan(claim, plans("s01", "s02", "s03"), 1.0)
+    stands = {"s01": ("COMPLETED", 4, 1), "s02": ("FAILED", 2, 2), "s03": ("FAILED", 7, 0)}
+    for id, (state, fetched, refused) in stands.items():
+        what = "UPDATE shard SET state = ?, fetched = ?, quarantined = ? WHERE shard_id = ?"
+        alter(database, what, state, fetched, refused, id)
+    assert catalog.errors(claim.run_id) == Errors(planned=15, refused=3, unread=3)
 
 
 def set_state(alter, database, run_id, state):

@@ -213,7 +213,7 @@ def test_what_takes_the_place_of_a_lost_batch(mysql, beyond, proxy, run, claim, 
 def test_a_path_that_is_put_right(mysql, beyond, proxy, new_batch, new_case, end):
     Rows(mysql).apply(new_batch(new_case("1")))
     proxy.when(b"COMMIT", end)
-    Rows(beyond).replace("default", "cases", "case", [Move("1", "/c1", Place("/moved", 0))])
+    Rows(beyond).replace("default", "cases", "case", [Move("1", "/c1", Place("/moved", 0), "")])
     assert not proxy.awaits
     assert once(mysql, "test_case")["path"] == "/moved"
 

@@ -5,6 +5,7 @@ import pytest
 from blocks.sql.catalog import Catalog
 from blocks.sql.rows import CHUNK, Rows
 from blocks.sql.tables import RECORDS
+from blocks.sql.windows import WINDOW
 from collectors.models import Quarantined, Record, ShardPlan, Verdict, version
 from collectors.paths import LONGEST_PATH, Move, Place
 
@@ -28,6 +29,10 @@ def catalog_run(database, definition):
 
 def live(rows, kind, *key):
     return {row["id"]: row for chunk in rows.live(*(key or KEY), kind) for row in chunk}
+
+
+def misplaced(rows):
+    return [case[:4] for chunk in rows.misplaced_cases(*KEY) for case in chunk]
 
 
 def verdicts(database):
@@ -71,14 +76,15 @@ def test_records_are_placed_below_parents_of_their_batch_and_of_earlier_ones(row
 
 
 def test_records_without_a_known_parent_have_no_path_until_it_is_put_right(rows, new_batch, new_directory, new_case):
-    (document, *_) = rows.apply(new_batch(new_directory("2", "1"), new_case("9", "2"), new_case("8", "7")))
+    (document, *_) = rows.apply(batch := new_batch(new_directory("2", "1"), new_case("9", "2"), new_case("8", "7")))
+    rows.finish(batch)
     assert document.path is None
     assert live(rows, "directory")["2"]["path"] is None
-    assert set(rows.misplaced_cases(*KEY)) == set()
-    rows.replace(*KEY, "directory", [Move("2", None, Place("/d1/d2", 1))])
-    assert rows.misplaced_cases(*KEY) == [("9", "2", "c9", None)]
-    rows.replace(*KEY, "case", [Move("9", None, Place("/d1/d2/c9", 2))])
-    assert rows.misplaced_cases(*KEY) == []
+    assert misplaced(rows) == []
+    rows.replace(*KEY, "directory", [Move("2", None, Place("/d1/d2", 1), "")])
+    assert misplaced(rows) == [("9", "2", "c9", None)]
+    rows.replace(*KEY, "case", [Move("9", None, Place("/d1/d2/c9", 2), "")])
+    assert misplaced(rows) == []
     assert live(rows, "directory")["2"]["level"] == 1
 
 
@@ -87,25 +93,26 @@ def test_cases_are_misplaced_when_their_directory_was_renamed_and_not_for_their_
 ):
     cases = [new_case("8", None, "top"), new_case("9", "1", "a/b\\c")]
     rows.apply(new_batch(new_directory("1", None, "old/"), *cases, observation=1))
-    assert rows.misplaced_cases(*KEY) == []
+    assert misplaced(rows) == []
     rows.apply(new_batch(new_directory("1", None, "new"), page="1.0", observation=2))
-    assert rows.misplaced_cases(*KEY) == [("9", "1", "a/b\\c", "/old\\//a\\/b\\\\c")]
+    assert misplaced(rows) == [("9", "1", "a/b\\c", "/old\\//a\\/b\\\\c")]
 
 
 def test_a_path_that_had_to_be_cut_is_always_looked_at_again(rows, new_batch, new_directory, new_case):
     rows.apply(new_batch(new_directory("1", None, "n" * LONGEST_PATH), new_case("9", "1", "x")))
-    (found,) = rows.misplaced_cases(*KEY)
+    (found,) = misplaced(rows)
     assert found[0] == "9"
     assert len(found[3]) == LONGEST_PATH
 
 
 def test_putting_paths_right_touches_nothing_else(rows, new_batch, new_directory, new_case):
-    rows.apply(new_batch(new_directory("1"), new_case("9", "1")))
+    rows.apply(batch := new_batch(new_directory("1"), new_case("9", "1")))
+    rows.finish(batch)
     other = new_batch(new_directory("1"), new_case("9", "1"), collection="other", page="1.0")
     rows.apply(other)
     before = {kind: live(rows, kind) for kind in ("directory", "case")}
-    rows.replace(*KEY, "case", [Move("9", "/d1/c9", Place("/moved", 0)), Move("nobody", None, None)])
-    rows.replace(*KEY, "directory", [Move("1", "/d1", None)])
+    rows.replace(*KEY, "case", [Move("9", "/d1/c9", Place("/moved", 0), ""), Move("nobody", None, None, "")])
+    rows.replace(*KEY, "directory", [Move("1", "/d1", None, "")])
     assert live(rows, "case")["9"] == before["case"]["9"] | {"path": "/moved"}
     assert live(rows, "directory")["1"] == before["directory"]["1"] | {"path": None, "level": None}
     assert live(rows, "case", "default", "other")["9"]["path"] == "/d1/c9"
@@ -113,22 +120,23 @@ def test_putting_paths_right_touches_nothing_else(rows, new_batch, new_directory
 
 def test_more_than_a_chunk_of_paths_is_put_right(rows, new_batch, new_case):
     ids = [f"{number:05}" for number in range(2 * CHUNK + 1)]
-    rows.apply(new_batch(*(new_case(id) for id in ids)))
-    rows.replace(*KEY, "case", [Move(id, f"/c{id}", Place(f"/{id}", 0)) for id in ids])
+    rows.apply(batch := new_batch(*(new_case(id) for id in ids)))
+    rows.finish(batch)
+    rows.replace(*KEY, "case", [Move(id, f"/c{id}", Place(f"/{id}", 0), "") for id in ids])
     assert {id: row["path"] for id, row in live(rows, "case").items()} == {id: f"/{id}" for id in ids}
 
 
 # ---- reading -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [0, 1, CHUNK, 2 * CHUNK + 1])
+@pytest.mark.parametrize("count", [0, 1, WINDOW, 2 * WINDOW + 1])
 def test_all_live_rows_are_read_once_by_id(rows, new_batch, new_case, count):
     ids = [f"{number:05}" for number in range(count)]
     if ids:
         rows.apply(new_batch(*(new_case(id) for id in reversed(ids))))
     chunks = list(rows.live(*KEY, "case"))
     assert [row["id"] for chunk in chunks for row in chunk] == ids
-    assert all(0 < len(chunk) <= CHUNK for chunk in chunks)
+    assert all(0 < len(chunk) <= WINDOW for chunk in chunks)
 
 
 def test_deleted_rows_are_kept_but_neither_read_nor_counted(rows, new_batch, new_directory, new_case):

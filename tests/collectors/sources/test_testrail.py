@@ -9,7 +9,7 @@ import pytest
 
 from collectors.errors import Misconfigured, Rejected
 from collectors.models import Keys, Offsets, Strategy
-from collectors.planning import plan
+from collectors.planning import pinned, plan
 from collectors.reading import sift
 from collectors.sources import testrail
 from collectors.testing.sample import Settings, application
@@ -483,6 +483,36 @@ def test_a_malformed_case_is_set_aside_and_its_neighbours_are_kept(wrong):
 
 
 # ---- lists that move ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 4])
+async def test_a_list_in_no_order_is_read_whole_and_known_to_be_in_doubt(odd, page_size):
+    ids = [1, 9, 2, 3, 5, 6, 7, 8, 10, 11]
+    rows = [{"id": id} for id in ids]
+    async with odd(lambda stage, limit, offset: rows[offset : offset + limit], page_size) as (collector, _):
+        plans = await pinned(collector, plan(await collector.survey(), Strategy(shard_size=4, page_size=page_size)))
+        spans = [shard.span for shard in plans if shard.stage == "cases"]
+        assert [span["end"] for span in spans] == [5, 10, None]
+        pages = [[page async for page in pages_of(collector, span)] for span in spans]
+    assert {item["id"] for shard in pages for page in shard for item in page.items} == set(ids)
+    assert [all(page.whole for page in shard) for shard in pages] == [False, True, True]
+
+
+async def pages_of(collector, span):
+    cursor, more = None, True
+    while more:
+        page = await collector.fetch("cases", span, cursor)
+        yield page
+        cursor, more = page.cursor, page.cursor is not None
+
+
+async def test_what_moved_far_to_the_front_is_found_however_far(odd, monkeypatch):
+    """Page by page back to where it stands now."""
+    monkeypatch.setitem(globals(), "ENOUGH", 5_000)
+    span = {"start": 0, "stop": None, "first": None, "end": None}
+    async with odd(lambda stage, limit, offset: numbered(5_000 + offset, 5_000 + offset + limit), 1) as (collector, _):
+        page = await collector.fetch("cases", span, [1_200, 1_000])
+    assert page.items[0]["id"] == 5_000
 
 
 @pytest.mark.parametrize(
