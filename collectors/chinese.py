@@ -559,7 +559,7 @@ TEXTS: dict[str, str] = {
     "{mapped:,}, {refused:,} refused": "成功 {mapped:,}，拒绝 {refused:,}",
     "{kind} of {collection}": "采集任务 {collection} 的 {kind}",
     ", ": "、",
-    "{current:,} of {total} read, {success:,} applied, {failure:,} quarantined, {phase}": "已读取 {current:,}/{total:,}，已应用 {success:,}，隔离 {failure:,}，{phase}",
+    "{current:,} of {total} read, {success:,} applied, {failure:,} quarantined, {phase}": "已读取 {current:,}/{total}，已应用 {success:,}，隔离 {failure:,}，{phase}",
     "{rate:,.0f}/s over {time}": "{rate:,.0f} 条/秒，历时 {time}",
     "{rate:,.0f}/s": "{rate:,.0f} 条/秒",
     # what a collection file holds

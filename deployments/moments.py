@@ -111,10 +111,10 @@ def earlier_gone(first: Document) -> bool:
     return first.created_at // 1_000 != first.updated_at // 1_000  # as MongoDB keeps them
 
 
-def as_numbered(each: Difference) -> tuple[int, int, str]:
+def as_numbered(each: Difference) -> tuple[int, bool, int, str]:
     """What differences are ordered by: ids that are numbers as such, others after them."""
     numbered = each.id.isascii() and each.id.isdecimal()
-    return KINDS.index(each.kind), len(each.id.lstrip("0")) if numbered else 256, each.id
+    return KINDS.index(each.kind), not numbered, int(each.id) if numbered else 0, each.id
 
 
 def told(each: Difference) -> dict[str, Any]:

@@ -92,12 +92,17 @@ def test_a_range_reads_its_part_and_moves_no_watermark(collected, source):
     assert records(collected, "--ids", f"{ids[-1]}..")["changed"] == 1
     assert stored(collected)["case", str(ids[0])] != source.expected()["case", str(ids[0])]
     assert collected.json("watermark", "show", "cases") == mark
-    nothing = collected.json("run", "cases", "--ids", "900000..900010")
-    assert "COL-0460" in nothing["notices"][0] and nothing["state"] == "COMPLETED"
-    assert "COL-0274" in collected("run", "cases", "--since", "2999-01-01T00:00:00Z", exit_code=2).stderr
     top = collected.json("tree", "cases")[0]
     assert records(collected, "--under", top["path"])["fetched"] > top["cases"]
     assert "COL-0271" in collected("run", "cases", "--under", f"{top['path']}/x", exit_code=1).stdout
+
+
+def test_a_range_without_a_case_says_so_and_one_in_the_future_is_refused(collect, server, definition):
+    server.answer = lambda _: (200, "application/json", b'[{"id": 1, "name": "one", "title": "one"}]')
+    file = definition(server.url)
+    assert "COL-0274" in collect("run", file, "--since", "2999-01-01T00:00:00Z", exit_code=2).stderr
+    run = collect.json("run", file, "--ids", "900000..900010")
+    assert run["state"] == "COMPLETED" and "COL-0460" in run["notices"][0]
 
 
 def test_a_watermark_is_shown_set_back_and_taken_away(collected):
