@@ -146,9 +146,7 @@ class Past:
     def _refuse_forgotten(self, at: Moment) -> None:
         horizon = self._horizon(self.now().at)
         began = self.storage.rows.began(self.tenant, self.collection)
-        if (
-            at.at < horizon and began is not None and began <= at.at
-        ):  # before that nothing was, and nothing is forgotten
+        if began is not None and began <= at.at < horizon:  # before that nothing was, and nothing is forgotten
             raise self._forgotten(at.at)
 
     def _forgotten(self, at: int) -> Refused:
