@@ -12,9 +12,11 @@ def server():
     """A real HTTP server that answers every request with what the test sets."""
 
     class Handler(BaseHTTPRequestHandler):
+        tells_time = True
+
         def do_GET(self):
             status, kind, body = self.server.answer(self.path)
-            (self.send_response if self.server.tells_time else self.send_response_only)(status)
+            (self.send_response if self.tells_time else self.send_response_only)(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -24,7 +26,6 @@ def server():
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as found:
-        found.tells_time = True
         threading.Thread(target=found.serve_forever, daemon=True).start()
         found.url = f"http://127.0.0.1:{found.server_port}"
         yield found

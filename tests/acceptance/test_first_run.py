@@ -27,7 +27,7 @@ def test_a_run_holds_exactly_what_the_source_has(collected):
     assert result["state"] == "COMPLETED"
     assert result["mode"] == "full"
     assert result["records"] == {
-        "fetched": 640, "new": 640, "changed": 0, "unchanged": 0, "quarantined": 0, "deleted": 0,
+        "fetched": 640, "new": 640, "changed": 0, "unchanged": 0, "regressed": 0, "quarantined": 0, "deleted": 0,
     }  # fmt: skip
     assert result["shards"] == {"COMPLETED": 2}
     assert result["seconds"] > 0
@@ -50,7 +50,7 @@ def test_a_second_run_changes_what_changed_and_nothing_else(collect, source):
     result = collect.json("run", "cases")
 
     assert result["records"] == {
-        "fetched": 641, "new": 1, "changed": 2, "unchanged": 637, "quarantined": 0, "deleted": 1,
+        "fetched": 641, "new": 1, "changed": 2, "unchanged": 637, "regressed": 0, "quarantined": 0, "deleted": 1,
     }  # fmt: skip
     after = collect.export("cases")
     assert held(after) == source.expected()

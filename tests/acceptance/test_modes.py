@@ -66,7 +66,7 @@ def test_a_source_that_was_restored_from_a_backup_is_told_and_wins_when_people_s
     collect("run", definition(server.url))
     stands("of the backup", 100)
     run = collect.json("run", "cases")
-    assert (run["state"], run["records"]["changed"], run["records"]["unchanged"]) == ("COMPLETED", 0, 1)
+    assert (run["state"], run["records"]["changed"], run["records"]["regressed"]) == ("COMPLETED", 0, 1)
     assert [notice.partition(":")[0] for notice in run["notices"]] == ["COL-0421"]
     collect("epoch", "cases", "--bump")
     run = collect.json("run", "cases")
@@ -163,7 +163,7 @@ def test_each_thing_that_is_wrong_with_a_tree_is_told(collect, server, definitio
 
 
 def test_a_source_that_does_not_tell_its_time_moves_no_watermark_and_that_is_said(collect, server, definition):
-    server.tells_time = False
+    server.RequestHandlerClass.tells_time = False
     server.answer = lambda _: (200, "application/json", b'[{"id": 1, "name": "one", "title": "one"}]')
     run = collect.json("run", definition(server.url))
     assert run["state"] == "COMPLETED"

@@ -211,7 +211,8 @@ def test_what_takes_the_place_of_a_lost_batch(mysql, beyond, proxy, run, claim, 
 
 @ENDS
 def test_a_path_that_is_put_right(mysql, beyond, proxy, new_batch, new_case, end):
-    Rows(mysql).apply(new_batch(new_case("1")))
+    Rows(mysql).apply(batch := new_batch(new_case("1")))
+    Rows(mysql).finish(batch)
     proxy.when(b"COMMIT", end)
     Rows(beyond).replace("default", "cases", "case", [Move("1", "/c1", Place("/moved", 0), "")])
     assert not proxy.awaits
