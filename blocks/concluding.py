@@ -8,25 +8,20 @@ from anyio import to_thread
 from blocks.past import Past
 from blocks.surveying import of_another_source
 from blocks.workspace import Workspace
-from collectors.closing import (
-    Closing,
-    Outcome,
-    left_empty,
-    left_uncertain,
-    left_unlisted,
-    let_in_nowhere,
-    not_looked_through,
-    not_tidied,
-    outcome,
-    refuse_moved,
-    regressed,
-    repair_paths,
-    set_meanwhile,
-    undated,
-)
+from collectors.closing import Closing, Outcome, let_in_nowhere, outcome, refuse_moved, repair_paths
 from collectors.errors import CollectError, Refused
 from collectors.interfaces import Counting, Selective
 from collectors.models import IMPORT, Collection
+from collectors.notices import (
+    left_empty,
+    left_uncertain,
+    left_unlisted,
+    not_looked_through,
+    not_tidied,
+    regressed,
+    set_meanwhile,
+    undated,
+)
 from collectors.quality import Finding, of_counts
 from collectors.selecting import DIRECTORIES
 from collectors.states import RunState, ShardState
@@ -54,10 +49,11 @@ async def concluded(here: Workspace, loaded: bool) -> Outcome:
         return end
     stores = here.storage.rows, here.storage.documents, here.storage.cache
     await to_thread.run_sync(repair_paths, *stores, collection.tenant, collection.name)
-    closing = await _closing(here, shards, end)
+    row = await to_thread.run_sync(catalog.run, here.run_id)
+    closing = await _closing(here, row, shards, end)
     closing = await _looked_through(here, closing)
     if end.state is not RunState.FAILED:
-        closing = await _tidied(here, shards, closing)
+        closing = await _tidied(here, row, shards, closing)
     await to_thread.run_sync(catalog.note_closing, here.run_id, closing)
     return closing.ended(end)
 
@@ -72,15 +68,14 @@ async def _looked_through(here: Workspace, closing: Closing) -> Closing:
     return closing
 
 
-async def _tidied(here: Workspace, shards: Sequence[dict[str, Any]], closing: Closing) -> Closing:
+async def _tidied(here: Workspace, row: dict[str, Any], shards: Sequence[dict[str, Any]], closing: Closing) -> Closing:
     """What was is kept, and what is old is forgotten; where that fails, the next run does it."""
     collection, storage = here.collection, here.storage
     past = Past(storage, collection.tenant, collection.name, collection.retention)
     try:
         await to_thread.run_sync(past.keep, here.run_id)
         if _met_all_pages(collection, shards):
-            sweep = (await to_thread.run_sync(storage.catalog.run, here.run_id))["sweep"]
-            await to_thread.run_sync(storage.pages.forget, collection.tenant, collection.name, sweep)
+            await to_thread.run_sync(storage.pages.forget, collection.tenant, collection.name, row["sweep"])
     except CollectError as why:
         return closing.and_also(notices=[not_tidied(why)])
     return closing
@@ -92,8 +87,7 @@ def _met_all_pages(collection: Collection, shards: Sequence[dict[str, Any]]) -> 
     return read and all(shard["state"] == ShardState.COMPLETED for shard in shards)
 
 
-async def _closing(here: Workspace, shards: Sequence[dict[str, Any]], end: Outcome) -> Closing:
-    row = await to_thread.run_sync(here.storage.catalog.run, here.run_id)
+async def _closing(here: Workspace, row: dict[str, Any], shards: Sequence[dict[str, Any]], end: Outcome) -> Closing:
     notices = regressed(here.collection, await to_thread.run_sync(here.storage.catalog.applied, here.run_id))
     if end.state is RunState.FAILED or any(shard["state"] != ShardState.COMPLETED for shard in shards):
         return Closing(notices=notices)

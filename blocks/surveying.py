@@ -9,9 +9,10 @@ from blocks.sql.watermarks import Mark
 from blocks.workspace import Workspace
 from collectors.interfaces import RunClaim
 from collectors.models import Collection, Stage
+from collectors.notices import ahead
 from collectors.planning import pinned, plan
 from collectors.registry import same_source
-from collectors.selecting import Selection, ahead, surveyed, wanted
+from collectors.selecting import Selection, surveyed, wanted
 
 
 def of_another_source(collection: Collection, mark: Mark) -> bool:

@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 
 from collectors.errors import Misconfigured
 from collectors.interfaces import Collector
@@ -116,9 +116,15 @@ def same_source(one: Collection, other: Collection) -> bool:
 
 
 def _told_openly(of: Collection) -> dict[str, Any]:
-    fields = load(of.collector).Parameters.model_fields
-    secret = {key for key, field in fields.items() if SecretStr in (field.annotation, *get_args(field.annotation))}
+    secret = secrets_of(of)
     return {key: value for key, value in of.source.items() if key not in secret}
+
+
+def secrets_of(definition: Collection) -> list[str]:
+    """The keys of its source that hold secrets."""
+    fields = load(definition.collector).Parameters.model_json_schema()["properties"]
+    options = {key: (field, *field.get("anyOf", ())) for key, field in fields.items()}
+    return [key for key, some in options.items() if any(each.get("format") == "password" for each in some)]
 
 
 @asynccontextmanager

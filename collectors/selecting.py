@@ -95,18 +95,6 @@ def _since(collection: Collection, watermark: int | None, collector: Collector) 
     return Selection(since=max(watermark / 1_000_000 - collection.strategy.overlap, 0.0))
 
 
-def ahead(collection: Collection) -> str:
-    """Why a run reads everything whose watermark cannot be trusted."""
-    return str(
-        CollectError(
-            "the watermark of {name} is later than its source's clock: everything is read",
-            "Take it away: collect watermark reset {name}; until then each run reads everything.",
-            code="COL-0438",
-            name=collection.name,
-        )
-    )
-
-
 async def _of_scope(collection: Collection, collector: Collector) -> Selection:
     scope = collection.scope
     if (scope.since or scope.until) and not isinstance(collector, Selective):
@@ -151,7 +139,8 @@ def _subtree(directories: Iterable[tuple[str, str | None, str]], path: str) -> t
     found = {id for id, place in places.items() if place and place.path == wanted}
     if not found:
         raise _not_there(wanted, [place.path for place in places.values() if place])
-    return tuple(id for id, place in places.items() if place and id in found | _below(found, rows))
+    inside = found | _below(found, rows)
+    return tuple(id for id, place in places.items() if place and id in inside)
 
 
 def _below(tops: Iterable[str], directories: Iterable[tuple[str, str | None, str]]) -> set[str]:

@@ -13,10 +13,10 @@ from blocks.sql.registry import refuse_changed
 from blocks.stores import Storage, open_storage
 from collectors.errors import CollectError, Misconfigured, Unreachable
 from collectors.models import Collection
-from collectors.registry import REFERENCE, checked_source, load
+from collectors.registry import REFERENCE, checked_source, secrets_of
 from deployments import prefect_server
 from deployments.asking import source_of
-from deployments.parameters import keys_of, variable
+from deployments.parameters import variable
 
 SECONDS_TO_ANSWER = 60.0
 HIDDEN = "***"
@@ -92,10 +92,6 @@ def _refuse_plain_secrets(definition: Collection) -> None:
                 name=definition.name,
                 variable=variable(definition.name, key),
             )
-
-
-def secrets_of(definition: Collection) -> list[str]:
-    return [each.key for each in keys_of(load(definition.collector).Parameters) if each.type == "secret"]
 
 
 async def reached(definition: Collection) -> None:

@@ -8,7 +8,6 @@ from collectors.closing import (
     Errors,
     Outcome,
     given_up,
-    left_empty,
     let_in_nowhere,
     outcome,
     refuse_moved,
@@ -16,6 +15,7 @@ from collectors.closing import (
 )
 from collectors.errors import Refused
 from collectors.models import Collection, Record, Strategy
+from collectors.notices import left_empty
 from collectors.paths import CUT, LONGEST_PATH
 from collectors.quarantine import too_many
 from collectors.states import RunState, ShardState
