@@ -25,7 +25,7 @@ from collectors.notices import (
 from collectors.quality import Finding, of_counts
 from collectors.selecting import DIRECTORIES
 from collectors.states import RunState, ShardState
-from collectors.sweeping import Sweep, Swept, swept
+from collectors.sweeping import Sweep, Swept, finish_tombstones, swept
 
 
 async def concluded(here: Workspace, loaded: bool) -> Outcome:
@@ -47,15 +47,25 @@ async def concluded(here: Workspace, loaded: bool) -> Outcome:
     )
     if end.state is RunState.PAUSED:
         return end
-    stores = here.storage.rows, here.storage.documents, here.storage.cache
-    await to_thread.run_sync(repair_paths, *stores, collection.tenant, collection.name)
     row = await to_thread.run_sync(catalog.run, here.run_id)
+    await to_thread.run_sync(_make_whole, here, row)
     closing = await _closing(here, row, shards, end)
     closing = await _looked_through(here, closing)
     if end.state is not RunState.FAILED:
         closing = await _tidied(here, row, shards, closing)
     await to_thread.run_sync(catalog.note_closing, here.run_id, closing)
     return closing.ended(end)
+
+
+def _make_whole(here: Workspace, row: dict[str, Any]) -> None:
+    """Put right what is not as its row says, also what an earlier end left half done."""
+    storage, collection = here.storage, here.collection
+    finish_tombstones(_sweep_of(collection, row), storage.sweeps, storage.documents, storage.cache)
+    repair_paths(storage.rows, storage.documents, storage.cache, collection.tenant, collection.name)
+
+
+def _sweep_of(collection: Collection, row: dict[str, Any]) -> Sweep:
+    return Sweep(collection.tenant, collection.name, row["run_id"], row["sweep"], row["epoch"] or 0)
 
 
 async def _looked_through(here: Workspace, closing: Closing) -> Closing:
@@ -136,6 +146,5 @@ async def _swept(here: Workspace, row: dict[str, Any]) -> Swept:
     collection, storage = here.collection, here.storage
     if collection.mode != "full" or collection.collector == IMPORT:
         return Swept(0, 0)
-    sweep = Sweep(collection.tenant, collection.name, here.run_id, row["sweep"], row["epoch"] or 0)
-    guard = collection.strategy.shrink_guard
-    return await swept(sweep, storage.sweeps, storage.documents, storage.cache, here.collector, guard)
+    stores, guard = (storage.sweeps, storage.documents, storage.cache), collection.strategy.shrink_guard
+    return await swept(_sweep_of(collection, row), *stores, here.collector, guard)

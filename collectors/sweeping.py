@@ -1,6 +1,6 @@
 """What complete full runs no longer saw becomes a tombstone, in every store; never on the word of an incomplete one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -60,8 +60,8 @@ class Graves(Protocol):
     def buried_by(self, sweep: Sweep) -> int:
         """How many tombstones of this sweep there are."""
 
-    def half_buried(self, sweep: Sweep, kind: str) -> dict[str, Document]:
-        """Some tombstones whose documents may be live still, by id: as documents without content."""
+    def half_buried(self, sweep: Sweep, kind: str) -> Iterable[dict[str, Document]]:
+        """Tombstones whose documents may be live still, in chunks, by id: as documents without content."""
 
     def buried(self, sweep: Sweep, kind: str, ids: Sequence[str]) -> None:
         """Their documents are marked, too."""
@@ -84,7 +84,7 @@ class Judgement(NamedTuple):
 async def swept(
     sweep: Sweep, graves: Graves, documents: Documents, cache: Cache, collector: Collector, guard: float
 ) -> Swept:
-    """Close the sweep of a run that has read every shard. May be repeated.
+    """Close the sweep of a run that has read every shard, after `finish_tombstones`. May be repeated.
 
     Raises Refused when it must not be closed: nothing is deleted then.
     """
@@ -95,7 +95,8 @@ async def swept(
     for kind in KINDS:
         for noted, some in ((graves.acquit, there), (graves.suspect, uncertain), (graves.bury, gone)):
             await to_thread.run_sync(noted, sweep, kind, [each.id for each in some if each.kind == kind])
-        await to_thread.run_sync(_mark_documents, sweep, kind, graves, documents, cache)
+    if gone:
+        await to_thread.run_sync(finish_tombstones, sweep, graves, documents, cache)
     return Swept(await to_thread.run_sync(graves.buried_by, sweep), len(uncertain), len(there))
 
 
@@ -166,13 +167,17 @@ async def _told(collector: Confirming, kind: str, ids: Sequence[str]) -> list[bo
     return [found.get(id) for id in ids]
 
 
-def _mark_documents(sweep: Sweep, kind: str, graves: Graves, documents: Documents, cache: Cache) -> None:
-    """Rows come first, so that whatever stops it is found again by the rows."""
-    while tombstones := graves.half_buried(sweep, kind):
-        found = documents.read(sweep.tenant, sweep.collection, kind, list(tombstones))
-        documents.write([_marked(each, found.get(id)) for id, each in tombstones.items()])
-        cache.drop(sweep.tenant, keys_of(sweep.tenant, sweep.collection, ((kind, id) for id in tombstones)))
-        graves.buried(sweep, kind, list(tombstones))
+def finish_tombstones(sweep: Sweep, graves: Graves, documents: Documents, cache: Cache) -> None:
+    """Mark the documents of what is gone by its row, also of an earlier sweep that was stopped half-way.
+
+    Rows come first, so that whatever stops it is found again by the rows: by the next run, whatever its mode.
+    """
+    for kind in KINDS:
+        for tombstones in graves.half_buried(sweep, kind):
+            found = documents.read(sweep.tenant, sweep.collection, kind, list(tombstones))
+            documents.write([_marked(each, found.get(id)) for id, each in tombstones.items()])
+            cache.drop(sweep.tenant, keys_of(sweep.tenant, sweep.collection, ((kind, id) for id in tombstones)))
+            graves.buried(sweep, kind, list(tombstones))
 
 
 def _marked(tombstone: Document, found: Document | None) -> Document:

@@ -1,6 +1,6 @@
 """Sweeps in the rows: what was not seen, what an earlier sweep had missed, and tombstones."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Table, and_, func, literal, or_, select, update
@@ -9,6 +9,7 @@ from blocks.sql.constructs import greatest, now
 from blocks.sql.database import Database, repeatable
 from blocks.sql.ledger import IS_OPEN
 from blocks.sql.tables import RECORDS, batch, quarantine, run
+from blocks.sql.windows import window
 from collectors.errors import Refused
 from collectors.models import EPOCH_PART, SOURCE_PART, Document
 from collectors.states import OPEN_RUNS
@@ -91,13 +92,23 @@ class Sweeps:
             update_time=now(),
         )
 
+    def half_buried(self, sweep: Sweep, kind: str) -> Iterator[dict[str, Document]]:
+        after: str | None = ""
+        while after is not None:
+            found, after = self._half_buried(sweep, kind, after)
+            if found:
+                yield found
+
     @repeatable
-    def half_buried(self, sweep: Sweep, kind: str) -> dict[str, Document]:
+    def _half_buried(self, sweep: Sweep, kind: str, after: str) -> tuple[dict[str, Document], str | None]:
+        """Those among the next records after an id, and the last id of those."""
         c = RECORDS[kind].c
         columns = (c.id, c.parent_id, c.version, c.content_hash, c.name, c.path, c.create_time, c.update_time)
-        query = select(*columns).where(_half(RECORDS[kind], sweep)).limit(CHUNK)
+        query = select(*columns).where(_half(RECORDS[kind], sweep))
         with self._database.read() as connection:
-            return {row.id: _tombstone(sweep, kind, row) for row in connection.execute(query)}
+            here, last = window(connection, RECORDS[kind], sweep.tenant, sweep.collection, after)
+            found = connection.execute(query.where(here))
+            return {row.id: _tombstone(sweep, kind, row) for row in found}, last
 
     @repeatable
     def buried_by(self, sweep: Sweep) -> int:

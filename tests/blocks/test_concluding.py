@@ -18,7 +18,7 @@ from blocks.sql.quality import Quality
 from blocks.sql.tables import known_page
 from blocks.stores import open_storage
 from blocks.workspace import Workspace
-from collectors.errors import Transient
+from collectors.errors import Transient, Unreachable
 from collectors.known_pages import KnownPage
 from collectors.loading import Loader
 from collectors.models import Collection, Strategy
@@ -54,8 +54,8 @@ class Telling:
 class Run:
     """A run that has read all it was to read; `seen` are the records it found."""
 
-    def __init__(self, storage, new_batch, collector=None, **strategy):
-        definition = Collection(name="cases", collector="in-test", source={}, strategy=Strategy(**strategy))
+    def __init__(self, storage, new_batch, collector=None, mode="full", **strategy):
+        definition = Collection(name="cases", collector="in-test", source={}, mode=mode, strategy=Strategy(**strategy))
         self.storage, self.claim = storage, storage.catalog.lead(storage.catalog.begin(definition, "me").run_id, "me")
         storage.catalog.save_plan(self.claim, [], 0.0)
         self.here = Workspace(
@@ -112,6 +112,26 @@ async def test_housekeeping_that_fails_is_said_and_costs_no_run(run, new_case):
     with closing(MongoDocuments("mongodb://127.0.0.1:1/nothing")) as nowhere:
         state, said = await going.ends(past=MongoPast(nowhere))
     assert (state, "COL-0441" in said) == (RunState.COMPLETED, True)
+
+
+async def test_a_tombstone_that_was_left_half_done_is_whole_after_the_next_run_of_any_mode(run, storage, new_case):
+    def live_documents():
+        found = storage.documents.read("default", "cases", "case", ["1", "2"])
+        return {id for id, each in found.items() if not each.deleted}
+
+    async def found(*records, **stores):
+        going = run(shrink_guard=1)
+        going.saw(*records)
+        await going.ends(**stores)
+
+    await found(new_case("1"), new_case("2"))
+    await found(new_case("2"))
+    with closing(MongoDocuments("mongodb://127.0.0.1:1/nothing")) as nowhere, pytest.raises(Unreachable):
+        await found(new_case("2"), documents=nowhere)
+    assert storage.rows.of_id("default", "cases", "case", "1")["deleted"]
+    assert live_documents() == {"1", "2"}
+    await run(mode="incremental").ends()
+    assert live_documents() == {"2"}
 
 
 def remembered(storage):

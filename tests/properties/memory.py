@@ -188,12 +188,12 @@ class Memory:
                 raised = f"{epoch}{old.version[EPOCH_PART:SOURCE_PART]}{sweep.number:016x}"
                 row.stored = old._replace(version=raised, deleted=True, last_batch="", tombstone=sweep.number)
 
-    def half_buried(self, sweep: Sweep, kind: str) -> dict[str, Document]:
+    def half_buried(self, sweep: Sweep, kind: str) -> list[dict[str, Document]]:
         half = {
             id: row for (of, id), row in self.rows.items()
             if of == kind and row.stored.deleted and row.stored.tombstone and not row.stored.last_batch
         }  # fmt: skip
-        return {id: _buried(sweep, kind, id, row) for id, row in half.items()}
+        return [{id: _buried(sweep, kind, id, row) for id, row in half.items()}]
 
     def buried(self, sweep: Sweep, kind: str, ids: Any) -> None:
         for id in ids:

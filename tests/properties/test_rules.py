@@ -15,7 +15,7 @@ from collectors.loading import Loader
 from collectors.models import Batch, Collection, Page, Record
 from collectors.reading import Reader
 from collectors.states import ShardState
-from collectors.sweeping import Sweep, swept
+from collectors.sweeping import Sweep, finish_tombstones, swept
 from tests.properties.memory import Memory
 
 SEEDS = int(os.environ.get("COLLECT_RULE_SEEDS", "1000"))
@@ -144,10 +144,12 @@ class Platform:
         self.mark = max(self.mark or began, began)
 
     async def _close(self, mode: str, sweep: Sweep) -> None:
-        while mode == "full":
+        while True:
             with suppress(Died, Refused):
                 stores = Dying(self) if self.world.restless and self.world.random.random() < 0.2 else self.memory
-                await swept(sweep, self.memory, stores, self.memory, self.world, 1.0)
+                finish_tombstones(sweep, self.memory, stores, self.memory)
+                if mode == "full":
+                    await swept(sweep, self.memory, stores, self.memory, self.world, 1.0)
                 return
             if self.memory.open_of(other_than=sweep.run_id):
                 return

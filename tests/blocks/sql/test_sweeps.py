@@ -18,7 +18,7 @@ from collectors.loading import Loader
 from collectors.models import Collection, Quarantined, ShardPlan, parts_of
 from collectors.scheduling import Triggers
 from collectors.states import RunState
-from collectors.sweeping import Sweep, swept
+from collectors.sweeping import Sweep, finish_tombstones, swept
 
 KEY = ("default", "cases")
 
@@ -40,6 +40,7 @@ class Kept:
 
     async def sweep(self, number, run_id="r1", guard=1.0, epoch=0, collector=None):
         sweep = Sweep(*KEY, run_id, number, epoch)
+        finish_tombstones(sweep, self.graves, self.documents, NoCache())
         return await swept(sweep, self.graves, self.documents, NoCache(), collector or Silent(), guard)
 
     def row(self, id, kind="case"):
