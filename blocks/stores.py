@@ -17,9 +17,11 @@ from blocks.sql.catalog import Catalog
 from blocks.sql.config import Config
 from blocks.sql.control import Control
 from blocks.sql.database import Database
+from blocks.sql.flow_runs import FlowRuns
 from blocks.sql.keys import Keys
 from blocks.sql.known_pages import KnownPages
 from blocks.sql.quality import Quality
+from blocks.sql.quarantine import Quarantine
 from blocks.sql.registry import Registry
 from blocks.sql.requests import Requests
 from blocks.sql.rows import Rows
@@ -44,6 +46,7 @@ class Storage:
     schedules: Schedules
     ticks: Ticks
     catalog: Catalog
+    flow_runs: FlowRuns
     control: Control
     requests: Requests
     keys: Keys
@@ -51,6 +54,7 @@ class Storage:
     shards: Shards
     ledger: RunLedger
     watermarks: Watermarks
+    quarantine: Quarantine
     sweeps: Sweeps
     pages: KnownPages
     quality: Quality
@@ -125,6 +129,7 @@ def _storage(
         Schedules(main),
         Ticks(main),
         Catalog(main),
+        FlowRuns(main),
         Control(main),
         Requests(main),
         Keys(main),
@@ -132,6 +137,7 @@ def _storage(
         Shards(main),
         RunLedger(main),
         Watermarks(main),
+        Quarantine(main),
         Sweeps(main),
         KnownPages(main),
         Quality(main),

@@ -7,7 +7,7 @@ from prefect.context import FlowRunContext
 from blocks.acting import PREFECT, acting
 from blocks.process import this_process
 from blocks.settings import Settings
-from blocks.sql.catalog import new_run_id
+from blocks.sql.run_rows import new_run_id
 from blocks.sql.ticks import Outcome
 from blocks.stores import Storage, open_storage
 from collectors.errors import Misconfigured
@@ -29,7 +29,7 @@ class Begun(NamedTuple):
 def carried_out_before(flow_run_id: str) -> str | None:
     """The run of a flow run that Prefect starts once more: by its Retry or Resume, or since its process died."""
     with open_storage(Settings.load()) as storage:
-        row = storage.catalog.of_flow_run(flow_run_id)
+        row = storage.flow_runs.carried_out_by(flow_run_id)
     return row and row["run_id"]
 
 

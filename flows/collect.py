@@ -156,7 +156,7 @@ def _adopt(here: Workspace, error: BaseException) -> None:
     with acting(PREFECT):
         if isinstance(error, Pause):
             here.storage.control.pause(here.run_id, None, f"paused {IN_PREFECT}", hard=True)
-            here.storage.catalog.note_told(here.run_id, None, TOLD_PAUSED)
+            here.storage.flow_runs.note_told(here.run_id, None, TOLD_PAUSED)
         elif not isinstance(error, Exception) and is_deployed() and is_cancelling(runtime.flow_run.id):
             here.storage.control.cancel(here.run_id, None, f"cancelled {IN_PREFECT}")
 

@@ -67,7 +67,7 @@ async def place(here: Workspace, slots: Slots, shard_id: str, started: asyncio.E
         as_subflow=True,
     )
     flow_run = await asked(run)
-    await to_thread.run_sync(catalog.note_flow_run, here.run_id, shard_id, str(flow_run.id))
+    await to_thread.run_sync(here.storage.flow_runs.note, here.run_id, shard_id, str(flow_run.id))
     slots[shard_id] = Slot()
     started.set()
     try:

@@ -82,9 +82,9 @@ async def reconcile(storage: Storage, run_id: str, slots: Slots = NOBODY) -> Non
 
     Raises Unreachable when Prefect does not answer; our side has settled then.
     """
-    catalog = storage.catalog
     await to_thread.run_sync(storage.control.settle, run_id)
-    run, shards = await to_thread.run_sync(catalog.run, run_id), await to_thread.run_sync(catalog.placed, run_id)
+    run = await to_thread.run_sync(storage.catalog.run, run_id)
+    shards = await to_thread.run_sync(storage.flow_runs.placed, run_id)
     if run["state"] not in OPEN_RUNS:
         return
     of = {row["flow_run_id"]: row.get("shard_id") for row in (run, *shards) if row["flow_run_id"]}
@@ -93,7 +93,7 @@ async def reconcile(storage: Storage, run_id: str, slots: Slots = NOBODY) -> Non
         if id in known:
             await _follow(storage, run_id, shard_id, known[id], slots)
         elif shard_id in slots:
-            await to_thread.run_sync(catalog.note_flow_run, run_id, shard_id, None)
+            await to_thread.run_sync(storage.flow_runs.note, run_id, shard_id, None)
 
 
 async def _follow(storage: Storage, run_id: str, shard_id: str | None, flow_run: FlowRun, slots: Slots) -> None:
@@ -137,7 +137,7 @@ async def _told(storage: Storage, row: Mapping[str, Any], flow_run: FlowRun, ste
         log.info("Prefect is told that %s is %s", flow_run.name, step.tell.name)
         await asked(tell(row["flow_run_id"], step.tell))
     if step.told != row["mirrored"]:
-        await to_thread.run_sync(storage.catalog.note_told, row["run_id"], row.get("shard_id"), step.told)
+        await to_thread.run_sync(storage.flow_runs.note_told, row["run_id"], row.get("shard_id"), step.told)
 
 
 def _adopted(storage: Storage, run_id: str, shard_id: str | None, step: Step) -> bool:
@@ -211,4 +211,4 @@ async def _started(storage: Storage, row: Mapping[str, Any], flow_run: FlowRun, 
     async with get_client() as client:
         await asked(client.update_flow_run(flow_run.id, empirical_policy=policy))
     await asked(tell(row["flow_run_id"], AwaitingRetry()))
-    await to_thread.run_sync(storage.catalog.note_told, row["run_id"], row.get("shard_id"), None)
+    await to_thread.run_sync(storage.flow_runs.note_told, row["run_id"], row.get("shard_id"), None)

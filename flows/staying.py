@@ -39,7 +39,7 @@ async def called_for(storage: Storage, run_id: str, shard_id: str | None = None)
         # Whoever was to pause may not have let go yet.
         with acting(PREFECT):
             await to_thread.run_sync(partial(resume, storage, run_id, shard_id, wait=SECONDS_TO_LET_GO))
-        await to_thread.run_sync(storage.catalog.note_told, run_id, shard_id, None)
+        await to_thread.run_sync(storage.flow_runs.note_told, run_id, shard_id, None)
         wish, _ = await to_thread.run_sync(_wish, storage, run_id, shard_id)
     return wish not in TO_REST
 
@@ -101,5 +101,5 @@ async def _told(storage: Storage, run_id: str, shard_id: str | None, state: Stat
     except (HTTPError, PrefectException, TimeoutError) as error:
         get_run_logger().warning("Prefect could not be told: %s", error)
         return False
-    await to_thread.run_sync(storage.catalog.note_told, run_id, shard_id, told)
+    await to_thread.run_sync(storage.flow_runs.note_told, run_id, shard_id, told)
     return True

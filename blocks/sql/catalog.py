@@ -1,39 +1,33 @@
 """Runs: what runs, how far it has come, how it ended."""
 
-import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import (
-    Connection,
-    and_,
-    bindparam,
-    case,
-    delete,
-    exists,
-    func,
-    insert,
-    literal,
-    or_,
-    select,
-    tuple_,
-    update,
-)
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, or_, select, update
 
-from blocks.process import is_gone
 from blocks.sql import leases
-from blocks.sql.audit import audited
 from blocks.sql.constructs import execute_bound, greatest, now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.ledger import IS_OPEN
-from blocks.sql.registry import refuse_mixed, remember, version_of
+from blocks.sql.overlapping import (
+    cancel_shards,
+    give_way,
+    in_the_way,
+    refuse_if_held,
+    refuse_if_to_rest,
+    seconds_held,
+    seconds_led,
+    under_way,
+)
+from blocks.sql.registry import refuse_mixed, remember
+from blocks.sql.run_rows import add_run, led, new_run_id, no_run, no_shards
 from blocks.sql.schedules import switch_off_if_failing
-from blocks.sql.shards import MAY_GO_ON, RETRIED, observed, shard_key
+from blocks.sql.shards import MAY_GO_ON, RETRIED, observed
 from blocks.sql.tables import batch as ledger
-from blocks.sql.tables import quarantine, run, shard, spool, watermark
+from blocks.sql.tables import quarantine, run, shard, watermark
 from collectors.closing import Closing, Errors
-from collectors.errors import Fenced, Misconfigured, Refused
+from collectors.errors import Fenced, Refused
 from collectors.interfaces import RunClaim
 from collectors.models import Collection, ShardPlan, Verdict
 from collectors.selecting import WHOLE, Selection
@@ -100,7 +94,6 @@ _RETRIED = (
     .order_by(None)
 )
 NOT_LED = (RunState.CREATED, RunState.PAUSED)
-UNDER_WAY = "COL-0402"
 
 
 class Catalog:
@@ -261,34 +254,6 @@ class Catalog:
             led(connection, claim, placement=placement, placement_reason=reason)
 
     @repeatable
-    def of_flow_run(self, flow_run_id: str) -> dict[str, Any] | None:
-        """The run that a flow run of Prefect's has carried out so far."""
-        with self._database.read() as connection:
-            found = connection.execute(select(run).where(run.c.flow_run_id == flow_run_id)).mappings().first()
-        return found and dict(found)
-
-    @repeatable
-    def note_flow_run(self, run_id: str, shard_id: str, flow_run_id: str | None) -> None:
-        """The flow run that reads a placed shard; None when Prefect has it no more."""
-        with self._database.write() as connection:
-            connection.execute(update(shard).where(shard_key(run_id, shard_id)).values(flow_run_id=flow_run_id))
-
-    @repeatable
-    def note_told(self, run_id: str, shard_id: str | None, told: str | None) -> None:
-        """What Prefect was told of it last, or said itself."""
-        table, mine = (run, [run.c.run_id == run_id]) if shard_id is None else (shard, [shard_key(run_id, shard_id)])
-        with self._database.write() as connection:
-            connection.execute(update(table).where(*mine).values(mirrored=told))
-
-    @repeatable
-    def placed(self, run_id: str) -> list[dict[str, Any]]:
-        """The shards of a run that have a flow run of their own, which may not have ended."""
-        may = or_(shard.c.state.not_in(ENDED_SHARDS), shard.c.state == ShardState.CANCELLED)
-        query = select(shard).where(shard.c.run_id == bindparam("run"), shard.c.flow_run_id.is_not(None), may)
-        with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(query, {"run": run_id}).mappings()]
-
-    @repeatable
     def desire(self, run_id: str, desired: Desired, reason: str | None = None) -> None:
         """What a process wants of a run it works on; a pause that people asked for outlasts it.
 
@@ -303,7 +268,8 @@ class Catalog:
         with self._database.write() as connection:
             # The reason first: MySQL sees what was set before in the same statement.
             values = {"reason": reason, "desired": wish, "desired_at": now()}
-            connection.execute(update(run).where(run.c.run_id == run_id, *may).ordered_values(*_columns(values)))
+            in_order = [(run.c[name], value) for name, value in values.items()]
+            connection.execute(update(run).where(run.c.run_id == run_id, *may).ordered_values(*in_order))
 
     @repeatable
     def leave_what_rests(self, run_id: str, reason: str) -> None:
@@ -483,32 +449,6 @@ class Catalog:
         return {f"p{part}": found[(len(found) - 1) * part // 100] / 1_000_000 for part in PERCENTILES if found}
 
     @repeatable
-    def quarantined(
-        self,
-        run_id: str | None = None,
-        limit: int = 1000,
-        tenant: str = "default",
-        after: Sequence[Any] | None = None,
-    ) -> list[dict[str, Any]]:
-        """What a run refused, newest first; without one, what all runs of the tenant did.
-
-        `after`: what follows the one of this (created_at, run id, shard id, page, position).
-        """
-        q = quarantine.c
-        place = (q.run_id, q.shard_id, q.page, q.position)
-        query = select(quarantine).order_by(q.created_at.desc(), *place)
-        if after:
-            at, *where = after
-            later = and_(q.created_at == at, tuple_(*place) > tuple_(*map(literal, where)))
-            query = query.where(or_(q.created_at < at, later))
-        if run_id:
-            query = query.where(quarantine.c.run_id == run_id)
-        else:
-            query = query.join(run, run.c.run_id == quarantine.c.run_id).where(run.c.tenant == tenant)
-        with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(query.limit(limit)).mappings()]
-
-    @repeatable
     def refusals(self, run_id: str) -> list[dict[str, Any]]:
         """Quarantined records of a run by reason: how many, and what was said of one of them."""
         q = quarantine.c
@@ -528,33 +468,6 @@ def _switch_off_if_failing(connection: Connection, run_id: str) -> None:
     switch_off_if_failing(connection, run_id, most)
 
 
-def new_run_id() -> str:
-    return secrets.token_hex(4)
-
-
-def add_run(
-    connection: Connection, run_id: str, definition: Collection, of_file: Collection | None, **values: Any
-) -> None:
-    connection.execute(
-        insert(run).values(
-            run_id=run_id,
-            tenant=definition.tenant,
-            collection=definition.name,
-            mode=definition.mode,
-            definition=definition.model_dump_json(),
-            of_file=of_file and of_file.model_dump_json(),
-            state=RunState.CREATED,
-            desired=Desired.RUN,
-            sweep=0,  # until it is planned
-            epoch=0,
-            version=version_of(connection, definition),
-            created_at=now(),
-            **values,
-        )
-    )
-    audited(connection, definition.tenant, "start", run_id, collection=definition.name, mode=definition.mode)
-
-
 def _epoch_of(connection: Connection, row: Any) -> int:
     mine = watermark.c.tenant == row["tenant"], watermark.c.collection == row["collection"]
     return connection.scalar(select(watermark.c.epoch).where(*mine)) or 0
@@ -567,153 +480,13 @@ def _forget_plan(connection: Connection, run_id: str) -> None:
         connection.execute(delete(table).where(table.c.run_id == run_id))
 
 
-def give_way(connection: Connection, definition: Collection, successor: str) -> str | None:
-    """Cancel what was interrupted of the collection; answers the last of it. Raises Refused while one is under way."""
-    run_id = None
-    for run_id in in_the_way(connection, definition):
-        supersede(connection, definition, run_id, successor)
-    return run_id
-
-
-def in_the_way(connection: Connection, definition: Collection) -> Sequence[str]:
-    """The open runs that a new one has to do with."""
-    beside = definition.triggers.overlap == "allow"
-    return [] if beside else open_runs(connection, definition.tenant, definition.name, definition.mode)
-
-
-def supersede(connection: Connection, of: Collection, run_id: str, successor: str) -> None:
-    """Cancel a run that was interrupted. Raises Refused when it is not: it is under way, waits, or was paused."""
-    refuse_if_paused(connection, run_id)
-    refuse_if_held(connection, of.name, run_id)
-    _refuse_if_awaited(connection, of.name, run_id)
-    reason = f"superseded by run {successor}"
-    ended = {"state": RunState.CANCELLED, "reason": reason, "ended_at": now()}
-    connection.execute(update(run).where(run.c.run_id == run_id).values(ended | {"fence": run.c.fence + 1}))
-    cancel_shards(connection, run_id)
-    audited(connection, of.tenant, "cancel", run_id, reason=reason)
-
-
-def cancel_shards(connection: Connection, run_id: str, *which: Any) -> None:
-    """Those that have not ended; whoever reads one is shut out."""
-    may = shard.c.state.in_(sources_of(SHARD_MOVES, ShardState.CANCELLED))
-    left = {"owner": None, "lease_until": 0, "ended_at": func.coalesce(shard.c.ended_at, now())}
-    values = {"state": ShardState.CANCELLED, "fence": shard.c.fence + 1, **left}
-    connection.execute(update(shard).where(shard.c.run_id == run_id, may, *which).values(values))
-
-
-def no_run(run_id: str) -> Misconfigured:
-    return Misconfigured("there is no run {run}", "List them with: collect status", code="COL-0205", run=run_id)
-
-
-def no_shards(run_id: str, shards: Sequence[str]) -> Misconfigured:
-    return Misconfigured(
-        "run {run} has no shard {shards}",
-        "List them with: collect shards {run}",
-        code="COL-0277",
-        run=run_id,
-        shards=", ".join(shards)[:200],
-    )
-
-
-def refuse_if_to_rest(row: Mapping[str, Any]) -> None:
-    """Raises Refused for a run that nobody is to go on with before somebody says so."""
-    to_rest = row["desired"] in (Desired.PAUSE, Desired.STOP, Desired.CANCEL)
-    interrupted = row["desired"] == Desired.LEAVE and row["state"] == RunState.CREATED
-    if (to_rest or interrupted) and row["state"] in OPEN_RUNS:
-        raise Refused(
-            "run {run} is to stay paused ({reason})",
-            "Go on with it: collect resume {run}; or give it up: collect cancel {run}",
-            code="COL-0430",
-            run=row["run_id"],
-            reason=row["reason"] or "-",
-        )
-
-
-def refuse_if_paused(connection: Connection, run_id: str) -> None:
-    row = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().one()
-    if row["desired"] != Desired.LEAVE:
-        refuse_if_to_rest(row)
-
-
 def _goes_on() -> dict[str, Any]:
     rested = case((run.c.rested_at.is_not(None), now() - run.c.rested_at), else_=0)
     # It is set before rested_at, whose column comes later: MySQL sees what a statement has set already.
     return {"idle": func.coalesce(run.c.idle, 0) + rested, "rested_at": None, "state": RunState.RUNNING}
 
 
-def _columns(values: Mapping[str, Any]) -> list[tuple[Any, Any]]:
-    return [(run.c[name], value) for name, value in values.items()]
-
-
-def led(connection: Connection, claim: RunClaim, *conditions: Any, **values: Any) -> None:
-    """Write to the row of a run. Raises Fenced when it was taken over."""
-    mine = and_(run.c.run_id == claim.run_id, run.c.fence == claim.fence, run.c.owner == claim.owner, *conditions)
-    if not connection.execute(update(run).where(mine).values(values)).rowcount:
-        raise Fenced(
-            "run {run} was taken over by another process",
-            "Watch it with: collect status {run}",
-            code="COL-0401",
-            run=claim.run_id,
-        )
-
-
 def _has_ended(connection: Connection, claim: RunClaim, state: RunState) -> bool:
     """Whether the answer to this end was lost, and not the end."""
     left = and_(run.c.run_id == claim.run_id, run.c.fence == claim.fence, run.c.owner.is_(None), run.c.state == state)
     return connection.scalar(select(func.count()).where(left)) > 0
-
-
-def open_runs(connection: Connection, tenant: str, name: str, mode: str) -> Sequence[str]:
-    """Runs of different modes do not get in each other's way."""
-    mine = run.c.tenant == tenant, run.c.collection == name, run.c.mode == mode
-    return connection.scalars(select(run.c.run_id).where(*mine, run.c.state.in_(OPEN_RUNS))).all()
-
-
-def refuse_if_any_held(connection: Connection, tenant: str, name: str) -> None:
-    mine = run.c.tenant == tenant, run.c.collection == name, run.c.state.in_(OPEN_RUNS)
-    for run_id in connection.scalars(select(run.c.run_id).where(*mine)).all():
-        refuse_if_held(connection, name, run_id)
-
-
-def refuse_if_held(connection: Connection, name: str, run_id: str) -> None:
-    if seconds_held(connection, run_id):
-        raise under_way(name, run_id, connection.scalar(select(run.c.mode).where(run.c.run_id == run_id)))
-
-
-def under_way(name: str, run_id: str, mode: str) -> Refused:
-    return Refused(
-        "collection {collection} is being collected by run {run}, of mode {mode}",
-        "Watch it with: collect status {run}",
-        code=UNDER_WAY,
-        collection=name,
-        run=run_id,
-        mode=mode,
-    )
-
-
-def _refuse_if_awaited(connection: Connection, name: str, run_id: str) -> None:
-    """What the service has accepted is carried out; and what was sent with it is nowhere else."""
-    sent = exists().where(spool.c.run_id == run.c.run_id)
-    asked_for = and_(run.c.awaited.is_(True), run.c.desired == Desired.RUN)
-    if connection.scalar(select(run.c.run_id).where(run.c.run_id == run_id, or_(asked_for, sent))):
-        raise Refused(
-            "run {run} of collection {collection} waits to be carried out",
-            "Watch it with: collect status {run}; the service carries it out: collect serve",
-            code="COL-0408",
-            collection=name,
-            run=run_id,
-        )
-
-
-def seconds_held(connection: Connection, run_id: str) -> float:
-    query = select(shard.c.owner, shard.c.lease_until - now())
-    leased = connection.execute(query.where(shard.c.run_id == run_id, shard.c.lease_until > now())).all()
-    return max(seconds_led(connection, run_id), _longest(leased))
-
-
-def seconds_led(connection: Connection, run_id: str) -> float:
-    return _longest(connection.execute(select(run.c.owner, run.c.lease_until - now()).where(run.c.run_id == run_id)))
-
-
-def _longest(leases_left: Iterable[Any]) -> float:
-    return max((left / 1_000_000 for owner, left in leases_left if left > 0 and not is_gone(owner)), default=0.0)

@@ -12,10 +12,11 @@ from sqlalchemy import Connection, and_, func, or_, select, update
 
 from blocks.sql import leases
 from blocks.sql.audit import audited
-from blocks.sql.catalog import cancel_shards, no_run, no_shards, refuse_if_paused, seconds_held, seconds_led
 from blocks.sql.constructs import now
 from blocks.sql.database import Database, contending
+from blocks.sql.overlapping import cancel_shards, refuse_if_paused, seconds_held, seconds_led
 from blocks.sql.retrying import Scope, retry_ended, retry_meanwhile
+from blocks.sql.run_rows import no_run, no_shards
 from blocks.sql.shards import desired_of, shard_key
 from blocks.sql.tables import run, shard
 from collectors.errors import Refused

@@ -7,11 +7,13 @@ from sqlalchemy import Connection, and_, case, delete, exists, func, insert, lit
 
 from blocks.process import is_gone
 from blocks.sql import leases
-from blocks.sql.catalog import NOT_LED, UNDER_WAY, add_run, in_the_way, seconds_led, supersede
+from blocks.sql.catalog import NOT_LED
 from blocks.sql.constructs import now
 from blocks.sql.control import give_up
 from blocks.sql.database import Database, contending, repeatable
+from blocks.sql.overlapping import UNDER_WAY, in_the_way, seconds_led, supersede
 from blocks.sql.registry import refuse_mixed
+from blocks.sql.run_rows import add_run
 from blocks.sql.spool import is_whole
 from blocks.sql.tables import request, run, shard
 from collectors.errors import Refused

@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Table, and_, delete, func, select, update
 
-from blocks.sql.catalog import no_shards, open_runs, refuse_if_held, refuse_if_to_rest
+from blocks.sql.overlapping import open_runs, refuse_if_held, refuse_if_to_rest
+from blocks.sql.run_rows import no_shards
 from blocks.sql.shards import RETRIED
 from blocks.sql.tables import batch, quarantine, run, shard
 from collectors.errors import Refused

@@ -7,10 +7,10 @@ import orjson
 from sqlalchemy import and_, bindparam, select
 
 from blocks.sql import ledger
-from blocks.sql.catalog import led
 from blocks.sql.constructs import now
 from blocks.sql.database import Database, repeatable
 from blocks.sql.refusals import set_aside_of
+from blocks.sql.run_rows import led
 from blocks.sql.shards import Shards
 from blocks.sql.tables import batch, run, shard
 from collectors.interfaces import RunClaim

@@ -8,12 +8,12 @@ from typing import NamedTuple
 from sqlalchemy import Connection, delete, insert, literal, select
 
 from blocks.sql import leases, schedules
-from blocks.sql.catalog import new_run_id
 from blocks.sql.config import value_of
 from blocks.sql.constructs import now
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.registry import in_force
 from blocks.sql.requests import add_awaited, admitted
+from blocks.sql.run_rows import new_run_id
 from blocks.sql.tables import schedule, tick
 from collectors.errors import Misconfigured, Refused, named
 from collectors.models import Collection

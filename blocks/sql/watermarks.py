@@ -7,9 +7,9 @@ from sqlalchemy import Connection, select
 
 from blocks.sql import leases
 from blocks.sql.audit import audited
-from blocks.sql.catalog import refuse_if_any_held
 from blocks.sql.constructs import Upsert, execute_bound, fresh, now
 from blocks.sql.database import Database, contending, repeatable
+from blocks.sql.overlapping import refuse_if_any_held
 from blocks.sql.tables import run, watermark
 
 

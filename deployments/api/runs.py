@@ -9,8 +9,8 @@ from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from blocks.reports import refused_of, report, run_of, shards_of, status_of
-from blocks.sql.catalog import new_run_id
 from blocks.sql.requests import Accepted, Once
+from blocks.sql.run_rows import new_run_id
 from blocks.stores import Storage
 from collectors.language import spoken
 from collectors.models import EVERYTHING, LONGEST_NAME, Collection, Mode, Scope
@@ -151,10 +151,10 @@ def quarantine(
     cursor: Cursor = None,
 ) -> Response:
     """Records that were refused, each with its reason and what was sent; newest first."""
-    catalog, tenant = storage_of(request).catalog, request.state.caller.tenant
+    storage, tenant = storage_of(request), request.state.caller.tenant
     if run is not None:
-        catalog.run(run, tenant)
-    found = catalog.quarantined(run, limit + 1, tenant, position_of(cursor, (int, str, str, int, int)))
+        storage.catalog.run(run, tenant)
+    found = storage.quarantine.records(run, limit + 1, tenant, position_of(cursor, (int, str, str, int, int)))
     last = [found[limit - 1][name] for name in REFUSED_AT] if len(found) > limit else None
     return listed(request, [refused_of(each) for each in found[:limit]], last)
 

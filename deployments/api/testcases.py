@@ -13,8 +13,8 @@ from starlette.convertors import Convertor, register_url_convertor
 from blocks import views
 from blocks.imported import Parts
 from blocks.past_tree import PastBranches
-from blocks.sql.catalog import new_run_id
 from blocks.sql.registry import mixed
+from blocks.sql.run_rows import new_run_id
 from blocks.stores import Storage
 from blocks.walking import Position, Tree, position
 from collectors.errors import Misconfigured, Refused

@@ -216,7 +216,7 @@ def quarantine(
     with open_storage(Settings.load()) as storage:
         if run_id:
             storage.catalog.run(run_id)
-        found = [refused_of(each) for each in storage.catalog.quarantined(run_id, limit + 1, tenant)]
+        found = [refused_of(each) for each in storage.quarantine.records(run_id, limit + 1, tenant)]
     columns = {
         "RUN": "run_id", "SHARD": "shard_id", "PAGE": lambda each: each["page"] + 1,
         "AT": _place, "ID": "record_id", "REASON": "reason", "WHAT": "message",

@@ -63,7 +63,7 @@ def read(begin, storage, shelves, scripted, open_http, reply):
 
 
 def refused(run) -> list[tuple]:
-    found = run.storage.catalog.quarantined(run.run_id)
+    found = run.storage.quarantine.records(run.run_id)
     return sorted((each["position"], each["reason"], each["record_id"], each["message"]) for each in found)
 
 
@@ -98,7 +98,7 @@ async def test_a_hostile_record_is_quarantined_and_its_neighbours_are_applied(re
     assert (position, found) == (1, reason)
     assert record_id in (None, "7")
     assert message.startswith(f"{code}: ")
-    (kept,) = run.storage.catalog.quarantined(run.run_id)
+    (kept,) = run.storage.quarantine.records(run.run_id)
     assert shown in kept["payload"]
 
 

@@ -185,7 +185,7 @@ async def test_bad_items_are_set_aside_with_their_reason_and_their_neighbours_ar
     run = begin()
     assert await reader(run, Listed(page)).read(run.claim()) is ShardState.COMPLETED
     assert ids() == {"a", "z"}
-    refused = sorted(storage.catalog.quarantined(run.run_id), key=lambda each: each["position"])
+    refused = sorted(storage.quarantine.records(run.run_id), key=lambda each: each["position"])
     assert [(each["page"], each["position"], each["reason"], each["record_id"]) for each in refused] == [
         (0, 1, "unwanted", "r7"),
         (0, 2, "invalid-id", "7"),
@@ -205,7 +205,7 @@ async def test_the_refused_records_of_a_page_are_listed_in_their_order(begin, re
     """However long they take to be written."""
     run = begin(max_errors=1_000)
     await reader(run, Listed(["refused"] * 1_000)).read(run.claim())
-    assert [each["position"] for each in storage.catalog.quarantined(run.run_id)] == list(range(1_000))
+    assert [each["position"] for each in storage.quarantine.records(run.run_id)] == list(range(1_000))
 
 
 def test_a_refused_item_is_kept_only_up_to_a_length():
@@ -565,7 +565,7 @@ async def test_a_reader_cancelled_at_any_step_costs_at_most_one_page_read_again(
     assert ids() == ALL
     assert standing(run) == ("COMPLETED", 4, None, 6, 1)
     assert run.applied() == {"new": 5, "changed": 0, "unchanged": 0, "deleted": 0, "superseded": 0}
-    assert len(storage.catalog.quarantined(run.run_id)) == 1
+    assert len(storage.quarantine.records(run.run_id)) == 1
 
 
 async def test_a_cancelled_reader_leaves_its_shard_paused_and_free(begin, reader):
@@ -638,7 +638,7 @@ async def test_a_reader_whose_shard_was_taken_over_changes_nothing_more(begin, r
     assert set(collector.fetches) == {None, 1}
     assert run.shard() == taken["shard"]
     assert run.applied() == taken["applied"] == {"new": 1, "changed": 0, "unchanged": 0, "deleted": 0, "superseded": 0}
-    assert storage.catalog.quarantined(run.run_id) == []
+    assert storage.quarantine.records(run.run_id) == []
     assert taken["claim"].fence > claim.fence
     assert (taken["claim"].cursor, taken["claim"].page) == (1, 1)
 

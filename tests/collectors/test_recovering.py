@@ -192,7 +192,7 @@ async def test_what_is_refused_at_the_second_look_is_quarantined_and_counted(sto
     collector.map = map
     await recovered(recovery)
     assert held(storage) == ALL - {"b2"}
-    (refused,) = storage.catalog.quarantined(run.run_id)
+    (refused,) = storage.quarantine.records(run.run_id)
     assert (refused["record_id"], refused["page"], refused["reason"]) == ("b2", 1, "broken")
     assert run.shard()["quarantined"] == 1
 

@@ -17,7 +17,7 @@ from prefect.states import Crashed, Pending, Running
 from blocks.imported import Parts
 from blocks.process import identity, is_here, this_process
 from blocks.settings import Settings
-from blocks.sql.catalog import new_run_id
+from blocks.sql.run_rows import new_run_id
 from blocks.stores import open_storage
 from collectors.errors import Misconfigured, Unreachable
 from collectors.models import Collection

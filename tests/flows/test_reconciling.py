@@ -36,7 +36,7 @@ async def placed(storage, prefect_server):
         async with get_client() as client:
             deployment = await client.create_deployment(await client.create_flow(flow), f"nobody-{uuid4().hex[:8]}")
             flow_run = await client.create_flow_run_from_deployment(deployment)
-            storage.catalog.note_flow_run(run_id, "s1", str(flow_run.id))
+            storage.flow_runs.note(run_id, "s1", str(flow_run.id))
             yield client, run_id, flow_run.id
 
 

@@ -11,11 +11,12 @@ from blocks.acting import ACTING, PERSON, acting
 from blocks.process import this_process
 from blocks.sql.audit import Audit, audited
 from blocks.sql.audit_chain import Anchor, Fault, Verified
-from blocks.sql.catalog import Catalog, new_run_id
+from blocks.sql.catalog import Catalog
 from blocks.sql.control import Control
 from blocks.sql.keys import Keys, Role
 from blocks.sql.mysql import MysqlDatabase
 from blocks.sql.requests import Once, Requests
+from blocks.sql.run_rows import new_run_id
 from blocks.sql.sealing import Seals
 from blocks.sql.tables import audit, audit_end
 from blocks.sql.watermarks import Watermarks

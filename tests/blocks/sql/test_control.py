@@ -4,6 +4,7 @@ import pytest
 
 from blocks.sql.catalog import Catalog
 from blocks.sql.control import Control
+from blocks.sql.quarantine import Quarantine
 from blocks.sql.requests import Requests
 from blocks.sql.rows import Rows
 from blocks.sql.shards import Shards
@@ -72,7 +73,7 @@ def test_what_is_done_over_begins_where_it_has_to(database, run, case):
     row = catalog.run(run_id)
     assert (row["state"], row["desired"], row["ended_at"], row["error"]) == (RunState.PAUSED, Desired.RUN, None, None)
     assert catalog.applied(run_id)["new"] == counted
-    assert len(catalog.quarantined(run_id)) == counted
+    assert len(Quarantine(database).records(run_id)) == counted
 
 
 def test_a_retry_is_carried_out_by_whoever_asked_for_it(database, run):

@@ -5,9 +5,10 @@ import threading
 import pytest
 
 from blocks.process import identity, this_process
-from blocks.sql.catalog import Catalog, new_run_id
+from blocks.sql.catalog import Catalog
 from blocks.sql.registry import Registry
 from blocks.sql.requests import Once, Requests
+from blocks.sql.run_rows import new_run_id
 from blocks.sql.spool import ALL, Spool
 from collectors.errors import Refused
 from collectors.models import Collection

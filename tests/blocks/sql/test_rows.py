@@ -3,6 +3,7 @@
 import pytest
 
 from blocks.sql.catalog import Catalog
+from blocks.sql.quarantine import Quarantine
 from blocks.sql.rows import CHUNK, Rows
 from blocks.sql.tables import RECORDS
 from blocks.sql.windows import WINDOW
@@ -216,7 +217,8 @@ def test_what_loading_refuses_is_kept_once_and_counted_once(rows, catalog_run, n
     for _ in range(2):
         batch = new_batch(new_case("1"), run_id=run_id, page="3.1")
         rows.apply(batch, [refusal(0), refusal(1)])
-    assert [(each["page"], each["position"]) for each in catalog.quarantined(run_id)] == [(3, -10_002), (3, -10_001)]
+    kept = Quarantine(database).records(run_id)
+    assert [(each["page"], each["position"]) for each in kept] == [(3, -10_002), (3, -10_001)]
     assert catalog.shard(run_id, "s01")["quarantined"] == 2
 
 

@@ -6,6 +6,7 @@ from sqlalchemy.exc import IntegrityError
 from blocks.process import identity, this_process
 from blocks.sql.catalog import Catalog
 from blocks.sql.control import Control
+from blocks.sql.quarantine import Quarantine
 from blocks.sql.shards import Shards
 from collectors.errors import Fenced, Refused
 from collectors.models import Quarantined, ShardPlan
@@ -316,7 +317,7 @@ def test_a_checkpoint_keeps_cursor_counts_ledger_and_quarantine(
     assert (standing.desired, standing.quarantined) == (Desired.RUN, 1)
     found = row(catalog, run)
     assert [found[name] for name in ("cursor", "page", "fetched", "quarantined")] == ["50", 1, 3, 1]
-    (refused,) = catalog.quarantined(run.run_id)
+    (refused,) = Quarantine(database).records(run.run_id)
     assert [refused[name] for name in ("page", "position", "record_id", "payload")] == [0, 2, "7", b'{"id": 7}']
     assert [(each["reason"], each["count"]) for each in catalog.refusals(run.run_id)] == [("missing-name", 1)]
     assert len(dump(database)["batch"]) == 1
