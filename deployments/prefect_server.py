@@ -164,10 +164,19 @@ def _environment(settings: Settings, api: str) -> dict[str, str]:
         "PREFECT_HOME": str(settings.prefect_home),
         "PREFECT_UI_API_URL": api,
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-        "PREFECT_SERVER_DATABASE_TIMEOUT": "30",  # of SQLite, where one writer waits for the others
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": _database(settings),
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     return inherited | QUIET | own
+
+
+def _database(settings: Settings) -> str:
+    """Where Prefect looks by itself, and over one connection, which it uses for every URL that says `:memory:`.
+
+    Over several it refuses (503) who writes while another one does, and its clients sleep for 2, 4, 8 and more seconds
+    before they ask again. SQLite passes over what it does not know in the query of a URI.
+    """
+    return f"sqlite+aiosqlite:///{(settings.prefect_home / 'prefect.db').absolute().as_uri()}?uri=true&as=:memory:"
 
 
 def taken(api: str) -> bool:

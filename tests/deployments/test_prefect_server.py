@@ -1,5 +1,6 @@
 """The Prefect server that stays: started once, found again, ended by who started it, never in anybody's way."""
 
+import asyncio
 import json
 import re
 import socket
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from httpx import AsyncClient, Limits
 
 from blocks.settings import Settings
 from collectors.errors import Misconfigured
@@ -64,6 +66,25 @@ def test_a_server_is_started_once_on_another_port_when_its_own_is_taken_and_ends
     assert "runs already" in again and address(again) == address(started)
     assert "ended" in collect("down").stdout
     assert "no Prefect server runs" in collect("down").stdout
+
+
+def test_many_flow_runs_at_once_are_taken_without_being_asked_to_come_again(prefect_server):
+    """The client would sleep for 2, 4, 8 and more seconds before it does."""
+    states = ("RUNNING", "COMPLETED") * 3
+
+    async def one_after_another(client, flow_id):
+        made = await client.post("/flow_runs/", json={"flow_id": flow_id, "state": {"type": "PENDING"}})
+        path = f"/flow_runs/{made.json().get('id')}/set_state"
+        answers = [await client.post(path, json={"state": {"type": state}, "force": True}) for state in states]
+        return [answer.status_code for answer in (made, *answers)]
+
+    async def at_once():
+        api, anew = prefect_server["PREFECT_API_URL"], Limits(max_keepalive_connections=0)
+        async with AsyncClient(base_url=api, timeout=60, limits=anew, trust_env=False) as client:
+            flow = (await client.post("/flows/", json={"name": "many-at-once"})).json()["id"]
+            return await asyncio.gather(*(one_after_another(client, flow) for _ in range(20)))
+
+    assert {status for statuses in asyncio.run(at_once()) for status in statuses} == {201}
 
 
 def test_only_a_process_that_is_certainly_the_server_is_ended(tmp_path, new_collect):
