@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 
@@ -53,7 +54,8 @@ def typed(tmp_path_factory, new_source, new_collect):
                 finally:
                     # A worker of Prefect's that is told to end while its server goes away does not.
                     for pid in below(shell.pid):
-                        os.kill(pid, signal.SIGKILL)
+                        with suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
                     new_collect(home)("down")
 
 
