@@ -895,7 +895,7 @@ TEXTS: dict[str, str] = {
     "{collector} does not tell when a case was changed, so since and until mean nothing to it": "{collector} 不提供用例的修改时间，因此 since 和 until 对它没有意义",
     "Name a part by under or ids.": "请用 under 或 ids 指定范围。",
     "{collector} cannot be asked for what changed: everything is read, and compared": "{collector} 无法只查询变更：将读取全部内容并比较",
-    "{name} has no watermark of this source yet: everything is read": "{name} 还没有该来源的水位线：将读取全部内容",
+    "{name} has no watermark, or one of another source: everything is read": "{name} 没有水位线，或其水位线属于别的来源：将读取全部内容",
     "the watermark of {name} is later than its source's clock: everything is read": "{name} 的水位线晚于其来源的时钟：将读取全部内容",
     "Take it away: collect watermark reset {name}; until then each run reads everything.": "请将其清除：collect watermark reset {name}；在此之前每次运行都读取全部内容。",
     "all of run {run} is read: it is concluded again": "运行 {run} 已全部读取：将重新收尾",

@@ -155,8 +155,9 @@ class Http:
         )
 
     async def _patiently(self, build: Callable[[], httpx.Request], read: Callable[[Any], Any] = _as_it_is) -> Any:
+        left = iter(reversed(range(self._retry.attempts)))
         policy = stamina.retry_context(
-            on=_worth_a_retry,
+            on=lambda error: _worth_a_retry(error, next(left)),
             attempts=self._retry.attempts,
             timeout=None,
             wait_initial=self._retry.initial,
@@ -346,8 +347,8 @@ def _of_rate(header: str) -> bool:
     return RATE_HEADERS.fullmatch(header) is not None
 
 
-def _worth_a_retry(error: Exception) -> bool:
+def _worth_a_retry(error: Exception, left: int) -> bool:
     worth = isinstance(error, Transient) and not isinstance(error, Throttled)
-    if worth:
+    if worth and left:
         log.warning(spoken("{what}; trying again", what=error.what))
     return worth

@@ -86,7 +86,7 @@ def _since(collection: Collection, watermark: int | None, collector: Collector) 
         what = "{collector} cannot be asked for what changed: everything is read, and compared"
         why = CollectError(what, code="COL-0419", collector=collection.collector)
     elif watermark is None:
-        what = "{name} has no watermark of this source yet: everything is read"
+        what = "{name} has no watermark, or one of another source: everything is read"
         remedy = "The next incremental run reads what changed."
         why = CollectError(what, remedy, code="COL-0420", name=collection.name)
     if why:
@@ -138,7 +138,7 @@ def _subtree(directories: Iterable[tuple[str, str | None, str]], path: str) -> t
         return tuple(id for id, place in places.items() if place)
     found = {id for id, place in places.items() if place and place.path == wanted}
     if not found:
-        raise _not_there(wanted, [place.path for place in places.values() if place])
+        raise _not_there(wanted, rows, {id: place.path for id, place in places.items() if place})
     inside = found | _below(found, rows)
     return tuple(id for id, place in places.items() if place and id in inside)
 
@@ -156,11 +156,11 @@ def _below(tops: Iterable[str], directories: Iterable[tuple[str, str | None, str
     return found
 
 
-def _not_there(path: str, known: list[str]) -> Misconfigured:
-    parts = path.split("/")
-    there = next((head for end in range(len(parts) - 1, 1, -1) if (head := "/".join(parts[:end])) in set(known)), "/")
-    above = "" if there == "/" else there
-    below = sorted(each for each in known if each.rpartition("/")[0] == above)
+def _not_there(path: str, directories: Iterable[tuple[str, str | None, str]], paths: dict[str, str]) -> Misconfigured:
+    parts, known = path.split("/"), set(paths.values())
+    there = next((head for end in range(len(parts) - 1, 1, -1) if (head := "/".join(parts[:end])) in known), "/")
+    above = {None} if there == "/" else {id for id, each in paths.items() if each == there}
+    below = sorted(paths[id] for id, parent, _ in directories if parent in above and id in paths)
     return Misconfigured(
         "the source has no directory {path}; {there} is there, with {below} below it",
         "Name a directory as collect tree shows it, a slash in a name as \\/.",

@@ -68,7 +68,7 @@ def moment_of(past: Past, text: str) -> Moment:
 
 
 def _at(text: str) -> Moment:
-    found = None if _is_number(text) else time_of(text)
+    found = time_of(text) if text[:1].isdecimal() and not _is_number(text) else None
     if found is None or found > datetime.now(UTC):
         raise Misconfigured(
             "{text} is neither a run nor a time that has passed",

@@ -152,7 +152,7 @@ class Sample:
     def _fail(self, number: int) -> None:
         if self.settings.error_rate and Random(f"{self.settings.seed}/{number}").random() < self.settings.error_rate:
             self.stats.errors += 1
-            raise HTTPException(500, "The sample source fails now and then, as it was started with an error rate.")
+            raise HTTPException(500, "This source fails now and then, as it was started with an error rate.")
 
     # ---- answers of the API ----------------------------------------------------------------------------
 

@@ -204,7 +204,8 @@ def _what_became_of_the_records(collect, before, after, expected):
     assert "COL-0276" in collect("diff", "cases", "--from", after, "--to", before, exit_code=2).stderr
     ever = collect.json("diff", "cases", "--from", "2000-01-01T00:00:00Z")
     assert {each["change"] for each in ever} == {"added"}  # nothing was there then
-    assert "COL-0273" in collect("diff", "cases", "--from", "yesterday", exit_code=2).stderr
+    assert "COL-0273" in collect("diff", "cases", "--from", "2026-01-01", exit_code=2).stderr
+    assert "COL-0279" in collect("diff", "cases", "--from", "yesterday", exit_code=2).stderr
     assert "COL-0205" in collect("diff", "cases", "--from", "00000000", exit_code=2).stderr
 
 

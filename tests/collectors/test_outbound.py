@@ -254,11 +254,12 @@ async def test_an_answer_that_cannot_be_unpacked_is_tried_again(get, reply):
         ({"body": b"{"}, "broken JSON"),
     ],
 )
-async def test_after_the_last_try_the_failure_is_told(get, reply, bad, said):
+async def test_after_the_last_try_the_failure_is_told(get, reply, bad, said, caplog):
     error, server = await get(reply(**bad))
     assert type(error) is Transient
     assert said in str(error)
     assert len(server.asked) == 2
+    assert caplog.text.count("trying again") == 1
 
 
 async def test_a_server_that_is_not_there_is_told_after_the_last_try(open_http):

@@ -1,5 +1,7 @@
 """What a run is about: which records belong to it, and what is said of a part that is not there."""
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
@@ -131,6 +133,11 @@ async def test_of_a_path_that_is_not_there_it_is_said_which_part_is(path, there)
         await wanted(range_of(under=path), None, Whole())
     assert error.value.code == "COL-0271"
     assert there in error.value.what
+
+
+async def test_a_directory_with_a_slash_in_its_name_is_among_those_that_are_there():
+    with pytest.raises(Misconfigured, match=re.escape(r"with /a\/, /a\/x, /a\\ below")):
+        await wanted(range_of(under="/a/x"), None, Slashes())
 
 
 async def test_an_incremental_run_looks_back_behind_the_watermark():
