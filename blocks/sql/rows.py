@@ -14,7 +14,7 @@ from blocks.sql.constructs import execute_bound
 from blocks.sql.database import Database, contending, repeatable
 from blocks.sql.tables import RECORDS, test_case, test_directory
 from blocks.sql.tables import batch as batches
-from blocks.sql.windows import window, windows
+from blocks.sql.windows import found_in_each, window, windows
 from collectors.models import Batch, Document, Quarantined
 from collectors.paths import Misplaced, Move
 
@@ -73,11 +73,7 @@ class Rows:
 
         Shortened paths are always among them: only the caller can tell whether they are right.
         """
-        after: str | None = ""
-        while after is not None:
-            found, after = self._misplaced(tenant, collection, after)
-            if found:
-                yield found
+        return found_in_each(lambda after: self._misplaced(tenant, collection, after))
 
     @repeatable
     def _misplaced(self, tenant: str, collection: str, after: str) -> tuple[list[Misplaced], str | None]:
@@ -140,11 +136,7 @@ class Rows:
     def _chunks(
         self, tenant: str, collection: str, kind: str, first: str, *which: Any
     ) -> Iterator[list[dict[str, Any]]]:
-        after: str | None = first
-        while after is not None:
-            rows, after = self._next(tenant, collection, kind, after, which)
-            if rows:
-                yield rows
+        return found_in_each(lambda after: self._next(tenant, collection, kind, after, which), first)
 
     @repeatable
     def _next(

@@ -9,7 +9,7 @@ from blocks.sql.constructs import greatest, now
 from blocks.sql.database import Database, repeatable
 from blocks.sql.ledger import IS_OPEN
 from blocks.sql.tables import RECORDS, batch, quarantine, run
-from blocks.sql.windows import window
+from blocks.sql.windows import found_in_each, window
 from collectors.errors import Refused
 from collectors.models import EPOCH_PART, SOURCE_PART, Document
 from collectors.states import OPEN_RUNS
@@ -93,11 +93,7 @@ class Sweeps:
         )
 
     def half_buried(self, sweep: Sweep, kind: str) -> Iterator[dict[str, Document]]:
-        after: str | None = ""
-        while after is not None:
-            found, after = self._half_buried(sweep, kind, after)
-            if found:
-                yield found
+        return found_in_each(lambda after: self._half_buried(sweep, kind, after))
 
     @repeatable
     def _half_buried(self, sweep: Sweep, kind: str, after: str) -> tuple[dict[str, Document], str | None]:
