@@ -150,6 +150,7 @@ def test_a_placed_shard_of_a_run_that_has_ended_is_retried_in_prefect(pool, plac
     assert pool.named(f"{run}/s03")["id"] == flow_run
 
 
+@pytest.mark.faults
 def test_a_placed_shard_that_prefect_cancels_is_cancelled_and_can_be_retried(pool, placed, until):
     process, run, shard = placed
     pool.prefect("flow-run", "cancel", pool.named(f"{run}/s03")["id"])
